@@ -1,0 +1,1 @@
+"""Values every room shares: errors, digests, canonical bytes, ids, units, clock, limits."""

@@ -1,0 +1,1 @@
+"""Inside the jail: runs the code, captures outputs and progress."""

@@ -1,0 +1,1 @@
+"""Host side: probe, policy, launcher, supervisor."""

@@ -1,0 +1,140 @@
+"""What goes into a jail and what comes out: the contract between a node and the sandbox.
+
+The launcher (`launcher.py`) keeps it: `launch(request, on_event, cancelled) -> JailExit`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from bcai.bridge.sandbox.level import JailReport
+
+
+@dataclass(frozen=True, slots=True)
+class JailLimits:
+    """What the job may use. All are hard; each has its own cause when it is hit."""
+
+    wall_s: float
+    memory_bytes: int
+    log_bytes: int
+    output_bytes: int
+    disk_bytes: int
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class JailRequest:
+    """One run of untrusted Python.
+
+    Attributes
+    ----------
+    project
+        Host folder with the code; seen read-only. Each of its top-level entries also appears in
+        the working folder, so that `open("config.yaml")` and `import mymodule` work.
+    entry
+        The script that starts, relative to `project`.
+    data
+        Host folder with data files, or None; seen read-only, each entry also in the working folder.
+    arguments
+        `sys.argv[1:]` of the script.
+    """
+
+    project: Path
+    entry: str
+    data: Path | None
+    arguments: tuple[str, ...]
+    limits: JailLimits
+    required_outputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The walls stand and the interpreter is up; user code runs next."""
+
+    jail: JailReport
+
+
+@dataclass(frozen=True, slots=True)
+class LogText:
+    """Text that the job wrote: UTF-8 with what is not text escaped, and no terminal codes."""
+
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """`bcai.log(step=..., loss=...)`."""
+
+    step: int | None
+    values: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`bcai.progress(0.4)`: a fraction from 0 to 1."""
+
+    fraction: float
+
+
+JailEvent = Started | LogText | Metric | Progress
+OnEvent = Callable[[JailEvent], None]
+
+
+class Cause(StrEnum):
+    """Why the job's process ended."""
+
+    EXITED = "exited"
+    EXCEPTION = "exception"
+    SYNTAX_ERROR = "syntax_error"
+    MISSING_IMPORT = "missing_import"
+    SIGNAL = "signal"
+    WALL_TIME = "wall_time"
+    MEMORY = "memory"
+    LOG_BYTES = "log_bytes"
+    OUTPUT_BYTES = "output_bytes"
+    DISK_BYTES = "disk_bytes"
+    PROCESSES = "processes"
+    OUTPUT_MISSING = "output_missing"
+    OUTPUT_INVALID = "output_invalid"
+    CANCELLED = "cancelled"
+    JAIL_ERROR = "jail_error"  # the walls could not be put up; not the user's fault
+
+
+@dataclass(frozen=True, slots=True)
+class JailOutput:
+    """One named output, checked on the host, never unpickled.
+
+    `value` is encoded as `jobs.values` does (strict JSON data). `content` is a safetensors file
+    for `array` (one tensor named `value`) and `state_dict`, plain bytes for `file`.
+    """
+
+    name: str
+    kind: Literal["value", "array", "state_dict", "file"]
+    value: object = None
+    content: bytes | None = None
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JailExit:
+    """How the run ended.
+
+    `message` is one line for the user, complete in itself: what happened, with the number that
+    was hit or the line of their code. `hint` says what to do.
+    """
+
+    cause: Cause
+    message: str
+    jail: JailReport
+    hint: str = ""
+    exit_status: int | None = None
+    user_line: int | None = None
+    outputs: tuple[JailOutput, ...] = ()
+    warnings: tuple[str, ...] = ()
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    memory_bytes_peak: int = 0
+    log_bytes: int = 0

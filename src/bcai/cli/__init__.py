@@ -1,0 +1,1 @@
+"""`bcai`: one thin file per command."""

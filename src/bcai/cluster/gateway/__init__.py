@@ -1,0 +1,1 @@
+"""REST and WebSocket: parse, authorise, call, render. No decisions."""

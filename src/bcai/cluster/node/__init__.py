@@ -1,0 +1,1 @@
+"""The worker process: takes an assignment, runs it, reports how it ended."""

@@ -1,0 +1,1 @@
+"""Jobs and blobs on disk, behind protocols (SQLite, PostgreSQL)."""

@@ -1,0 +1,1 @@
+"""The market's vocabulary: JobSpec, Job and its states, Node, Outcome."""

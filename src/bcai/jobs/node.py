@@ -1,0 +1,39 @@
+"""What a node offers and how it is."""
+
+from dataclasses import dataclass, field
+
+from bcai.bridge.sandbox.level import JailReport
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One accelerator of a node."""
+
+    name: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a node offers, measured by itself at start."""
+
+    cpu_count: int
+    memory_bytes: int
+    slots: int  # jobs at once
+    python: str
+    packages: dict[str, str]  # distribution name in lower case > version
+    jail: JailReport
+    gpus: tuple[Gpu, ...] = ()
+    platform: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of the network. Times are Unix seconds."""
+
+    id: str
+    name: str
+    capabilities: Capabilities
+    seen_at: float
+    online: bool
+    running: tuple[str, ...] = field(default_factory=tuple[str, ...])  # job ids

@@ -1,0 +1,124 @@
+"""What a client asks for: the code, its files and data, the hardware and the limits."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from bcai.base.digest import parse_digest
+from bcai.base.errors import InputError
+from bcai.base.units import GIB, MIB, format_size
+
+CODE_BYTES_MAX = MIB  # a longer script is a project
+FILES_MAX = 10_000
+FILE_BYTES_MAX = 16 * GIB
+
+
+class Mount(StrEnum):
+    """Where a file of a job comes from; both are read-only in the jail."""
+
+    PROJECT = "project"
+    DATA = "data"
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """One uploaded file: its place in the job's working folder and its content address."""
+
+    path: str
+    digest: str
+    size: int
+    mount: Mount = Mount.PROJECT
+
+    def __post_init__(self) -> None:
+        """Refuse paths that leave the folder."""
+        check_path(self.path)
+        parse_digest(self.digest)
+        if not 0 <= self.size <= FILE_BYTES_MAX:
+            raise InputError(
+                f"file {self.path!r}: size is {self.size}, expected 0 to {FILE_BYTES_MAX} bytes"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What the job needs of a node."""
+
+    cpu_count: int = 1
+    gpu_count: int = 0
+    gpu_memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the job may use; each has its own reason when it is hit."""
+
+    wall_s: float = 3600.0
+    memory_bytes: int = 4 * GIB
+    log_bytes: int = 16 * MIB
+    output_bytes: int = 512 * MIB
+    disk_bytes: int = 1 * GIB
+    processes: int = 128
+
+    def __post_init__(self) -> None:
+        """Every limit is positive: none is ever switched off."""
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if not value > 0:
+                raise InputError(f"limits.{name}: found {value}, expected a number above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One job, complete: the same spec runs on every kind of network.
+
+    Exactly one of `code` and `entry` is set: a script brings its text, a project names the
+    file of `files` that starts.
+    """
+
+    name: str
+    code: str | None = None
+    code_name: str = "job.py"
+    entry: str | None = None
+    files: tuple[FileRef, ...] = ()
+    arguments: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
+    hardware: Hardware = field(default_factory=Hardware)
+    limits: Limits = field(default_factory=Limits)
+    max_retries: int = 3
+    required_outputs: tuple[str, ...] = ()
+    reward_tokens: int = 0
+    labels: dict[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        """Refuse a spec that could not run."""
+        if (self.code is None) == (self.entry is None):
+            raise InputError("a job has either 'code' or 'entry' (a file of 'files'), exactly one")
+        if self.code is not None and len(self.code.encode("utf-8", "replace")) > CODE_BYTES_MAX:
+            raise InputError(
+                f"code: longer than {format_size(CODE_BYTES_MAX)}; send it as a project folder"
+            )
+        if len(self.files) > FILES_MAX:
+            raise InputError(f"files: found {len(self.files)}, expected at most {FILES_MAX}")
+        paths = [(file.mount, file.path) for file in self.files]
+        if len(set(paths)) != len(paths):
+            twice = sorted({path for path in paths if paths.count(path) > 1})
+            raise InputError(f"files: named twice: {', '.join(path for _, path in twice[:5])}")
+        if self.entry is not None and (Mount.PROJECT, self.entry) not in paths:
+            raise InputError(f"entry: {self.entry!r} is not among the project's files")
+        if not 0 <= self.max_retries <= 100:
+            raise InputError(f"max_retries: found {self.max_retries}, expected 0 to 100")
+
+
+def check_path(path: str) -> str:
+    """Return `path` if it is a plain relative path inside a folder.
+
+    Raises
+    ------
+    InputError
+        It is empty, absolute, not normal (`a//b`, `./a`), climbs with `..`, or holds control bytes.
+    """
+    parts = PurePosixPath(path).parts
+    plain = path and not path.startswith("/") and ".." not in parts and "/".join(parts) == path
+    if not plain or any(ord(character) < 32 or character == "\\" for character in path):
+        raise InputError(f"path {path!r}: expected a plain relative path such as 'data/train.csv'")
+    return path

@@ -1,0 +1,1 @@
+"""Everything users import: SDK, Job, BCaiClient, TrainingJob."""

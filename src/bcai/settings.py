@@ -1,0 +1,122 @@
+"""Settings of a process: flag > environment > project file > user file > default.
+
+The environment's names are `BCAI_` and the field, such as `BCAI_ENDPOINT`; a table's field is
+joined with two underscores, such as `BCAI_ENHANCED_VM__MAX_MEMORY_MB`. The project file is
+`bcai.toml` in the working folder, the user file `config.toml` in the platform's configuration
+folder. `$BCAI_CONFIG` names one file that stands in for both.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from bcai.base.errors import InputError
+
+DEFAULT_PORT = 8080
+
+
+class PythonConstraints(BaseModel):
+    """Limits that a node's owner puts on every Python job; a job may ask for less."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_execution_time_ms: int = Field(default=24 * 3_600_000, gt=0)
+
+
+class EnhancedVmSettings(BaseModel):
+    """What a node lets jobs use."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enable_python: bool = True
+    enable_gpu: bool = False
+    max_memory_mb: int | None = Field(default=None, gt=0, description="None: what the machine has.")
+    python_constraints: PythonConstraints = PythonConstraints()
+    hardware_backend: str = "auto"
+
+
+class NodeSettings(BaseModel):
+    """A node's own settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str | None = Field(default=None, description="None: made once and kept in the home folder.")
+    name: str | None = Field(default=None, description="None: the machine's name.")
+    slots: int | None = Field(default=None, ge=1, description="Jobs at once; None: one per core.")
+    python: Path | None = Field(default=None, description="Interpreter of jobs; None: our own.")
+
+
+class Settings(BaseSettings):
+    """One frozen value, read once in a process's main."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_prefix="BCAI_", env_nested_delimiter="__"
+    )
+
+    endpoint: str | None = None
+    api_key: SecretStr | None = None
+    home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("bcai")))
+    database_url: str | None = Field(default=None, description="None: SQLite in the home folder.")
+    host: str = "127.0.0.1"
+    port: int = Field(default=DEFAULT_PORT, ge=0, le=65535)
+    heartbeat_s: float = Field(default=2.0, gt=0)
+    lease_s: float = Field(default=10.0, gt=0)
+    queue_max: int = Field(default=100_000, ge=1, description="Jobs waiting before BusyError.")
+    gpu_fallback: bool = Field(
+        default=False, description="Run GPU jobs on the CPU, aloud: embedded network only."
+    )
+    node: NodeSettings = NodeSettings()
+    enhanced_vm: EnhancedVmSettings = EnhancedVmSettings()
+
+    @property
+    def network_folder(self) -> Path:
+        """Where a network on this machine keeps its database, blobs and endpoint."""
+        return self.home / "network"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: flags, environment, project file, user file."""
+        chosen = os.environ.get("BCAI_CONFIG")
+        user_file = Path(platformdirs.user_config_dir("bcai")) / "config.toml"
+        files = [Path(chosen)] if chosen else [Path("bcai.toml"), user_file]
+        return (
+            init_settings,
+            env_settings,
+            *(TomlConfigSettingsSource(settings_cls, toml_file=file) for file in files),
+        )
+
+
+def read_settings(**flags: Any) -> Settings:
+    """Read the settings; flags that are None count as not given.
+
+    Raises
+    ------
+    InputError
+        A value is wrong; the message names the field, what was found and what was expected.
+    """
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in item['loc'])}: found {item['input']!r}; {item['msg']}"
+            for item in error.errors()
+        ]
+        raise InputError("settings: " + "; ".join(lines)) from error
+    except ValueError as error:  # tomllib.TOMLDecodeError is one; it names line and column
+        raise InputError(f"settings: {error}") from error

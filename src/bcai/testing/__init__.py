@@ -1,0 +1,1 @@
+"""Fakes that pass the real thing's tests."""

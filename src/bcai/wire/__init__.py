@@ -1,0 +1,1 @@
+"""Messages between SDK, gateway and nodes (pydantic)."""

@@ -1,0 +1,147 @@
+"""The conversation between a node and a gateway over one WebSocket, as JSON text frames.
+
+The node dials out. It says Hello; the gateway answers Welcome. Then, in any order: the gateway
+sends Assign, Cancel, Ack and Drop; the node sends Heartbeat and Report. Reports of one attempt are
+numbered from 1. The gateway acknowledges a report once it is durable; the node keeps and resends
+what is not acknowledged, so a gateway that is killed loses nothing. `lock_token` fences every
+report: what a stale attempt sends is answered with Drop, and the node stops that attempt.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from bcai.jobs.node import Capabilities
+from bcai.jobs.outcome import Outcome
+from bcai.jobs.spec import JobSpec
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Held(_Message):
+    """An attempt that the node works on."""
+
+    job_id: str
+    lock_token: str
+
+
+class Hello(_Message):
+    """First words of a node. `node_id` is its own, kept across restarts."""
+
+    type: Literal["hello"] = "hello"
+    node_id: str = Field(min_length=1, max_length=64)
+    name: str = Field(min_length=1, max_length=200)
+    capabilities: Capabilities
+    held: list[Held] = Field(default_factory=list[Held])
+
+
+class Welcome(_Message):
+    """The gateway accepts the node and says how often to call."""
+
+    type: Literal["welcome"] = "welcome"
+    heartbeat_s: float
+    lease_s: float
+
+
+class Heartbeat(_Message):
+    """Renews the node's presence and the leases of what it holds."""
+
+    type: Literal["heartbeat"] = "heartbeat"
+    held: list[Held]
+
+
+class Started(_Message):
+    """The jail is up: ASSIGNED > RUNNING."""
+
+    kind: Literal["started"] = "started"
+    at: float
+
+
+class Log(_Message):
+    """Output of the job."""
+
+    kind: Literal["log"] = "log"
+    at: float
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+class Metric(_Message):
+    """Numbers that the job logged. Not-a-number and infinities are the texts nan, inf, -inf."""
+
+    kind: Literal["metric"] = "metric"
+    at: float
+    step: int | None
+    values: dict[str, float | Literal["nan", "inf", "-inf"]]
+
+
+class Progress(_Message):
+    """How far the job is, from 0 to 1."""
+
+    kind: Literal["progress"] = "progress"
+    at: float
+    fraction: float = Field(ge=0, le=1)
+
+
+class Finished(_Message):
+    """The attempt ended; always an attempt's last report."""
+
+    kind: Literal["finished"] = "finished"
+    at: float
+    outcome: Outcome
+
+
+ReportBody = Annotated[Started | Log | Metric | Progress | Finished, Field(discriminator="kind")]
+
+
+class Report(_Message):
+    """Something that happened in an attempt."""
+
+    type: Literal["report"] = "report"
+    job_id: str
+    lock_token: str
+    number: int = Field(ge=1)
+    body: ReportBody
+
+
+class Assign(_Message):
+    """Work for the node; it answers with reports, or with Finished at once if it refuses."""
+
+    type: Literal["assign"] = "assign"
+    job_id: str
+    attempt: int
+    lock_token: str
+    spec: JobSpec
+
+
+class Cancel(_Message):
+    """Stop the attempt and report Finished with CANCELLED."""
+
+    type: Literal["cancel"] = "cancel"
+    job_id: str
+    lock_token: str
+
+
+class Ack(_Message):
+    """All reports up to this number are durable."""
+
+    type: Literal["ack"] = "ack"
+    job_id: str
+    lock_token: str
+    number: int
+
+
+class Drop(_Message):
+    """The attempt is not this node's any more: stop it and forget its reports."""
+
+    type: Literal["drop"] = "drop"
+    job_id: str
+    lock_token: str
+
+
+FromNode = Annotated[Hello | Heartbeat | Report, Field(discriminator="type")]
+ToNode = Annotated[Welcome | Assign | Cancel | Ack | Drop, Field(discriminator="type")]
+FROM_NODE: TypeAdapter[FromNode] = TypeAdapter(FromNode)
+TO_NODE: TypeAdapter[ToNode] = TypeAdapter(ToNode)

@@ -1,0 +1,111 @@
+"""A job as a client writes it: the body of `POST /v1/jobs`, lowered to a JobSpec."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from bcai.base.units import parse_duration_s, parse_size
+from bcai.jobs.spec import FileRef, Hardware, JobSpec, Limits, Mount
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size, json_schema_input_type=int | str),
+    Field(ge=0, le=2**60, description="Bytes, or text such as `8GB` or `512MiB`."),
+]
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration_s, json_schema_input_type=float | str),
+    Field(gt=0, le=31_536_000, description="Seconds, or text such as `90s` or `1h30m`."),
+]
+Digest = Annotated[str, Field(pattern=r"^blake3:[0-9a-f]{64}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileMessage(_Strict):
+    """A file that was uploaded to `PUT /v1/blobs/{digest}`."""
+
+    path: str = Field(min_length=1, max_length=1024)
+    digest: Digest
+    size: int = Field(ge=0)
+    mount: Mount = Mount.PROJECT
+
+
+class HardwareMessage(_Strict):
+    """What the job needs of a node."""
+
+    cpu_count: int = Field(default=1, ge=1, le=4096)
+    gpu_count: int = Field(default=0, ge=0, le=1024)
+    gpu_memory: Size = Field(default=0, description="Per GPU; above 0 it implies one GPU.")
+    memory: Size | None = Field(default=None, description="The same as `limits.memory`.")
+
+
+class LimitsMessage(_Strict):
+    """What the job may use."""
+
+    memory: Size | None = None
+    log: Size | None = None
+    output: Size | None = None
+    disk: Size | None = None
+    processes: int | None = Field(default=None, ge=1, le=100_000)
+
+
+class JobSubmission(_Strict):
+    """Exactly one of `code` (a script's text) and `entry` (a file of `files`) is set."""
+
+    name: str = Field(default="job", min_length=1, max_length=200)
+    code: str | None = Field(default=None, max_length=1_048_576)
+    code_name: str = Field(
+        default="job.py", min_length=1, max_length=200, pattern=r"^[^/\\\x00-\x1f]+$"
+    )
+    entry: str | None = Field(default=None, max_length=1024)
+    files: list[FileMessage] = Field(default_factory=list[FileMessage], max_length=10_000)
+    arguments: list[str] = Field(default_factory=list[str], max_length=1000)
+    requirements: list[str] = Field(default_factory=list[str], max_length=200)
+    hardware: HardwareMessage = HardwareMessage()
+    limits: LimitsMessage = LimitsMessage()
+    timeout: Duration = 3600.0
+    max_retries: int = Field(default=3, ge=0, le=100)
+    required_outputs: list[str] = Field(default_factory=list[str], max_length=1000)
+    reward_tokens: int = Field(default=0, ge=0, le=2**53)
+    labels: dict[str, str] = Field(default_factory=dict[str, str], max_length=64)
+
+    def to_spec(self) -> JobSpec:
+        """Lower to the spec that the network stores.
+
+        Raises
+        ------
+        InputError
+            The parts do not fit together.
+        """
+        wanted: dict[str, Any] = {
+            "memory_bytes": self.limits.memory or self.hardware.memory,
+            "log_bytes": self.limits.log,
+            "output_bytes": self.limits.output,
+            "disk_bytes": self.limits.disk,
+            "processes": self.limits.processes,
+        }
+        gpu_count = self.hardware.gpu_count or (1 if self.hardware.gpu_memory else 0)
+        return JobSpec(
+            name=self.name,
+            code=self.code,
+            code_name=self.code_name,
+            entry=self.entry,
+            files=tuple(
+                FileRef(path=file.path, digest=file.digest, size=file.size, mount=file.mount)
+                for file in self.files
+            ),
+            arguments=tuple(self.arguments),
+            requirements=tuple(self.requirements),
+            hardware=Hardware(self.hardware.cpu_count, gpu_count, self.hardware.gpu_memory),
+            limits=Limits(
+                wall_s=self.timeout,
+                **{name: value for name, value in wanted.items() if value is not None},
+            ),
+            max_retries=self.max_retries,
+            required_outputs=tuple(self.required_outputs),
+            reward_tokens=self.reward_tokens,
+            labels=dict(self.labels),
+        )
