@@ -53,7 +53,7 @@ class Reason:
 class Output:
     """One named output.
 
-    `value` holds numbers, strings, and lists or dicts of them, encoded by `jobs.values`. All
+    `value` holds numbers, strings, and lists or dicts of them, encoded by `base.values`. All
     else is a blob: a safetensors file for `array` (one tensor, named `value`) and `state_dict`
     (one tensor per entry), plain bytes for `file`.
     """

@@ -107,7 +107,7 @@ class Cause(StrEnum):
 class JailOutput:
     """One named output, checked on the host, never unpickled.
 
-    `value` is encoded as `jobs.values` does (strict JSON data). `content` is a safetensors file
+    `value` is encoded as `base.values` does (strict JSON data). `content` is a safetensors file
     for `array` (one tensor named `value`) and `state_dict`, plain bytes for `file`.
     """
 

@@ -31,7 +31,7 @@ def encode_value(value: object, depth: int = 0) -> object:
         pairs = cast("dict[object, object]", value)
         if all(isinstance(key, str) for key in pairs):
             return {cast("str", key): encode_value(pairs[key], depth + 1) for key in pairs}
-    raise FormatError(f"not a plain value: {type(value).__name__}")
+    raise FormatError(f"not a plain value: {type(cast('object', value)).__name__}")
 
 
 def decode_value(data: object) -> object:
