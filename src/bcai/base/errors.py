@@ -3,6 +3,7 @@
 * BcaiError
   - InputError            fix what you sent
     + FormatError         text or bytes do not parse
+    + VerifyError         a program breaks a rule of the instruction set
     + NotFoundError       no such job, blob, file or node
     + ConflictError       it exists already, or changed meanwhile
       . StaleError        the writer's lock token is not current any more
@@ -52,6 +53,12 @@ class FormatError(InputError):
     """Text or bytes do not parse."""
 
     code = "input.format"
+
+
+class VerifyError(InputError):
+    """A program breaks a rule of the instruction set."""
+
+    code = "input.program"
 
 
 class NotFoundError(InputError):
@@ -157,6 +164,7 @@ STATUS: dict[str, tuple[int, int]] = {
     "internal": (500, EXIT_FAILED),
     "input.invalid": (422, EXIT_USAGE),
     "input.format": (422, EXIT_USAGE),
+    "input.program": (422, EXIT_USAGE),
     "input.not_found": (404, EXIT_USAGE),
     "input.conflict": (409, EXIT_FAILED),
     "input.stale": (409, EXIT_FAILED),

@@ -1,0 +1,1 @@
+"""What a program is, whether it is legal, and what it computes."""

@@ -1,0 +1,1 @@
+"""One folder per device, Plan to Executable: reference (NumPy)."""

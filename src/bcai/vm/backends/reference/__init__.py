@@ -1,0 +1,1 @@
+"""The definition: interprets the verified program itself, slowly and plainly, in NumPy."""

@@ -1,0 +1,132 @@
+"""Run a verified program instruction by instruction. In a dispute this is what is right."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bcai.base.errors import InputError
+from bcai.vm.compiler.expand import lower
+from bcai.vm.isa.op import Op
+from bcai.vm.isa.types import Array, DType, TensorType
+from bcai.vm.isa.versions import instruction_set
+from bcai.vm.program.builder import Builder
+from bcai.vm.program.program import VerifiedProgram
+
+Observer = Callable[[int, tuple[Array, ...]], None]
+"""Sees each instruction's position and results, in order."""
+
+_NANS = {
+    DType.float32: 0x7FC00000,
+    DType.float64: 0x7FF8000000000000,
+    DType.float16: 0x7E00,
+    DType.bfloat16: 0x7FC0,
+}
+
+
+class ReferenceInterpreter:
+    """Interprets verified programs. One may run many programs, one at a time."""
+
+    def __init__(self) -> None:
+        self._lowered: dict[tuple[object, ...], VerifiedProgram] = {}
+
+    def run(
+        self,
+        verified: VerifiedProgram,
+        values: Mapping[str, Array],
+        observe: Observer | None = None,
+    ) -> dict[str, Array]:
+        """Run a program on its inputs and parameters, by name; return its outputs, by name.
+
+        Raises
+        ------
+        InputError
+            A value is missing, unknown, or not of its port's type.
+        """
+        program = verified.program
+        live: list[Array] = check_inputs(verified, values)
+        for position, instruction in enumerate(program.instructions):
+            operands = [None if each is None else live[each] for each in instruction.operands]
+            version = program.isa_version
+            results = self.step(version, instruction.op, operands, instruction.attributes)
+            live += results
+            if observe is not None:
+                observe(position, results)
+        return {name: canonical(live[value]) for name, value in program.outputs}
+
+    def step(
+        self, version: int, op: Op, operands: Sequence[Array | None], attributes: Mapping[str, Any]
+    ) -> tuple[Array, ...]:
+        """Execute one instruction: a primitive's body, or a macro's lowering."""
+        if not op.is_macro:
+            with np.errstate(all="ignore"):
+                result = op.body(*operands, **attributes)
+            results = result if isinstance(result, tuple) else (result,)
+            return tuple(np.asarray(each) for each in results)  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
+        types = tuple(None if each is None else TensorType.of(each) for each in operands)
+        lowered = self._lowering(version, op, types, attributes)
+        named = {str(i): each for i, each in enumerate(operands) if each is not None}
+        outputs = self._run_raw(lowered, named)
+        return tuple(outputs[str(index)] for index in range(len(outputs)))
+
+    def _run_raw(self, verified: VerifiedProgram, named: Mapping[str, Array]) -> dict[str, Array]:
+        live = [named[port.name] for port in verified.program.ports]
+        for instruction in verified.program.instructions:
+            operands = [None if each is None else live[each] for each in instruction.operands]
+            version = verified.program.isa_version
+            live += self.step(version, instruction.op, operands, instruction.attributes)
+        return {name: live[value] for name, value in verified.program.outputs}
+
+    def _lowering(
+        self,
+        version: int,
+        op: Op,
+        types: tuple[TensorType | None, ...],
+        attributes: Mapping[str, Any],
+    ) -> VerifiedProgram:
+        key = (version, op.opcode, types, tuple(attributes.items()))
+        if key not in self._lowered:
+            builder = Builder(instruction_set(version))
+            symbols = [
+                None if type_ is None else builder.input(str(index), type_)
+                for index, type_ in enumerate(types)
+            ]
+            results = lower(builder, op, symbols, attributes)
+            self._lowered[key] = builder.finish(
+                **{str(index): symbol for index, symbol in enumerate(results)}
+            )
+        return self._lowered[key]
+
+
+def check_inputs(verified: VerifiedProgram, values: Mapping[str, Array]) -> list[Array]:
+    """Return the arrays of all ports in order. Raises InputError."""
+    ports = verified.program.ports
+    unknown = sorted(set(values) - {port.name for port in ports})
+    if unknown:
+        there = ", ".join(port.name for port in ports) or "none"
+        raise InputError(f"no input {unknown[0]!r}; the program has {there}")
+    arrays: list[Array] = []
+    for port in ports:
+        if port.name not in values:
+            raise InputError(f"input {port.name!r} ({port.type}) is missing")
+        array = np.asarray(values[port.name])
+        found = TensorType.of(array)
+        if found != port.type:
+            raise InputError(f"input {port.name!r}: found {found}, expected {port.type}")
+        arrays.append(array)
+    return arrays
+
+
+def canonical(array: Array) -> Array:
+    """The same values with the one not-a-number, in row-major order."""
+    dtype = DType.of(array.dtype)
+    plain = np.ascontiguousarray(array).reshape(array.shape)
+    if dtype not in _NANS:
+        return plain
+    nan = np.isnan(plain)
+    if not nan.any():
+        return plain
+    bits = np.dtype(f"u{dtype.itemsize}")
+    fixed = plain.copy()
+    fixed.view(bits)[nan] = _NANS[dtype]
+    return fixed

@@ -1,0 +1,1 @@
+"""Passes from Program to Plan, one file each: expand, differentiate, simplify."""

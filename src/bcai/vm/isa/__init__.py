@@ -1,0 +1,1 @@
+"""The instruction set. The only place where an instruction is declared."""

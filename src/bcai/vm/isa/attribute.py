@@ -1,0 +1,100 @@
+"""Attributes: the constants of an instruction, each with a kind that its declaration states."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from bcai.vm.isa.types import DType
+
+Attribute = int | float | bool | str | bytes | DType | tuple[int, ...] | tuple[float, ...]
+AttributeKind = Literal["int", "float", "bool", "str", "bytes", "dtype", "ints", "floats"]
+REQUIRED = inspect.Parameter.empty
+
+_KINDS: dict[Any, AttributeKind] = {
+    int: "int",
+    float: "float",
+    bool: "bool",
+    str: "str",
+    bytes: "bytes",
+    DType: "dtype",
+    tuple[int, ...]: "ints",
+    tuple[float, ...]: "floats",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeSchema:
+    """Name, kind, default and choices of one attribute."""
+
+    name: str
+    kind: AttributeKind
+    default: Any = REQUIRED
+    choices: tuple[str, ...] = ()
+
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is REQUIRED
+
+    def check(self, value: object) -> Attribute:
+        """Return the value in its one canonical Python form.
+
+        Raises
+        ------
+        TypeError
+            It is of another kind; the message says what was expected.
+        """
+        checked = _CHECKS[self.kind](value)
+        if checked is None:
+            raise TypeError(f"{self.name}: found {value!r}, expected {self.kind}")
+        if self.choices and checked not in self.choices:
+            raise TypeError(f"{self.name}: found {value!r}, expected one of {self.choices}")
+        return checked
+
+
+def _int(value: object) -> int | None:
+    whole = isinstance(value, int) and not isinstance(value, bool | DType)
+    return value if whole and -(2**63) <= value < 2**63 else None
+
+
+def _float(value: object) -> float | None:
+    if isinstance(value, bool | DType) or not isinstance(value, int | float):
+        return None
+    return float(value)
+
+
+def _ints(value: object) -> tuple[int, ...] | None:
+    if not isinstance(value, tuple | list):
+        return None
+    items = [_int(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return tuple(item for item in items if item is not None) if None not in items else None
+
+
+def _floats(value: object) -> tuple[float, ...] | None:
+    if not isinstance(value, tuple | list):
+        return None
+    items = [_float(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return tuple(item for item in items if item is not None) if None not in items else None
+
+
+_CHECKS: dict[AttributeKind, Callable[[object], Attribute | None]] = {
+    "int": _int,
+    "float": _float,
+    "bool": lambda value: value if isinstance(value, bool) else None,
+    "str": lambda value: value if isinstance(value, str) else None,
+    "bytes": lambda value: value if isinstance(value, bytes) else None,
+    "dtype": lambda value: value if isinstance(value, DType) else None,
+    "ints": _ints,
+    "floats": _floats,
+}
+
+
+def read_attribute(parameter: inspect.Parameter) -> AttributeSchema:
+    """Derive the schema of an attribute from a keyword-only parameter."""
+    if get_origin(parameter.annotation) is Literal:
+        choices = get_args(parameter.annotation)
+        return AttributeSchema(parameter.name, "str", parameter.default, choices)
+    if parameter.annotation not in _KINDS:
+        raise TypeError(f"attribute {parameter.name}: no kind for {parameter.annotation}")
+    return AttributeSchema(parameter.name, _KINDS[parameter.annotation], parameter.default)

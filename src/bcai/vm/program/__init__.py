@@ -1,0 +1,1 @@
+"""Build, verify, print, parse, encode, decode. Program, Instruction, VerifiedProgram."""
