@@ -91,9 +91,7 @@ def _pull_one(
         raise VerifyError(f"{op.name} has no gradient")
     start = len(builder.instructions)
     lowered = lower(builder, op, operands, instruction.attributes)
-    seeds = {
-        symbol.index: d for symbol, d in zip(lowered, d_results, strict=True) if d is not None
-    }
+    seeds = {symbol.index: d for symbol, d in zip(lowered, d_results, strict=True) if d is not None}
     wanted = {each.index for each in operands if each is not None}
     found = _pull(builder, start, len(builder.instructions), seeds, wanted)
     given: list[Symbol | None] = []

@@ -35,7 +35,7 @@ class Arithmetic(Protocol[V]):
         ...
 
     def fma(self, a: V, b: V, c: V) -> V:
-        """a * b + c, rounded once."""
+        """Return a * b + c, rounded once."""
         ...
 
     def add(self, a: V, b: V) -> V: ...
@@ -207,7 +207,7 @@ class Exact:
 
 
 def fma(a: Array, b: Array, c: Array) -> Array:
-    """a * b + c rounded once, for float32 or float64 arrays of one dtype.
+    """Return a * b + c rounded once, for float32 or float64 arrays of one dtype.
 
     Note [Fused multiply-add in NumPy]
         For float32 the product is exact in float64. The sum is rounded there *to odd* (an inexact

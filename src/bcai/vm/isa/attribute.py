@@ -1,9 +1,9 @@
 """Attributes: the constants of an instruction, each with a kind that its declaration states."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, cast, get_args, get_origin
 
 from bcai.vm.isa.types import DType
 
@@ -54,8 +54,9 @@ class AttributeSchema:
 
 
 def _int(value: object) -> int | None:
-    whole = isinstance(value, int) and not isinstance(value, bool | DType)
-    return value if whole and -(2**63) <= value < 2**63 else None
+    if isinstance(value, bool | DType) or not isinstance(value, int):
+        return None
+    return value if -(2**63) <= value < 2**63 else None
 
 
 def _float(value: object) -> float | None:
@@ -67,14 +68,14 @@ def _float(value: object) -> float | None:
 def _ints(value: object) -> tuple[int, ...] | None:
     if not isinstance(value, tuple | list):
         return None
-    items = [_int(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    items = [_int(item) for item in cast("Sequence[object]", value)]
     return tuple(item for item in items if item is not None) if None not in items else None
 
 
 def _floats(value: object) -> tuple[float, ...] | None:
     if not isinstance(value, tuple | list):
         return None
-    items = [_float(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    items = [_float(item) for item in cast("Sequence[object]", value)]
     return tuple(item for item in items if item is not None) if None not in items else None
 
 

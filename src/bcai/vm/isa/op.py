@@ -26,7 +26,7 @@ from typing import Any, get_type_hints
 
 from bcai.vm.isa.attribute import Attribute, AttributeSchema, read_attribute
 from bcai.vm.isa.symbol import Emitter, Symbol
-from bcai.vm.isa.types import Array, DType, TensorType, parse_type
+from bcai.vm.isa.types import DType, TensorType, parse_type
 
 Types = TensorType | tuple[TensorType, ...]
 Gradients = tuple[Symbol | None, ...]
@@ -213,5 +213,3 @@ def types_of(
 ) -> TypeRule:
     """Make a type rule: `infer` takes operand types and attributes as the body takes arrays."""
     return TypeRule(infer, accepts, rejects)
-
-

@@ -73,5 +73,5 @@ def contract(a: Array, b: Array) -> Array:
 
 
 def multiply_add(a: Array, b: Array, c: Array) -> Array:
-    """a * b + c: fused for floats, wrapping for integers."""
+    """Return a * b + c: fused for floats, wrapping for integers."""
     return fma(a, b, c) if a.dtype.kind == "f" else a * b + c

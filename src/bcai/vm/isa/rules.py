@@ -152,7 +152,11 @@ REDUCE: TypeRule = types_of(
 
 ALONG_AXIS: TypeRule = types_of(
     _along_axis,
-    accepts=(case("float32[2,3]", axis=-1), case("float32[2,3]", axis=0), case("float32[5]", axis=0)),
+    accepts=(
+        case("float32[2,3]", axis=-1),
+        case("float32[2,3]", axis=0),
+        case("float32[5]", axis=0),
+    ),
     rejects=(case("float32[2,3]", axis=2), case("float32[2,3]", axis=-3)),
 )
 """One operand and an `axis`; the result has its type."""

@@ -27,7 +27,6 @@ class Emitter(Protocol):
         ...
 
 
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Symbol:
     """One tensor of a program being written."""

@@ -1,5 +1,6 @@
 """Tensor types: what the verifier knows of a value before anything runs."""
 
+import builtins
 import math
 from dataclasses import dataclass
 from enum import IntEnum
@@ -43,7 +44,7 @@ class DType(IntEnum):
         return _NUMPY[self].itemsize
 
     @property
-    def is_float(self) -> bool:
+    def is_float(self) -> builtins.bool:
         """Whether values are rounded."""
         return self <= DType.bfloat16
 

@@ -1,6 +1,6 @@
-"""Programs as canonical bytes: one program, one encoding.
+r"""Programs as canonical bytes: one program, one encoding.
 
-    b"bcai-program\\x00" then canonical CBOR of
+    b"bcai-program\x00" then canonical CBOR of
     [isa version, inputs, parameters, instructions, outputs, metadata]
 
 with an input or parameter as [name, dtype, [sizes]], an instruction as [opcode, [operand or null],

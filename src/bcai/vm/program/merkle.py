@@ -37,8 +37,7 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
         # Pairing neighbours and carrying a lone last node up gives RFC 6962's tree: its left
         # part is always the largest full power of two.
         paired = [
-            blake3(NODE + level[at] + level[at + 1]).digest()
-            for at in range(0, len(level) - 1, 2)
+            blake3(NODE + level[at] + level[at + 1]).digest() for at in range(0, len(level) - 1, 2)
         ]
         level = paired + level[len(level) & ~1 :]
     return level[0]

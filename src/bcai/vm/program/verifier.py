@@ -135,9 +135,9 @@ def _infer(
     key = (instruction.op.opcode, tuple(operands), tuple(attributes.items()), _kinds(attributes))
     results = known.get(key)
     if results is None:
-        if bind_attributes(instruction.op, attributes) != attributes or _kinds(attributes) != _kinds(
-            bind_attributes(instruction.op, attributes)
-        ):
+        if bind_attributes(instruction.op, attributes) != attributes or _kinds(
+            attributes
+        ) != _kinds(bind_attributes(instruction.op, attributes)):
             raise VerifyError("attributes are not in the schema's order and kinds")
         results = known[key] = infer(instruction.op, tuple(operands), attributes)
     return results

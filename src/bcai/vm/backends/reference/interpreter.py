@@ -1,7 +1,7 @@
 """Run a verified program instruction by instruction. In a dispute this is what is right."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -61,8 +61,8 @@ class ReferenceInterpreter:
         if not op.is_macro:
             with np.errstate(all="ignore"):
                 result = op.body(*operands, **attributes)
-            results = result if isinstance(result, tuple) else (result,)
-            return tuple(np.asarray(each) for each in results)  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
+            results = cast("tuple[Array, ...]", result if isinstance(result, tuple) else (result,))
+            return tuple(np.asarray(each) for each in results)
         types = tuple(None if each is None else TensorType.of(each) for each in operands)
         lowered = self._lowering(version, op, types, attributes)
         named = {str(i): each for i, each in enumerate(operands) if each is not None}

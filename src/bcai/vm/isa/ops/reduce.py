@@ -2,7 +2,6 @@
 
 import math
 
-
 from bcai.vm.isa.op import Bound, Call, Gradients, instruction
 from bcai.vm.isa.order import sum_last
 from bcai.vm.isa.rules import REDUCE

@@ -64,9 +64,7 @@ def _(call: Call) -> Gradients:
 
 def _expand(x: TensorType, *, shape: tuple[int, ...]) -> Types:
     extra = len(shape) - x.rank
-    fits = extra >= 0 and all(
-        n in (1, shape[extra + i]) for i, n in enumerate(x.shape)
-    )
+    fits = extra >= 0 and all(n in (1, shape[extra + i]) for i, n in enumerate(x.shape))
     if not fits or min(shape, default=0) < 0:
         raise VerifyError(f"{x} does not broadcast to {shape}")
     return x.with_shape(*shape)
