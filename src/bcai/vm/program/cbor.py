@@ -26,7 +26,7 @@ def encode(value: object) -> bytes:
 
 
 def _write(out: bytearray, value: Any) -> None:
-    kind: type[object] = type(value)
+    kind: Any = value.__class__
     if kind is int:
         _head(out, 0x00, value) if value >= 0 else _head(out, 0x20, -1 - value)
     elif kind is list or kind is tuple:

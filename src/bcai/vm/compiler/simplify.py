@@ -1,0 +1,65 @@
+"""Merge instructions that compute the same, and drop those that nothing uses."""
+
+from collections.abc import Hashable
+
+from bcai.vm.isa.attribute import Attribute
+from bcai.vm.program.program import Instruction, Program, VerifiedProgram
+from bcai.vm.program.verifier import verify
+
+IMPURE = frozenset({"PythonExecute"})
+"""Instructions that may give different results for the same operands: never merged."""
+
+
+def simplify(verified: VerifiedProgram) -> VerifiedProgram:
+    """Return a program with the same outputs, bit for bit, and no instruction too many."""
+    program = verified.program
+    number = list(range(len(program.ports)))  # old value > new value
+    seen: dict[Hashable, int] = {}
+    used = _used(verified)
+    kept: list[Instruction] = []
+    count = len(program.ports)
+    ends = (*verified.first_result[1:], len(verified.types))
+    for position, (instruction, start, end) in enumerate(
+        zip(program.instructions, verified.first_result, ends, strict=False)
+    ):
+        operands = tuple(None if each is None else number[each] for each in instruction.operands)
+        attributes = tuple(_exact(each) for each in instruction.attributes.values())
+        key = (instruction.op.opcode, operands, attributes)
+        if key in seen and instruction.op.name not in IMPURE:
+            first = seen[key]
+        elif position in used:
+            first = seen[key] = count
+            count += end - start
+            kept.append(Instruction(instruction.op, operands, instruction.attributes))
+        else:
+            first = -1 - (end - start)  # nothing refers to it
+        number += range(first, first + end - start)
+    outputs = tuple((name, number[value]) for name, value in program.outputs)
+    return verify(
+        Program(
+            program.isa_version,
+            program.inputs,
+            program.parameters,
+            tuple(kept),
+            outputs,
+            program.metadata,
+        )
+    )
+
+
+def _exact(value: Attribute) -> Hashable:
+    return (type(value), repr(value)) if isinstance(value, float | tuple) else (type(value), value)
+
+
+def _used(verified: VerifiedProgram) -> set[int]:
+    program = verified.program
+    live = {value for _, value in program.outputs}
+    used: set[int] = set()
+    ends = (*verified.first_result[1:], len(verified.types))
+    for position in range(len(program.instructions) - 1, -1, -1):
+        if any(each in live for each in range(verified.first_result[position], ends[position])):
+            used.add(position)
+            live.update(
+                each for each in program.instructions[position].operands if each is not None
+            )
+    return used
