@@ -1,5 +1,5 @@
 """One file per family (elementwise, reduce, view, contract, nn, recurrent, random, optim, ...)."""
 
-from bcai.vm.isa.ops import elementwise, memory, reduce, view
+from bcai.vm.isa.ops import contract, elementwise, memory, reduce, view
 
-OPS_1 = (*memory.OPS, *elementwise.OPS, *reduce.OPS, *view.OPS)
+OPS_1 = (*memory.OPS, *elementwise.OPS, *reduce.OPS, *view.OPS, *contract.OPS)
