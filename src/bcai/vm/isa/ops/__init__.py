@@ -1,5 +1,5 @@
 """One file per family (elementwise, reduce, view, contract, nn, recurrent, random, optim, ...)."""
 
-from bcai.vm.isa.ops import contract, elementwise, memory, reduce, view
+from bcai.vm.isa.ops import contract, elementwise, memory, reduce, view, window
 
-OPS_1 = (*memory.OPS, *elementwise.OPS, *reduce.OPS, *view.OPS, *contract.OPS)
+OPS_1 = (*memory.OPS, *elementwise.OPS, *reduce.OPS, *view.OPS, *window.OPS, *contract.OPS)
