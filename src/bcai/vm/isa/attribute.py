@@ -62,7 +62,7 @@ def _int(value: object) -> int | None:
 def _float(value: object) -> float | None:
     if isinstance(value, bool | DType) or not isinstance(value, int | float):
         return None
-    return float(value)
+    return float(value) if abs(value) < 1 << 53 or isinstance(value, float) else None
 
 
 def _ints(value: object) -> tuple[int, ...] | None:
