@@ -32,28 +32,33 @@ _NARROW = (DType.float16, DType.bfloat16)
 
 def sum_last(x: Array) -> Array:
     """Sum over the last axis in the one order: `T[..., n]` to `T[...]`; integers wrap."""
+    return fold_last(x, np.add, 0)
+
+
+def fold_last(x: Array, operation: np.ufunc, identity: int) -> Array:
+    """Fold the last axis in the order of Note [Order of a sum] with `np.add` or `np.multiply`."""
     with np.errstate(all="ignore"):
         wide = widen(x)
         while True:
-            wide = _sum_chunks(wide)
+            wide = _fold_chunks(wide, operation, identity)
             if wide.shape[-1] == 1:
                 return wide[..., 0].astype(x.dtype)
 
 
-def _sum_chunks(x: Array) -> Array:
+def _fold_chunks(x: Array, operation: np.ufunc, identity: int) -> Array:
     n = x.shape[-1]
     chunks = max(1, -(-n // CHUNK))
     rows = -(-min(max(n, 1), CHUNK) // LANES)
-    padded = np.zeros((*x.shape[:-1], chunks * rows * LANES), x.dtype)
+    padded = np.full((*x.shape[:-1], chunks * rows * LANES), identity, x.dtype)
     padded[..., :n] = x
     lanes = padded.reshape(*x.shape[:-1], chunks, rows, LANES)
-    total = np.zeros((*x.shape[:-1], chunks, LANES), x.dtype)
+    total = np.full((*x.shape[:-1], chunks, LANES), identity, x.dtype)
     for row in range(rows):
-        total = total + lanes[..., row, :]
+        total = operation(total, lanes[..., row, :])
     width = LANES
     while width > 1:
         width //= 2
-        total = total[..., :width] + total[..., width : 2 * width]
+        total = operation(total[..., :width], total[..., width : 2 * width])
     return total[..., 0]
 
 

@@ -8,6 +8,7 @@ from bcai.vm.isa.ops import (
     logic,
     memory,
     reduce,
+    scan,
     view,
     window,
 )
@@ -18,6 +19,7 @@ OPS_1 = (
     *comparison.OPS,
     *logic.OPS,
     *reduce.OPS,
+    *scan.OPS,
     *view.OPS,
     *window.OPS,
     *index.OPS,
