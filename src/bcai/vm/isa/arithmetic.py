@@ -8,6 +8,7 @@ Note [Same bits]
     and a compiler backend runs the same text with values that stand for registers.
 """
 
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Protocol, TypeVar
 
@@ -58,6 +59,12 @@ class Arithmetic(Protocol[V]):
     def select(self, mask: V, yes: V, no: V) -> V: ...
     def mask_and(self, a: V, b: V) -> V: ...
     def mask_or(self, a: V, b: V) -> V: ...
+    def rare(
+        self, mask: V, compute: Callable[[], tuple[V, ...]], otherwise: tuple[V, ...]
+    ) -> tuple[V, ...]:
+        """Select `compute()` or `otherwise`; a long computation is skipped if no lane wants it."""
+        ...
+
     def bits(self, a: V) -> V:
         """The float's bits as an integer."""
         ...
@@ -157,6 +164,15 @@ class Exact:
     @staticmethod
     def mask_or(a: Array, b: Array) -> Array:
         return np.logical_or(a, b)
+
+    @staticmethod
+    def rare(
+        mask: Array, compute: Callable[[], tuple[Array, ...]], otherwise: tuple[Array, ...]
+    ) -> tuple[Array, ...]:
+        if not np.any(mask):
+            return otherwise
+        pairs = zip(compute(), otherwise, strict=True)
+        return tuple(np.where(mask, yes, no) for yes, no in pairs)
 
     def bits(self, a: Array) -> Array:
         return np.asarray(a, self._float).view(self._int)
@@ -268,7 +284,7 @@ def _fma64(a: Array, b: Array, c: Array) -> Array:
     plain = ~np.isfinite(a) | ~np.isfinite(b) | ~np.isfinite(c)
     zero = (a == 0) | (b == 0) | (safe & (total == 0) & (error == 0) & (c_low == 0))
     result = np.where(plain | zero, a * b + c, result)
-    for index in zip(*np.nonzero(~(safe | plain | zero)), strict=True):
+    for index in map(tuple, np.argwhere(~(safe | plain | zero))):
         result[index] = _fma_rational(float(a[index]), float(b[index]), float(c[index]))
     return result
 

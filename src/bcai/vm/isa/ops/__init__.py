@@ -9,6 +9,7 @@ from bcai.vm.isa.ops import (
     memory,
     reduce,
     scan,
+    transcendental,
     view,
     window,
 )
@@ -16,6 +17,7 @@ from bcai.vm.isa.ops import (
 OPS_1 = (
     *memory.OPS,
     *elementwise.OPS,
+    *transcendental.OPS,
     *comparison.OPS,
     *logic.OPS,
     *reduce.OPS,
