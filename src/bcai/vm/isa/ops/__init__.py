@@ -3,10 +3,12 @@
 from bcai.vm.isa.ops import (
     comparison,
     contract,
+    conv,
     elementwise,
     index,
     logic,
     memory,
+    pool,
     reduce,
     scan,
     transcendental,
@@ -26,4 +28,6 @@ OPS_1 = (
     *window.OPS,
     *index.OPS,
     *contract.OPS,
+    *conv.OPS,
+    *pool.OPS,
 )
