@@ -175,15 +175,21 @@ def test_lowering_agrees_with_the_body(op: Op, case: Case) -> None:
     for each in of_every_dtype(op, case):
         accepted = build(op, each)
         values, results = run_or_skip(accepted)
-        operands = [values.get(str(index)) for index in range(len(each.operands))]
+        operands = [wide(values.get(str(index))) for index in range(len(each.operands))]
         attributes = accepted.program.program.instructions[-1].attributes
         with np.errstate(all="ignore"):
             body = op.body(*operands, **attributes)
         bodies = cast("tuple[Array, ...]", body if isinstance(body, tuple) else (body,))
         assert len(bodies) == len(results)
         for plain, result in zip(bodies, results.values(), strict=True):
-            assert TensorType.of(np.asarray(plain)) == TensorType.of(result)
+            assert np.shape(plain) == result.shape
             check_close(op, values, result, np.asarray(plain))
+
+
+def wide(array: Array | None) -> Array | None:
+    """What a macro's body computes with: floats as float64."""
+    is_float = array is not None and DType.of(array.dtype).is_float
+    return array.astype(np.float64) if array is not None and is_float else array
 
 
 def check_close(op: Op, values: Mapping[str, Array], result: Array, plain: Array) -> None:

@@ -66,7 +66,8 @@ def reduced(type_: TensorType, axes: tuple[int, ...], keepdims: bool) -> TensorT
     return type_.with_shape(*(n for i, n in enumerate(type_.shape) if i not in plain))
 
 
-def _unary(x: TensorType) -> TensorType:
+def _unary(x: TensorType, **attributes: object) -> TensorType:
+    del attributes
     return x
 
 

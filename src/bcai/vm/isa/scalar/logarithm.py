@@ -97,7 +97,7 @@ def log_words(x: Words, times: Whole | None = None) -> Words:
     """
     like = x.high
     m, e = split(like)
-    f = fast_two_sum(m - 1.0, x.low * power_of_two(like.whole(0) - e, like))
+    f = fast_two_sum(m - 1.0, _scaled_low(x.low, e))
     below = fast_two_sum(like.of(2.0), f.high)
     s = divide(f, Words(below.high, below.low + f.low))
     z = two_product(s.high, s.high)
@@ -113,6 +113,13 @@ def log_words(x: Words, times: Whole | None = None) -> Words:
     powers = two_product(k, like.of(ln2_high))
     total = two_sum(powers.high, logarithm.high)
     return fast_two_sum(total.high, total.low + (low + fma(ln2_low, k, powers.low)))
+
+
+def _scaled_low(low: Real, e: Whole) -> Real:
+    """low * 2^-e; beyond 2^64 the logarithm is so large that the low float does not show."""
+    is_near = (e < 64) & (low.whole(-64) < e)
+    k = is_near.choose(low.whole(0) - e, low.whole(0))
+    return is_near.select(low * power_of_two(k, low), 0.0)
 
 
 def multiply(x: Words, y: Words) -> Words:
