@@ -1,0 +1,1 @@
+"""EnhancedVM: runs an Executable and owns every live Tensor; observers see each step."""

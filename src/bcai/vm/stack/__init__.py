@@ -1,0 +1,1 @@
+"""The legacy stack machine, frozen; its bytecode can be rewritten to a Program."""
