@@ -5,7 +5,7 @@ NumPy and, with registers for values, in a compiler. At most 1.5 ulp in float32 
 subnormals are kept, and special values are those of C (ISO/IEC 9899:2018, annex F).
 """
 
-from bcai.vm.isa.scalar.error_function import erf
+from bcai.vm.isa.scalar.error_function import erf, erfc
 from bcai.vm.isa.scalar.exponential import exp, expm1, sigmoid
 from bcai.vm.isa.scalar.hyperbolic import acosh, asinh, atanh, cosh, sinh, tanh
 from bcai.vm.isa.scalar.inverse_trigonometric import acos, asin, atan
@@ -23,6 +23,7 @@ __all__ = [
     "cos",
     "cosh",
     "erf",
+    "erfc",
     "exp",
     "expm1",
     "log",
