@@ -195,8 +195,12 @@ class JobStore(Protocol):
 
     # Waking up
 
-    async def wait_for_change(self, timeout_s: float) -> None:
-        """Return soon after anybody's next commit (from any process), or after `timeout_s`."""
+    async def wait_for_change(self, timeout_s: float, *, seen: int | None = None) -> int:
+        """Return soon after anybody's next commit (from any process), or after `timeout_s`.
+
+        Who reads, waits and reads again passes what the last call returned as `seen` (0 the
+        first time): then a commit between reading and waiting ends the wait at once.
+        """
         ...
 
 
