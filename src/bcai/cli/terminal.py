@@ -1,0 +1,48 @@
+"""Where text goes: consoles for people, plain streams for pipes."""
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPE_WIDTH = 100  # tables in a pipe do not depend on somebody's window
+
+
+def is_live() -> bool:
+    """Whether stdout is a terminal that can redraw."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+
+
+def is_unicode() -> bool:
+    """Whether stdout can show more than ASCII."""
+    return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+
+
+def stdout_console() -> "Console":
+    """Console for what was asked for."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    return Console(highlight=False, soft_wrap=False, width=width, legacy_windows=False)
+
+
+def stderr_console() -> "Console":
+    """Console for everything else."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True, legacy_windows=False)
+
+
+def print_json(document: object) -> None:
+    """Write one JSON document on one line of stdout."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Write a remark to stderr."""
+    sys.stderr.write(f"bcai: {text}\n")
+    sys.stderr.flush()
