@@ -21,7 +21,7 @@
     + JobTimedOutError
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class BcaiError(Exception):
@@ -127,9 +127,10 @@ class UnreachableError(DependencyError):
 
 
 class JobError(BcaiError):
-    """The job ended without success."""
+    """The job ended without success. In the SDK, `result` is the job's `Result`."""
 
     code = "job.ended"
+    result: Any = None  # `Any`: this room cannot name a class of the SDK
 
 
 class JobFailedError(JobError):
