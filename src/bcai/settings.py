@@ -49,10 +49,12 @@ class NodeSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: str | None = Field(default=None, description="None: made once and kept in the home folder.")
+    home: Path | None = Field(default=None, description="None: `node` in the home folder.")
+    id: str | None = Field(default=None, description="None: made once and kept in the node's home.")
     name: str | None = Field(default=None, description="None: the machine's name.")
     slots: int | None = Field(default=None, ge=1, description="Jobs at once; None: one per core.")
-    python: Path | None = Field(default=None, description="Interpreter of jobs; None: our own.")
+    cache_mb: int = Field(default=10_240, ge=1, description="Disk for files of earlier jobs.")
+    grace_s: float = Field(default=5.0, ge=0, description="How long jobs may go on after SIGTERM.")
 
 
 class Settings(BaseSettings):
@@ -68,6 +70,11 @@ class Settings(BaseSettings):
     database_url: str | None = Field(default=None, description="None: SQLite in the home folder.")
     host: str = "127.0.0.1"
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65535)
+    listen_fd: int | None = Field(
+        default=None,
+        ge=3,
+        description="A listening socket that the supervisor holds, so that the port outlives us.",
+    )
     heartbeat_s: float = Field(default=2.0, gt=0)
     lease_s: float = Field(default=10.0, gt=0)
     queue_max: int = Field(default=100_000, ge=1, description="Jobs waiting before BusyError.")
@@ -81,6 +88,11 @@ class Settings(BaseSettings):
     def network_folder(self) -> Path:
         """Where a network on this machine keeps its database, blobs and endpoint."""
         return self.home / "network"
+
+    @property
+    def node_folder(self) -> Path:
+        """Where a node keeps its identity, its cache and the folders of running jobs."""
+        return self.node.home or self.home / "node"
 
     @classmethod
     def settings_customise_sources(
