@@ -9,7 +9,7 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -91,7 +91,7 @@ class FileBlobStore:
         return self._folder / name[:2] / name[2:]
 
     @contextmanager
-    def _new_file(self) -> Iterator[BinaryIO]:
+    def _new_file(self) -> Generator[BinaryIO]:
         """Open a file of our own, locked as long as we live; it goes unless it was published."""
         with self._locked_file() as file:
             try:
@@ -170,7 +170,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated() -> Generator[None]:
     try:
         yield
     except OSError as error:

@@ -56,14 +56,20 @@ class Doorbell:
 
     def ring(self) -> None:
         """Ring every bell of the folder, our own too; take away those that nobody answers."""
-        bells = [name for name in os.listdir(self._folder) if name.endswith(".sock")]
-        for name in bells[:BELLS_MAX]:
+        for name in self._bells():
             try:
                 self._socket.sendto(_RING, self._address(name))
             except ConnectionRefusedError:  # its process is gone
                 self._unlink(name)
-            except (BlockingIOError, FileNotFoundError, PermissionError):
+            except OSError:
                 continue  # it rings already, or has just left, or is not ours
+
+    def _bells(self) -> list[str]:
+        try:
+            names = os.listdir(self._folder)  # noqa: PTH208 - a descriptor, not a path
+        except OSError:  # a bell that cannot ring must not stop a commit
+            return []
+        return [name for name in names if name.endswith(".sock")][:BELLS_MAX]
 
     def _address(self, name: str) -> str:
         return f"/proc/self/fd/{self._folder}/{name}"
@@ -71,5 +77,5 @@ class Doorbell:
     def _unlink(self, name: str) -> None:
         try:
             os.unlink(name, dir_fd=self._folder)
-        except FileNotFoundError:
-            return
+        except OSError:
+            return  # another process was quicker

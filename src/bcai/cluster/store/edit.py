@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from bcai.base.errors import StaleError
 from bcai.cluster.store.rows import dump, dump_plain, no_such_job, read_job
@@ -55,7 +55,7 @@ class JobEdit:
     def find(cls, connection: Connection, job_id: str, now: float) -> "JobEdit | None":
         """Lock a job; None if there is none."""
         query = select(*_COLUMNS).where(JOBS.c.id == job_id).with_for_update()
-        row: Row[Any] | None = connection.execute(query).one_or_none()
+        row = connection.execute(query).one_or_none()
         if row is None:
             return None
         return cls(

@@ -4,6 +4,7 @@ Each function is one operation of the writer: it takes the transaction's connect
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
 
@@ -16,6 +17,8 @@ from bcai.jobs.node import Node
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
 from bcai.jobs.states import JobState, Move, next_state
 from bcai.wire.jobs import OUTCOME, REASON
+
+_NEW_JOB, _NEW_EVENTS = insert(JOBS), insert(EVENTS)  # built once: submits come by the thousand
 
 
 @dataclass(slots=True)
@@ -57,31 +60,30 @@ def submit(
     for sequence, warning in enumerate(job.warnings, start=2):
         body: dict[str, object] = {"text": warning}
         events.append(event_row(job.id, sequence, EventKind.NOTE, body, at=job.created_at))
-    connection.execute(
-        insert(JOBS).values(
-            id=job.id,
-            owner=job.owner,
-            spec=spec_text,
-            state=job.state,
-            created_at=job.created_at,
-            updated_at=job.updated_at,
-            lock_token=job.lock_token,
-            attempt=0,
-            event_count=len(events),
-            not_before=job.not_before,
-            cancel_requested=False,
-            progress=0.0,
-            warnings=dump_plain(list(job.warnings)),
-        )
-    )
-    connection.execute(insert(EVENTS), events)
+    connection.execute(_NEW_JOB, _job_row(job, spec_text, len(events)))
+    connection.execute(_NEW_EVENTS, events)
     if key is not None:
-        connection.execute(
-            insert(IDEMPOTENCY).values(
-                owner=job.owner, key=key, job_id=job.id, created_at=job.created_at
-            )
-        )
+        again = {"owner": job.owner, "key": key, "job_id": job.id, "created_at": job.created_at}
+        connection.execute(insert(IDEMPOTENCY), again)
     return job, True
+
+
+def _job_row(job: Job, spec_text: str, event_count: int) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "owner": job.owner,
+        "spec": spec_text,
+        "state": job.state,
+        "created_at": job.created_at,
+        "updated_at": job.updated_at,
+        "lock_token": job.lock_token,
+        "attempt": 0,
+        "event_count": event_count,
+        "not_before": job.not_before,
+        "cancel_requested": False,
+        "progress": 0.0,
+        "warnings": dump_plain(list(job.warnings)),
+    }
 
 
 def _submitted_before(connection: Connection, job: Job, key: str) -> Job | None:

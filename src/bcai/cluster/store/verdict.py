@@ -35,8 +35,6 @@ def judge(job: Job, outcome: Outcome, *, delay_s: float | None = None) -> Verdic
     ConflictError
         A job in this state cannot end like that.
     """
-    if job.state is JobState.ASSIGNED and outcome.move is Move.SUCCEED:
-        outcome = _never_started(outcome)
     if outcome.move is Move.RETRY and job.cancel_requested:
         outcome = _cancelled(outcome)
     elif outcome.move is Move.RETRY and len(job.attempts) > job.spec.max_retries:
@@ -50,14 +48,6 @@ def judge(job: Job, outcome: Outcome, *, delay_s: float | None = None) -> Verdic
 def retry_delay_s(attempts: int) -> float:
     """How long a job waits after this many attempts."""
     return min(RETRY_DELAY_S * 2.0 ** (max(attempts, 1) - 1), RETRY_DELAY_S_MAX)
-
-
-def _never_started(outcome: Outcome) -> Outcome:
-    """A node that skips the start is broken; its outputs are not to be believed."""
-    reason = Reason(
-        ReasonCode.NODE_ERROR, "the node reported success for an attempt that it never started"
-    )
-    return replace(outcome, move=Move.RETRY, reason=reason, outputs=())
 
 
 def _cancelled(outcome: Outcome) -> Outcome:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
-from bcai.base.errors import BcaiError, BusyError, DependencyError
+from bcai.base.errors import BusyError, DependencyError
 from bcai.cluster.store.faults import breaks_transaction, fault_of, is_contested
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ class _Pending:
 
 
 class Writer:
-    """Runs operations in batches. `on_commit` is called after each batch that was committed."""
+    """Runs operations in batches. `on_commit` is called after each batch, and never raises."""
 
     def __init__(self, engine: Engine, on_commit: Callable[[], None]) -> None:
         self._engine = engine
@@ -96,11 +97,11 @@ class Writer:
         while batch := self._next_batch():
             try:
                 self._commit(batch)
-                self._on_commit()
             except Exception as error:  # noqa: BLE001 - a thread's main outlives anything
                 for pending in batch:
                     pending.error = error
             _deliver(batch)
+            self._on_commit()
 
     def _next_batch(self) -> list[_Pending]:
         """Wait for an operation and take all that came with it; empty at the end."""
@@ -122,10 +123,6 @@ class Writer:
             tries = 1
             while tries < TRIES_MAX and self._transaction([contested]):
                 tries += 1
-            if tries == TRIES_MAX:
-                contested.error = DependencyError(
-                    f"other writers came first {tries} times", hint="try again in a second"
-                )
 
     def _transaction(self, batch: list[_Pending]) -> list[_Pending]:
         """Run a batch in one transaction; return those that are worth running again."""
@@ -149,10 +146,8 @@ def _apply(connection: Connection, pending: _Pending) -> bool:
         if breaks_transaction(error):
             raise
         savepoint.rollback()
-        if is_contested(error):
-            return False
-        known = isinstance(error, BcaiError) or not hasattr(error, "orig")
-        pending.error = error if known else fault_of(error)
+        pending.error = fault_of(error) if isinstance(error, SQLAlchemyError) else error
+        return not is_contested(error)
     return True
 
 
