@@ -66,7 +66,7 @@ make_environment() {
     "$python" -m pip --version >/dev/null 2>&1 ||
         die "$python has neither venv nor pip (Debian, Ubuntu: apt install python3-venv)"
     tool=$(mktemp -d)
-    "$python" -m pip install --quiet --target "$tool" virtualenv || {
+    "$python" -m pip install -qq --target "$tool" virtualenv || {
         rm -rf "$tool"
         die "pip could not fetch virtualenv; see its message above"
     }
@@ -79,19 +79,20 @@ make_environment() {
 
 install_packages() {
     python=$1/bin/python source=$2 dev=$3
-    "$python" -m pip install --quiet --upgrade 'pip>=25.1' || die "pip could not upgrade itself"
+    say "fetching packages; PyTorch's CPU build alone is about 200 MB the first time"
+    "$python" -m pip install -qq --upgrade 'pip>=25.1' || die "pip could not upgrade itself"
     if [ "$dev" = yes ]; then
-        "$python" -m pip install --quiet --editable "$source" || die "pip could not install BCAI"
+        "$python" -m pip install -qq --editable "$source" || die "pip could not install BCAI"
     else
         # --force-reinstall: a checkout keeps its version while its code changes.
-        "$python" -m pip install --quiet --force-reinstall --no-deps "$source" &&
-            "$python" -m pip install --quiet "$source" || die "pip could not install BCAI"
+        "$python" -m pip install -qq --force-reinstall --no-deps "$source" &&
+            "$python" -m pip install -qq "$source" || die "pip could not install BCAI"
     fi
     "$python" -m bcai.cli.install_torch "$4" || die "PyTorch is not installed; see above"
     # By name: pip completes the copy that was just installed, and asks no index for it.
     [ "$4" = skip ] && set -- bcai || set -- 'bcai[ml]'
     [ "$dev" = no ] || set -- "$@" --group "$source/pyproject.toml:dev"
-    "$python" -m pip install --quiet "$@" || die "pip could not install what BCAI's jobs use"
+    "$python" -m pip install -qq "$@" || die "pip could not install what BCAI's jobs use"
 }
 
 link_command() {

@@ -68,7 +68,7 @@ def decide(wish: str, machine: Machine, offered: str | None) -> Plan:
         fits = wants_cuda != is_cpu_build(installed, machine.system)
         if wish == "auto" or fits:
             return Plan(f"PyTorch {installed} is here already")
-    replace = () if installed is None else ("--force-reinstall", "--no-deps")
+    replace = () if installed is None else ("--force-reinstall",)
     if wants_cuda:
         return Plan("the default build, for NVIDIA GPUs", (*replace, REQUIREMENT))
     if offered is not None and is_cpu_build(offered, machine.system):
@@ -90,7 +90,7 @@ def look_at_machine() -> Machine:
 
 def ask_pip() -> str | None:
     """Version of PyTorch that pip would install from its own index, without installing it."""
-    command = ["--dry-run", "--ignore-installed", "--no-deps", "--quiet", "--report", "-"]
+    command = ["--dry-run", "--ignore-installed", "--no-deps", "-qq", "--report", "-"]
     answer = _pip("install", *command, REQUIREMENT, capture=True)
     start = answer.stdout.find("{")
     if answer.returncode != 0 or start < 0:
@@ -112,7 +112,7 @@ def main(arguments: list[str]) -> int:
     print(f"torch: {plan.why}", file=sys.stderr)  # noqa: T201
     if plan.pip_arguments is None:
         return 0
-    status = _pip("install", "--quiet", *plan.pip_arguments).returncode
+    status = _pip("install", "-qq", *plan.pip_arguments).returncode
     if status != 0:
         hint = "TORCH=cuda takes the default build, TORCH=skip none"
         print(f"torch: pip could not install it; {hint}", file=sys.stderr)  # noqa: T201
