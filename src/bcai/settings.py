@@ -70,11 +70,6 @@ class Settings(BaseSettings):
     database_url: str | None = Field(default=None, description="None: SQLite in the home folder.")
     host: str = "127.0.0.1"
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65535)
-    listen_fd: int | None = Field(
-        default=None,
-        ge=3,
-        description="A listening socket that the supervisor holds, so that the port outlives us.",
-    )
     heartbeat_s: float = Field(default=2.0, gt=0)
     lease_s: float = Field(default=10.0, gt=0)
     queue_max: int = Field(default=100_000, ge=1, description="Jobs waiting before BusyError.")
