@@ -16,10 +16,7 @@ _MARKS = {
 
 
 def doctor(*, options: OutputOptions = DEFAULT_OUTPUT) -> int:
-    """Look at this machine: Python, torch, GPU, the jail's walls, disk, network, optional parts.
-
-    The jail is really built and tried. Exit status 0 if jobs can run here, else 3.
-    """
+    """Look at this machine: Python, torch, GPU, the jail's walls, disk, network, optional parts."""
     findings = examine(read_settings())
     can_run = all(finding.health is not Health.MISSING for finding in findings)
     if options.json:

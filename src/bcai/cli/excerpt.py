@@ -1,9 +1,11 @@
 """The lines of a script around the one that failed."""
 
+import re
 from dataclasses import dataclass
 
 _CONTEXT = 2
 _COLUMNS_MAX = 160
+_PLACE = re.compile(r"\((?P<file>[^()]+), line \d+\)\s*\Z")  # how a reason's message ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +15,12 @@ class ExcerptLine:
     number: int
     text: str
     is_culprit: bool
+
+
+def file_of(message: str) -> str | None:
+    """Return the user's file that a reason names, as in `ZeroDivisionError: ... (a.py, line 3)`."""
+    match = _PLACE.search(message)
+    return match["file"] if match else None
 
 
 def excerpt(source: str, line: int) -> list[ExcerptLine]:

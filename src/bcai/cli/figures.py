@@ -7,7 +7,7 @@ def format_number(value: float) -> str:
     """Four significant digits at least; whole numbers whole; tiny and huge ones with exponent."""
     if isinstance(value, int) or not math.isfinite(value):
         return str(value)
-    if value == int(value) and abs(value) < 1e6:
+    if value.is_integer() and abs(value) < 1e6:
         return str(int(value))
     if 1e-3 <= abs(value) < 1:
         return f"{value:.4f}"

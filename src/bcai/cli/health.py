@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,11 +11,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bcai.base.units import GIB, format_size
-from bcai.bridge.sandbox.level import JailReport
 from bcai.settings import Settings
 
 DISK_BYTES_MIN = 2 * GIB  # a job's scratch disk and its outputs, with the defaults
-_NVIDIA_S_MAX = 20.0
 _OPTIONAL = {
     "scikit-learn": "the example data sets",
     "matplotlib": "curves.png of `bcai run --out`",
@@ -60,8 +57,6 @@ def examine(settings: Settings) -> list[Finding]:
 
 def _python() -> Finding:
     number = platform.python_version()
-    if sys.version_info < (3, 11):
-        return Finding("python", Health.MISSING, number, "install Python 3.11 or later")
     return Finding("python", Health.OK, f"{number} ({sys.executable})")
 
 
@@ -82,22 +77,18 @@ def _torch() -> Finding:
 
 
 def _gpu() -> Finding:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
+    from bcai.cluster.node.capabilities import find_gpus
+
+    gpus = find_gpus()
+    if not gpus:
         return Finding("gpu", Health.OPTIONAL, "none", "jobs run on the CPU")
-    command = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(  # noqa: S603 - the driver's own tool, found on the path
-            command, capture_output=True, text=True, timeout=_NVIDIA_S_MAX, check=True
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        return Finding("gpu", Health.OPTIONAL, "nvidia-smi fails", f"mend the driver: {error}")
-    lines = answer.stdout.split("\n")
-    names = [line.strip() for line in lines if line.strip()]
-    return Finding("gpu", Health.OK if names else Health.OPTIONAL, "; ".join(names) or "none")
+    found = "; ".join(f"{gpu.name}, {format_size(gpu.memory_bytes)}" for gpu in gpus)
+    return Finding("gpu", Health.OK, found)
 
 
 def _jail() -> list[Finding]:
+    from bcai.bridge.sandbox.probe import probe_jail
+
     report = probe_jail()
     standing = ", ".join(report.layers) or "no walls at all"
     details: dict[str, object] = {

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -67,6 +68,11 @@ class LiveView:
             redirect_stderr=True,
             redirect_stdout=False,
         )
+
+    def waiting(self, text: str) -> AbstractContextManager[object]:
+        """Turn a spinner while the network is found and the files travel."""
+        spinner = "dots" if self._unicode else "line"
+        return self._console.status(text, spinner=spinner, spinner_style="cyan")
 
     def submitted(self, job: JobView) -> None:
         """Begin to draw."""

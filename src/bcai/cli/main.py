@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 from cyclopts.exceptions import UnknownCommandError
 
 import bcai
@@ -17,18 +17,32 @@ from bcai.cli.failure import report_failure
 EXIT_INTERRUPTED = 130  # what shells give for Ctrl-C: 128 + SIGINT
 EXIT_PIPE_CLOSED = 141  # and for a reader that left, such as `head`: 128 + SIGPIPE
 
+_RUN_HELP = """Run a script or a project folder on a network.
+
+On a terminal the job is shown live; Ctrl-C cancels it, twice leaves it running. In a pipe, stdout
+is the job's own stdout and everything else goes to stderr. With no network configured, one is
+started on this machine.
+"""
+_LOGS_HELP = """Print what a job printed; -f follows it.
+
+The job's stdout goes to stdout, its stderr to stderr. Ctrl-C does not touch the job.
+"""
+_DOCTOR_HELP = """Say what this machine can do, and what is missing.
+
+The jail is really built and tried. Exit status 0 if jobs can run here, else 3.
+"""
 _COMMANDS = {
-    "run": ("bcai.cli.run:run", "Run a script or a project folder on a network."),
+    "run": ("bcai.cli.run:run", _RUN_HELP),
     "create-project": ("bcai.cli.create_project:create_project", "Start a project that runs."),
+    "doctor": ("bcai.cli.doctor:doctor", _DOCTOR_HELP),
     "up": ("bcai.cli.up:up", "Run a network on this machine, until Ctrl-C."),
     "down": ("bcai.cli.down:down", "Stop this machine's own network."),
-    "status": ("bcai.cli.status:status", "Show the network and its nodes."),
-    "doctor": ("bcai.cli.doctor:doctor", "Say what this machine can do, and what is missing."),
+    "status": ("bcai.cli.status:status", "Show the network in use and its nodes."),
 }
 _JOBS = {
     "list": ("bcai.cli.jobs.list:list_jobs", "List jobs, newest first."),
     "show": ("bcai.cli.jobs.show:show_job", "Show one job: state, reason, attempts, outputs."),
-    "logs": ("bcai.cli.jobs.logs:show_logs", "Print what a job printed; -f follows it."),
+    "logs": ("bcai.cli.jobs.logs:show_logs", _LOGS_HELP),
     "cancel": ("bcai.cli.jobs.cancel:cancel_job", "Cancel a job."),
     "results": ("bcai.cli.jobs.results:show_results", "Show a job's outputs, or save them."),
 }
@@ -47,16 +61,24 @@ def build_app() -> App:
         help_epilogue="Begin with `bcai create-project hello`, or `bcai doctor`.",
         version=bcai.__version__,
         help_format="markdown",
+        default_parameter=Parameter(show_default=False),
         suppress_keyboard_interrupt=False,
         end_of_options_delimiter="--",
     )
-    jobs = App(name="jobs", help="List, show, follow and cancel jobs.")
-    keys = App(name="keys", help="List, add and revoke API keys (with an admin key).")
-    for parent, commands in ((app, _COMMANDS), (jobs, _JOBS), (keys, _KEYS)):
-        for name, (home, help_text) in commands.items():
-            parent.command(home, name=name, help=help_text)
+    jobs = App(
+        name="jobs", help="List, show, follow and cancel jobs.", help_epilogue="", sort_key=10
+    )
+    keys = App(
+        name="keys",
+        help="List, add and revoke API keys, as an admin.",
+        help_epilogue="",
+        sort_key=10,
+    )
     app.command(jobs)
     app.command(keys)
+    for parent, commands in ((app, _COMMANDS), (jobs, _JOBS), (keys, _KEYS)):
+        for place, (name, (home, help_text)) in enumerate(commands.items()):
+            parent.command(home, name=name, help=help_text, sort_key=place, help_epilogue="")
     app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType]
     return app
 

@@ -40,6 +40,7 @@ def print_summary(
     curves: Mapping[str, Curve],
     source: str | None,
     written: str = "",
+    remarks: Sequence[str] = (),
     unicode: bool = True,
 ) -> None:
     """Print how a job ended.
@@ -52,6 +53,8 @@ def print_summary(
         Text of the script that ran, for an excerpt where it failed.
     written
         What was saved and where, in one line.
+    remarks
+        What else is worth saying about that.
     unicode
         Whether marks and curves beyond ASCII may be used.
     """
@@ -71,6 +74,8 @@ def print_summary(
         table.add_row("written", written)
     table.add_row("job", Text(job.id, style="dim"))
     console.print(Padding(table, (0, 0, 0, 2)))
+    for remark in remarks:
+        console.print(Text(f"  {remark}", style="dim"))
     for warning in warnings_of(job):
         console.print(Text.assemble(("  warning: ", "bold yellow"), warning))
 

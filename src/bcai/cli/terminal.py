@@ -36,6 +36,16 @@ def stderr_console() -> "Console":
     return Console(stderr=True, highlight=False, soft_wrap=True, legacy_windows=False)
 
 
+def summary_console() -> "Console":
+    """Console for a job's summary: the terminal, or stderr where stdout is the job's own."""
+    if sys.stdout.isatty():
+        return stdout_console()
+    from rich.console import Console
+
+    width = None if sys.stderr.isatty() else PIPE_WIDTH
+    return Console(stderr=True, highlight=False, width=width, legacy_windows=False)
+
+
 def print_json(document: object) -> None:
     """Write one JSON document on one line of stdout."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")

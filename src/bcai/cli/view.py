@@ -1,6 +1,7 @@
 """How a job is shown while it runs: the seam between following it and drawing it."""
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from bcai.cli.terminal import say
@@ -10,6 +11,10 @@ from bcai.wire.jobs import JobView
 
 class View(Protocol):
     """Shows one job. `close` leaves the terminal as it was found."""
+
+    def waiting(self, text: str) -> AbstractContextManager[object]:
+        """Show that something takes a moment, before the job is submitted."""
+        ...
 
     def submitted(self, job: JobView) -> None:
         """Show that the job is durable in the network."""
@@ -36,6 +41,11 @@ class PlainView:
 
     def __init__(self, *, stdout_is_free: bool = True) -> None:
         self._stdout = sys.stdout if stdout_is_free else sys.stderr
+
+    def waiting(self, text: str) -> AbstractContextManager[object]:
+        """Nothing moves in a pipe."""
+        del text
+        return nullcontext()
 
     def submitted(self, job: JobView) -> None:
         """Name the job, so that one can come back to it."""
