@@ -6,13 +6,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from postgres_server import URL_VARIABLE, find_binaries, new_database, server
+from store_samples import Clock
 
 from bcai.cluster.store.open import open_store
 from bcai.cluster.store.protocol import JobStore
 from bcai.settings import Settings
-
-from postgres_server import URL_VARIABLE, find_binaries, new_database, server
-from store_samples import Clock
 
 STORES = ("sqlite", "postgresql")
 
@@ -27,10 +26,12 @@ def postgres() -> Generator[str]:
     """Address of a PostgreSQL server."""
     given = os.environ.get(URL_VARIABLE)
     binaries = find_binaries()
-    if given is None and binaries is None:
-        pytest.skip(f"no PostgreSQL here: install the package postgresql, or set ${URL_VARIABLE}")
     with ExitStack() as stack:
-        yield given or stack.enter_context(server(binaries))
+        if given is None and binaries is not None:
+            given = stack.enter_context(server(binaries))
+        if given is None:
+            pytest.skip(f"no PostgreSQL: install the package postgresql, or set ${URL_VARIABLE}")
+        yield given
 
 
 @pytest.fixture(params=STORES)

@@ -6,6 +6,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
+from store_samples import spec
 
 from bcai.base.errors import DependencyError
 from bcai.cluster.store.engines import parse_url, writing_engine
@@ -14,8 +15,6 @@ from bcai.cluster.store.open import open_store
 from bcai.cluster.store.protocol import Role
 from bcai.cluster.store.tables import METADATA
 from bcai.settings import Settings
-
-from store_samples import spec
 
 pytestmark = pytest.mark.anyio
 

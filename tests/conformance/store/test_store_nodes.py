@@ -1,11 +1,10 @@
 """Nodes and their leases, and API keys."""
 
 import pytest
+from store_samples import CAPABILITIES, LEASE_S, LOST, NODE, Clock, spec
 
 from bcai.base.errors import InputError, NotFoundError
 from bcai.cluster.store.protocol import JobStore, Role
-
-from store_samples import CAPABILITIES, LEASE_S, LOST, NODE, Clock, spec
 
 pytestmark = pytest.mark.anyio
 

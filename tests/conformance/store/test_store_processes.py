@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from store_samples import LEASE_S, NODE
 
 from bcai.cluster.store.open import open_store
 from bcai.settings import Settings
-
-from store_samples import LEASE_S, NODE
 
 pytestmark = pytest.mark.anyio
 

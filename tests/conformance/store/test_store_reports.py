@@ -3,14 +3,6 @@
 import math
 
 import pytest
-
-from bcai.base.errors import StaleError
-from bcai.cluster.store.protocol import JobStore
-from bcai.jobs.job import EventKind, Job
-from bcai.jobs.outcome import ReasonCode
-from bcai.jobs.states import JobState, Move
-from bcai.wire.nodes import Log, Metric, Progress, Started
-
 from store_samples import (
     LEASE_S,
     LOST,
@@ -24,6 +16,13 @@ from store_samples import (
     started,
     success,
 )
+
+from bcai.base.errors import StaleError
+from bcai.cluster.store.protocol import JobStore
+from bcai.jobs.job import EventKind, Job
+from bcai.jobs.outcome import ReasonCode
+from bcai.jobs.states import JobState, Move
+from bcai.wire.nodes import Log, Metric, Progress, Started
 
 pytestmark = pytest.mark.anyio
 
@@ -193,9 +192,7 @@ async def test_success_without_a_start_is_the_nodes_error(store: JobStore) -> No
     assert again.attempts[0].reason.code is ReasonCode.NODE_ERROR
 
 
-async def test_numbers_that_are_no_numbers_are_kept_as_texts(
-    store: JobStore, clock: Clock
-) -> None:
+async def test_numbers_that_are_no_numbers_are_kept_as_texts(store: JobStore, clock: Clock) -> None:
     job = await taken_job(store)
     values: dict[str, float] = {"a": math.inf, "b": -math.inf, "c": math.nan}
     answers = await store.record(

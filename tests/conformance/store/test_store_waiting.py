@@ -5,13 +5,12 @@ import select
 from pathlib import Path
 
 import pytest
+from store_samples import spec
 
 from bcai.cluster.store.doorbell import Doorbell
 from bcai.cluster.store.open import open_store
 from bcai.cluster.store.protocol import JobStore
 from bcai.settings import Settings
-
-from store_samples import spec
 
 pytestmark = pytest.mark.anyio
 LONG_S = 120.0

@@ -47,7 +47,8 @@ def judge(job: Job, outcome: Outcome, *, delay_s: float | None = None) -> Verdic
 
 def retry_delay_s(attempts: int) -> float:
     """How long a job waits after this many attempts."""
-    return min(RETRY_DELAY_S * 2.0 ** (max(attempts, 1) - 1), RETRY_DELAY_S_MAX)
+    doublings = min(max(attempts - 1, 0), 32)  # many more than reach the maximum
+    return min(RETRY_DELAY_S * 2.0**doublings, RETRY_DELAY_S_MAX)
 
 
 def _cancelled(outcome: Outcome) -> Outcome:
