@@ -120,7 +120,7 @@ class AsyncSDK:
                 "/v1/jobs",
                 JobList,
                 state=state,
-                limit=min(limit - len(summaries), _PAGE_JOBS),
+                page_size=min(limit - len(summaries), _PAGE_JOBS),
                 page_token=page_token,
             )
             summaries += page.items

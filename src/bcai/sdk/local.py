@@ -28,7 +28,7 @@ from bcai.sdk.notices import say_of_network
 IDLE_S = 60  # how long an embedded network outlives its last user
 _START_S_MAX = 120.0  # three Python processes on a slow, busy machine; beyond that it hangs
 _LOCK_S_MAX = 150.0  # another client may be starting the network meanwhile
-_STOP_S_MAX = 30.0
+_STOP_S_MAX = 60.0  # its node lets jobs go on for a moment
 _PROBE_S_MAX = 5.0
 _POLL_S = 0.05
 _LOG_TAIL_LINES = 20
@@ -75,12 +75,14 @@ def ensure_local_network(home: Path, port: int = 0) -> LocalNetwork:
     ------
     DependencyError
         It does not start; the message shows the end of its log.
+    UnreachableError
+        It runs and does not answer.
     """
     network = find_local_network(home)
     if network is not None:
         return network
     with _start_lock(home):
-        return find_local_network(home) or start_local_network(home, port)
+        return _wait_for_running(home) or start_local_network(home, port)
 
 
 def start_local_network(home: Path, port: int = 0) -> LocalNetwork:
@@ -118,12 +120,15 @@ def start_local_network(home: Path, port: int = 0) -> LocalNetwork:
 
 
 def stop_local_network(home: Path) -> bool:
-    """Stop this home folder's network; return whether one was running."""
-    network = read_endpoint_file(home)
-    if network is None or not _is_network(network.pid):
+    """Stop this home folder's network; return whether one was running.
+
+    It stops in order: its node hands back what it works on.
+    """
+    pid = running_network(home)
+    if pid is None:
         return False
     try:
-        descriptor = os.pidfd_open(network.pid)
+        descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return False
     try:
@@ -135,10 +140,20 @@ def stop_local_network(home: Path) -> bool:
         pass
     finally:
         os.close(descriptor)
-    child = _children.pop(network.pid, None)
+    child = _children.pop(pid, None)
     if child is not None:
         child.wait(_STOP_S_MAX)
     return True
+
+
+def running_network(home: Path) -> int | None:
+    """Return the process id of this home folder's network, which may be starting or stopping."""
+    try:
+        pid = int((home / "network" / "network.lock").read_text("ascii"))
+        is_network = b"bcai" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return None
+    return pid if is_network else None  # else the number was given to another program since
 
 
 def read_endpoint_file(home: Path) -> LocalNetwork | None:
@@ -163,6 +178,26 @@ def _network_folder(home: Path) -> Path:
     folder = home / "network"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+def _wait_for_running(home: Path) -> LocalNetwork | None:
+    """Return the network once it answers, None as soon as there is none.
+
+    One that was just started, or restarts a part of itself, is on its way up; one that was told
+    to stop is on its way down.
+    """
+    until = time.monotonic() + _START_S_MAX
+    while True:
+        network = find_local_network(home)
+        pid = running_network(home)
+        if network is not None or pid is None:
+            return network
+        if time.monotonic() > until:
+            raise UnreachableError(
+                f"the network on this machine (process {pid}) does not answer",
+                hint="`bcai down` stops it; the next client starts another",
+            )
+        time.sleep(_POLL_S)
 
 
 @contextmanager
@@ -231,11 +266,3 @@ def _tail(log: Path, begin: int) -> str:
         stream.seek(begin)
         lines = stream.read().decode("utf-8", "replace").splitlines()
     return "\n".join(lines[-_LOG_TAIL_LINES:]) or "(it wrote nothing)"
-
-
-def _is_network(pid: int) -> bool:
-    """Whether this process id is still a network's, and was not given to another program."""
-    try:
-        return b"bcai" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False

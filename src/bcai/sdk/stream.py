@@ -1,11 +1,10 @@
 """A job's events as they happen, over the client WebSocket, across restarts of the gateway."""
 
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-import anyio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
@@ -19,6 +18,8 @@ from bcai.wire.submission import JobSubmission
 _MESSAGE_BYTES_MAX = 64 * 1024 * 1024  # a page of events, each with at most a chunk of log text
 _PAGE_EVENTS = 1000
 
+Watch = Callable[[Transport, str, int], AsyncGenerator[Update, None]]
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -29,7 +30,7 @@ class Batch:
 
 
 async def follow_job(
-    transport: Transport, job_id: str, after: int = 0
+    transport: Transport, job_id: str, after: int = 0, *, watch: Watch | None = None
 ) -> AsyncGenerator[Batch, None]:
     """Yield a job's events after a cursor, each once and in order, until the job has ended.
 
@@ -39,12 +40,12 @@ async def follow_job(
     backoff = transport.backoff()
     while True:
         try:
-            async with aclosing(_updates(transport, job_id, after)) as updates:
+            async with aclosing((watch or watch_over_socket)(transport, job_id, after)) as updates:
                 async for update in updates:
                     backoff.reset()
                     if update.skipped or (update.events and update.events[0].sequence > after + 1):
                         before = update.events[0].sequence if update.events else None
-                        missing = await _stored_events(transport, job_id, after, before)
+                        missing = await _missing_events(transport, job_id, after, before)
                         after = missing[-1].sequence if missing else after
                         yield Batch(missing)
                     fresh = [event for event in update.events if event.sequence > after]
@@ -58,7 +59,7 @@ async def follow_job(
         delay_s = backoff.delay_s()
         if delay_s is None:
             raise problem
-        await anyio.sleep(delay_s)
+        await transport.sleep(delay_s)
         backoff.tries_max = transport.backoff().tries_max  # more patience once it was reached
 
 
@@ -95,10 +96,10 @@ async def submit_over_socket(
         delay_s = backoff.delay_s()
         if delay_s is None:
             raise problem
-        await anyio.sleep(delay_s)
+        await transport.sleep(delay_s)
 
 
-async def _stored_events(
+async def _missing_events(
     transport: Transport, job_id: str, after: int, before: int | None
 ) -> list[JobEvent]:
     """Read the events between two cursors; all that are there if `before` is None."""
@@ -111,7 +112,10 @@ async def _stored_events(
     return events
 
 
-async def _updates(transport: Transport, job_id: str, after: int) -> AsyncGenerator[Update, None]:
+async def watch_over_socket(
+    transport: Transport, job_id: str, after: int
+) -> AsyncGenerator[Update, None]:
+    """Yield a job's updates from one connection, until it ends or breaks."""
     request = Follow(id=uuid.uuid4().hex, job_id=job_id, after=after)
     async with aclosing(_converse(transport, request)) as answers:
         async for answer in answers:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TypeVar
@@ -33,13 +33,24 @@ _CONNECTIONS_MAX = 20
 
 @dataclass(slots=True)
 class Transport:
-    """One client's way to its gateway. The endpoint is found at the first request."""
+    """One client's way to its gateway. The endpoint is found at the first request.
+
+    Attributes
+    ----------
+    reached
+        Whether a gateway ever answered: then a silence is an outage, and is waited out.
+    find, wire, sleep
+        How the endpoint is found, what carries the requests (None: sockets), and how to wait.
+    """
 
     endpoint: str | None
     api_key: str | None
     auto_retry: bool
     timeout_s: float
     reached: bool = False
+    find: Callable[[str | None, str | None], Endpoint] = resolve_endpoint
+    wire: httpx.AsyncBaseTransport | None = None
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     _found: Endpoint | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _http: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient] | None = None
@@ -53,7 +64,7 @@ class Transport:
         """Return the endpoint; found once, which may start the network on this machine."""
         with self._lock:
             if self._found is None:
-                self._found = resolve_endpoint(self.endpoint, self.api_key)
+                self._found = self.find(self.endpoint, self.api_key)
             return self._found
 
     async def find_endpoint(self) -> Endpoint:
@@ -136,7 +147,7 @@ class Transport:
             delay_s = backoff.delay_s(at_least_s=wait_s)
             if delay_s is None:
                 raise problem
-            await anyio.sleep(delay_s)
+            await self.sleep(delay_s)
 
     def _client(self, endpoint: Endpoint) -> httpx.AsyncClient:
         """Return this event loop's connections; those of another loop cannot be used here."""
@@ -148,6 +159,7 @@ class Transport:
                 timeout=self.timeout_s,
                 limits=httpx.Limits(max_connections=_CONNECTIONS_MAX),
                 trust_env=not endpoint.is_loopback,
+                transport=self.wire,
             )
             self._http = (loop, client)
         return self._http[1]
