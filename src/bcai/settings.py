@@ -7,6 +7,7 @@ folder. `$BCAI_CONFIG` names one file that stands in for both.
 """
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
 from bcai.base.errors import InputError
 
 DEFAULT_PORT = 8080
+_SECRETS = frozenset({"api_key"})
 
 
 class PythonConstraints(BaseModel):
@@ -105,8 +108,18 @@ class Settings(BaseSettings):
         return (
             init_settings,
             env_settings,
-            *(TomlConfigSettingsSource(settings_cls, toml_file=file) for file in files),
+            *(_TomlFile(settings_cls, toml_file=file) for file in files),
         )
+
+
+class _TomlFile(TomlConfigSettingsSource):
+    """A settings file whose errors name it."""
+
+    def _read_file(self, file_path: Path) -> dict[str, Any]:
+        try:
+            return super()._read_file(file_path)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise InputError(f"settings: {file_path}: {error}") from error
 
 
 def read_settings(**flags: Any) -> Settings:
@@ -120,10 +133,11 @@ def read_settings(**flags: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(str(part) for part in item['loc'])}: found {item['input']!r}; {item['msg']}"
-            for item in error.errors()
-        ]
+        lines: list[str] = []
+        for item in error.errors():
+            field = ".".join(str(part) for part in item["loc"])
+            found = "***" if field in _SECRETS else repr(item["input"])
+            lines.append(f"{field}: found {found}; {item['msg']}")
         raise InputError("settings: " + "; ".join(lines)) from error
-    except ValueError as error:  # tomllib.TOMLDecodeError is one; it names line and column
+    except SettingsError as error:  # a variable whose table is no JSON, for one
         raise InputError(f"settings: {error}") from error
