@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Parameter
-from cyclopts.exceptions import UnknownCommandError
 
 import bcai
 from bcai.base.errors import EXIT_OK, BcaiError, InputError
@@ -121,6 +120,4 @@ def _usage_error(error: CycloptsError) -> InputError:
     """Turn what the parser says into one sentence and the command to ask for help."""
     error.verbose = False
     chain = " ".join(["bcai", *(error.command_chain or ())])
-    if isinstance(error, UnknownCommandError):
-        chain = "bcai"
     return InputError(" ".join(str(error).split()), hint=f"see: {chain} --help")
