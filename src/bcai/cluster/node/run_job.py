@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from bcai.base.errors import DependencyError, InputError, NotFoundError
+from bcai.base.errors import DependencyError, InputError, NoJailError, NotFoundError
 from bcai.bridge.sandbox.jail import JailEvent, JailLimits, JailRequest
 from bcai.bridge.sandbox.launcher import launch
 from bcai.cluster.node.attempt import Attempt
@@ -65,7 +65,7 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
 
             request = _request(spec, folder, limits)
             ended = await anyio.to_thread.run_sync(
-                launch, request, report, attempt.cancelled.is_set, limiter=bench.threads
+                launch, request, report, attempt.cancelled, limiter=bench.threads
             )
 
             # 4. Upload what it leaves.
@@ -78,6 +78,8 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
             return outcome_of(ended, outputs, warnings=warnings)
     except (DependencyError, NotFoundError) as error:
         return failed_here(ReasonCode.INPUT_UNAVAILABLE, str(error))
+    except NoJailError as error:
+        return refused(Reason(ReasonCode.NO_JAIL, str(error), error.hint))
     except InputError as error:
         return refused(Reason(ReasonCode.REQUIREMENTS, str(error), error.hint))
     except OSError as error:  # a full disk, say: the node's trouble, not the job's

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 def main() -> int:
     """Run a scheduler until SIGTERM or SIGINT; return the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # ten lines that say all is well
     try:
         settings = read_settings()
         anyio.run(serve, settings, open_store(settings))
