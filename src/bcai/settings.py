@@ -8,6 +8,7 @@ folder. `$BCAI_CONFIG` names one file that stands in for both.
 
 import os
 import tomllib
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ class Settings(BaseSettings):
 class _TomlFile(TomlConfigSettingsSource):
     """A settings file whose errors name it."""
 
-    def _read_file(self, file_path: Path) -> dict[str, Any]:
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
         try:
             return super()._read_file(file_path)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
