@@ -1,4 +1,4 @@
-"""What a script can tell BCAI: metrics, progress and results. Needs nothing but the standard library.
+"""What a script can tell BCAI: metrics, progress and results. Needs the standard library only.
 
 Inside a job these talk to the node. Anywhere else they are harmless: `log` prints one plain line,
 `output` and `progress` only check their arguments. So the same script runs with plain `python`.

@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from bcai.base.values import encode_value
@@ -113,7 +113,7 @@ class Channel:
         return offset
 
     @contextmanager
-    def _locked_file(self) -> Iterator[None]:
+    def _locked_file(self) -> Generator[None]:
         """Keep other processes of the job from taking the same place."""
         fcntl.lockf(self._outputs, fcntl.LOCK_EX)
         try:

@@ -65,7 +65,7 @@ def encode_output(value: object) -> Encoded:
         It is of another kind, or too large for its kind.
     """
     if isinstance(value, bytes | bytearray | memoryview):
-        data = bytes(value)
+        data = bytes(cast("bytes", value))
         return Encoded("file", len(data), lambda file, offset: write_at(file, data, offset))
     if isinstance(value, Path):
         return _encode_file(value)
@@ -88,7 +88,7 @@ def encode_variable(value: object) -> Encoded:
         entries = cast("dict[object, object]", value)
         if all(is_tensor(entry) for entry in entries.values()):
             return _encode_tensors("state_dict", _tensors_of(entries))
-    return _encode_plain(value)
+    return _encode_plain(cast("object", value))
 
 
 def _encode_plain(value: object) -> Encoded:

@@ -40,7 +40,9 @@ def describe(error: BaseException) -> Failure:
                        "correct that line", line)  # fmt: skip
     if isinstance(error, ModuleNotFoundError) and error.name:
         package = distribution_of(error.name)
-        message = f"No module named {error.name!r}: the package {package} is not on this node{place}"
+        message = (
+            f"No module named {error.name!r}: the package {package} is not on this node{place}"
+        )
         hint = f'ask for it with requirements=["{package}"], or ask the node\'s owner to install it'
         return Failure("missing_import", message, hint, line)
     chain = list(_chain(error))

@@ -2,6 +2,7 @@
 
 import atexit
 import builtins
+import contextlib
 import faulthandler
 import os
 import sys
@@ -42,10 +43,7 @@ def _run_script(main: ModuleType, channel: Channel) -> int:
     except SystemExit as stop:
         return _exit_status(stop, main, channel, job)
     except BaseException as error:  # noqa: BLE001 - whatever the user's code raises
-        if os.getpid() == job:
-            _report_failure(error, channel)
-        else:
-            traceback.print_exc()
+        _report_failure(error, channel if os.getpid() == job else None)
         return 1
     return _capture(main, channel, job, 0)
 
@@ -73,14 +71,16 @@ def _capture(main: ModuleType, channel: Channel, job: int, status: int, message:
     return status
 
 
-def _report_failure(error: BaseException, channel: Channel) -> None:
+def _report_failure(error: BaseException, channel: Channel | None) -> None:
+    """Print the traceback and, in the job's first process, tell the host."""
     from bcai.bridge.guest.failure import describe, print_traceback
 
     if isinstance(error, MemoryError):
         traceback.clear_frames(error.__traceback__)  # room for what follows
     print_traceback(error)
-    failure = describe(error)
-    channel.end(failure.cause, failure.message, failure.hint, failure.line)
+    if channel is not None:
+        failure = describe(error)
+        channel.end(failure.cause, failure.message, failure.hint, failure.line)
 
 
 def _join_threads() -> None:
@@ -94,10 +94,8 @@ def _finish(status: int) -> NoReturn:
     """Run the exit handlers, then leave without tearing down: faster, and nothing can crash."""
     atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(OSError, ValueError):  # closed by the user's code
             stream.flush()
-        except (OSError, ValueError):
-            pass  # closed by the user's code
     os._exit(status)
 
 

@@ -16,15 +16,16 @@ until all walls stand; a step that fails is reported by name and ends the jail.
 
 import json
 import os
+import resource
 import select
 import signal
 import sys
 
 sys.path.insert(0, os.path.abspath(__file__ + "/../../../.."))
 
-from bcai.bridge.sandbox import libc, mounts, namespaces  # noqa: E402 - the line above makes it findable
-from bcai.bridge.sandbox.first_process import become_first_process  # noqa: E402
-from bcai.bridge.sandbox.status import Status  # noqa: E402
+from bcai.bridge.sandbox import libc, mounts, namespaces
+from bcai.bridge.sandbox.first_process import become_first_process
+from bcai.bridge.sandbox.status import Status
 
 _PLAN_BYTES_MAX = 4 << 20
 
@@ -51,11 +52,14 @@ def main() -> None:
             os.close(alive_write)
             os.close(0)
             become_first_process(plan, binds, maps, status, outside_id, alive_read)
-    os.close(alive_read)
-    for name, descriptor in plan["descriptors"].items():
-        if name != "status":  # closed by the `with` above
-            os.close(descriptor)
-    _wait_or_kill(first)
+        os.close(alive_read)
+        for name, descriptor in plan["descriptors"].items():
+            if name != "status":
+                os.close(descriptor)
+        _wait_or_kill(first)
+        # Whatever its end was, everything in the jail has been waited for by its pid 1.
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        status.say(cpu_s=usage.ru_utime + usage.ru_stime, peak=usage.ru_maxrss * 1024)
 
 
 def _read_line(descriptor: int) -> bytes:

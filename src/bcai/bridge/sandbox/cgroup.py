@@ -6,6 +6,7 @@ Version 2 is written to the kernel's documentation; the machines that test this 
 Source: https://docs.kernel.org/admin-guide/cgroup-v1/memory.html, .../cgroup-v2.html
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -82,6 +83,20 @@ def new_cgroup(name: str, memory_bytes: int, processes: int) -> Cgroup | None:
     return None
 
 
+def group_name(purpose: str) -> str:
+    """Name for a group of this process, by which others see when it is left over."""
+    return f"bcai-{os.getpid()}-{purpose}"
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Delete the empty groups of launchers that were killed before they could."""
+    for folder in parent.glob("bcai-*-*"):
+        pid = folder.name.split("-")[1]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            with contextlib.suppress(OSError):  # still in use, or gone
+                folder.rmdir()
+
+
 def _try(find: Callable[[dict[str, str], str], Cgroup | None], name: str) -> Cgroup | None:
     try:
         return find(_own_groups(), name)
@@ -108,6 +123,7 @@ def _find_version_1(groups: dict[str, str], name: str) -> Cgroup | None:
     group = Cgroup(1, folders[0], folders[1])
     try:
         for folder in folders:
+            _remove_leftovers(folder.parent)
             folder.mkdir()
     except OSError:
         group.remove()
@@ -123,5 +139,6 @@ def _find_version_2(groups: dict[str, str], name: str) -> Cgroup | None:
     ):
         return None
     folder = parent / name
+    _remove_leftovers(parent)
     folder.mkdir()
     return Cgroup(2, folder, folder)

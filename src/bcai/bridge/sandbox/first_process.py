@@ -6,7 +6,6 @@ kernel ignores signals to pid 1 from inside, and prlimit on it is refused by sec
 """
 
 import os
-import resource
 import select
 import signal
 from typing import Any, NoReturn
@@ -63,13 +62,8 @@ def _watch(job: int, watchdog: Watchdog, status: Status, parent_alive: int) -> N
         _reap_orphans(job)
     if all(descriptor != process for descriptor, _ in events):
         return  # the launcher is gone
-    _, ended, usage = os.wait4(job, 0)
-    others = resource.getrusage(resource.RUSAGE_CHILDREN)
-    status.say(
-        ended=os.waitstatus_to_exitcode(ended),
-        cpu_s=others.ru_utime + others.ru_stime,
-        peak=max(watchdog.peak_bytes, usage.ru_maxrss * 1024),
-    )
+    _, ended = os.waitpid(job, 0)
+    status.say(ended=os.waitstatus_to_exitcode(ended), peak=watchdog.peak_bytes)
 
 
 def _reap_orphans(job: int) -> None:
@@ -80,5 +74,5 @@ def _reap_orphans(job: int) -> None:
         except ChildProcessError:
             return
         if found is None or found.si_pid == job:
-            return  # the job itself is collected by the caller, with its usage
+            return  # the job itself is collected by the caller
         os.waitpid(found.si_pid, 0)

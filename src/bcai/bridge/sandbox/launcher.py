@@ -9,7 +9,7 @@ from pathlib import Path
 from bcai.base.errors import FormatError, NoJailError
 from bcai.base.units import MIB
 from bcai.bridge.sandbox import mounts
-from bcai.bridge.sandbox.cgroup import Cgroup, new_cgroup
+from bcai.bridge.sandbox.cgroup import Cgroup, group_name, new_cgroup
 from bcai.bridge.sandbox.environment import import_path
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailLimits, JailOutput, JailRequest, OnEvent
 from bcai.bridge.sandbox.level import JailReport
@@ -100,7 +100,7 @@ def _clashing_name(request: JailRequest) -> str:
 def _new_cgroup(limits: JailLimits) -> Cgroup | None:
     """Cap everything together: the work folder and the results are memory, too."""
     most = limits.memory_bytes + limits.disk_bytes + 2 * limits.output_bytes + _CGROUP_ROOM_BYTES
-    return new_cgroup(f"bcai-{os.getpid()}-{next(_numbers)}", most, limits.processes)
+    return new_cgroup(group_name(str(next(_numbers))), most, limits.processes)
 
 
 def _report(probed: JailReport, limits: JailLimits, cgroup: Cgroup | None) -> JailReport:

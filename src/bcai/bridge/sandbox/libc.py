@@ -90,9 +90,7 @@ def set_host_name(name: str) -> None:
     _check(_libc.sethostname(text, ctypes.c_size_t(len(text))), "sethostname")
 
 
-def mount(
-    source: str | None, target: str, kind: str | None, flags: int, options: str = ""
-) -> None:
+def mount(source: str | None, target: str, kind: str | None, flags: int, options: str = "") -> None:
     """Mount a file system, or change the flags of one."""
     result = _libc.mount(
         _text(source), _text(target), _text(kind), ctypes.c_ulong(flags), _text(options)

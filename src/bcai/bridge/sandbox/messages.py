@@ -201,7 +201,11 @@ def _announced(fields: dict[str, object]) -> Announced:
         raise FormatError("kind: not a kind of output")
     if "value" in fields:
         inline = fields["value"]
-        if kind != "value" or not isinstance(inline, list) or len(cast("list[object]", inline)) != 1:
+        if (
+            kind != "value"
+            or not isinstance(inline, list)
+            or len(cast("list[object]", inline)) != 1
+        ):
             raise FormatError("value: expected one plain value")
         return Announced(name, kind, inline=(plain_value(cast("list[object]", inline)[0]),))
     offset = whole_number(fields.get("offset"), 1 << 50)

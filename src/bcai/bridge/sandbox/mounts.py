@@ -61,9 +61,7 @@ def owner_maps(binds: list[Bind], outside_id: int | None) -> OwnerMaps:
     return {owner: namespaces.owner_map(*owner, outside_id) for owner in owners}
 
 
-def build_root(
-    binds: list[Bind], disk_bytes: int, outside_id: int | None, maps: OwnerMaps
-) -> None:
+def build_root(binds: list[Bind], disk_bytes: int, outside_id: int | None, maps: OwnerMaps) -> None:
     """Replace the root of this mount namespace; the host's files are gone afterwards.
 
     Parameters

@@ -7,7 +7,7 @@ import time
 
 from bcai.base.errors import NoJailError
 from bcai.base.units import MIB
-from bcai.bridge.sandbox.cgroup import new_cgroup
+from bcai.bridge.sandbox.cgroup import group_name, new_cgroup
 from bcai.bridge.sandbox.level import JailReport
 from bcai.bridge.sandbox.outputs import new_output_file
 from bcai.bridge.sandbox.process import environment_binds, start_jail
@@ -27,8 +27,9 @@ _ADVICE = {
     "kernel.unprivileged_userns_clone=1",
     "mount, pid, network, ipc, uts and cgroup namespaces": "run the node outside a container, or "
     "the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined",
-    "read-only file system of its own": "Linux 5.13 or newer, outside a container or in one whose "
-    "/proc is not masked (--security-opt systempaths=unconfined --security-opt apparmor=unconfined)",
+    "read-only file system of its own": "Linux 5.13 or newer, outside a container or in one "
+    "whose /proc is not masked (--security-opt systempaths=unconfined "
+    "--security-opt apparmor=unconfined)",
     "user namespace without capabilities": "sysctl user.max_user_namespaces=10000",
     "Landlock": "Linux 5.13 or newer, started with landlock in lsm= (see /sys/kernel/security/lsm)",
     "seccomp": "a kernel with CONFIG_SECCOMP_FILTER on x86_64 or aarch64",
@@ -48,7 +49,7 @@ def probe_jail() -> JailReport:
 
 
 def _probe() -> JailReport:
-    cgroup = new_cgroup(f"bcai-probe-{os.getpid()}", _MEMORY_BYTES, _PROCESSES)
+    cgroup = new_cgroup(group_name("probe"), _MEMORY_BYTES, _PROCESSES)
     plan: dict[str, object] = {
         "binds": environment_binds(),
         "linked": [],

@@ -1,5 +1,6 @@
 """Starts the program that builds a jail, as a fresh process: never a fork of this one's threads."""
 
+import contextlib
 import json
 import os
 import socket
@@ -54,10 +55,8 @@ class JailProcess:
         """Close the leash: the jail is killed, with all that runs in it. Returns at once."""
         if self._open and self.process.stdin is not None:
             self._open = False
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 self.process.stdin.close()
-            except BrokenPipeError:
-                pass
 
     def end(self) -> None:
         """Kill the jail and wait until nothing of it is left."""
@@ -90,7 +89,7 @@ def start_jail(
     numbers = (*theirs, guest_control.fileno(), outputs)
     script = package_folder() / "bridge" / "sandbox" / "build_jail.py"
     try:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-I", "-S", "-B", "-X", "utf8", str(script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -109,7 +108,11 @@ def start_jail(
             os.close(descriptor)
         guest_control.close()
     jail = JailProcess(process, ours[0], ours[1], ours[2], control, outputs, cgroup)
-    full_plan = {**plan, "parent": os.getpid(), "descriptors": dict(zip(names, numbers, strict=True))}
+    full_plan = {
+        **plan,
+        "parent": os.getpid(),
+        "descriptors": dict(zip(names, numbers, strict=True)),
+    }
     full_plan["status"] = theirs[2]
     try:
         if cgroup is not None:

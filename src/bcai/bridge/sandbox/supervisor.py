@@ -171,11 +171,12 @@ class Supervisor:
             facts.failed_wall = f"{fact['failed']}: {fact.get('error')}"
         elif "memory" in fact:
             facts.is_over_memory = True
-            facts.memory_bytes_peak = cast("int", fact.get("peak", 0))
         elif "ended" in fact:
             facts.status = cast("int", fact["ended"])
+        elif "cpu_s" in fact:
             facts.cpu_s = cast("float", fact["cpu_s"])
-            facts.memory_bytes_peak = cast("int", fact["peak"])
+        peak = cast("int", fact.get("peak", 0))
+        facts.memory_bytes_peak = max(facts.memory_bytes_peak, peak)
 
     def _read_control(self) -> bool:
         """Take one message. False when the job has closed its end (or sent an empty message)."""

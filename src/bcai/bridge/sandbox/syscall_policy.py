@@ -25,8 +25,9 @@ mmap mprotect munmap mremap madvise brk msync mincore mlock mlock2 munlock mbind
 set_mempolicy membarrier pkey_alloc pkey_free pkey_mprotect arch_prctl
 """
 _PROCESSES = """
-fork vfork exit exit_group gettid getpid getppid getpgrp getpgid getsid setpgid setsid set_tid_address
-getuid geteuid getgid getegid getresuid getresgid getgroups capget kill tgkill tkill wait4 waitid
+fork vfork exit exit_group gettid getpid getppid getpgrp getpgid getsid setpgid setsid
+set_tid_address getuid geteuid getgid getegid getresuid getresgid getgroups capget kill tgkill
+tkill wait4 waitid
 pidfd_open pidfd_send_signal futex futex_waitv set_robust_list get_robust_list rseq restart_syscall
 rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigsuspend rt_sigtimedwait sigaltstack
 pause sched_yield sched_getaffinity sched_setaffinity sched_getparam sched_getscheduler
@@ -36,7 +37,8 @@ _TIME_AND_EVENTS = """
 clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time times alarm setitimer
 getitimer timer_create timer_settime timer_gettime timer_delete timer_getoverrun timerfd_create
 timerfd_settime timerfd_gettime epoll_create1 epoll_create epoll_ctl epoll_wait epoll_pwait
-epoll_pwait2 poll ppoll select pselect6 eventfd eventfd2 pipe pipe2 signalfd4 uname sysinfo getrandom
+epoll_pwait2 poll ppoll select pselect6 eventfd eventfd2 pipe pipe2 signalfd4
+uname sysinfo getrandom
 """
 _UNIX_SOCKETS = """
 bind listen accept accept4 connect sendmsg recvmsg sendto recvfrom shutdown getsockname
@@ -45,7 +47,7 @@ getpeername getsockopt setsockopt
 ALLOWED = " ".join((_FILES, _MEMORY, _PROCESSES, _TIME_AND_EVENTS, _UNIX_SOCKETS)).split()
 
 # Refused aloud, so that the intent can be read here and the error is plain.
-REFUSED = """
+_REFUSED_TEXT = """
 ptrace process_vm_readv process_vm_writev kcmp pidfd_getfd process_madvise mount umount2 pivot_root
 chroot move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr unshare setns bpf
 perf_event_open userfaultfd keyctl add_key request_key kexec_load kexec_file_load init_module
@@ -57,7 +59,8 @@ fchown lchown fchownat memfd_create memfd_secret shmget semget msgget mq_open ex
 setpriority ioprio_set sched_setattr sched_setscheduler migrate_pages move_pages personality seccomp
 landlock_create_ruleset landlock_add_rule landlock_restrict_self vmsplice setxattr fsetxattr
 lsetxattr removexattr
-""".split()
+"""
+REFUSED = _REFUSED_TEXT.split()
 
 _AF_UNIX = 1
 _NAMESPACES = (
