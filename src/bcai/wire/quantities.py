@@ -42,6 +42,14 @@ def _storable(text: str) -> str:
     return text
 
 
+def _number_only(value: object) -> object:
+    """Refuse a number that is sent as text, or as a truth value."""
+    if isinstance(value, bool | str):
+        raise ValueError("expected a number")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_number_only)]
 Text = Annotated[str, AfterValidator(_storable), Field(json_schema_extra={"pattern": _NO_NUL})]
 Size = Annotated[
     int,

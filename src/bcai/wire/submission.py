@@ -14,7 +14,7 @@ from bcai.jobs.spec import (
     Limits,
     Mount,
 )
-from bcai.wire.quantities import Duration, Size, Text
+from bcai.wire.quantities import Count, Duration, Size, Text
 
 Digest = Annotated[str, Field(pattern=r"^blake3:[0-9a-f]{64}$")]
 
@@ -28,15 +28,15 @@ class FileMessage(_Strict):
 
     path: Text = Field(min_length=1, max_length=1024)
     digest: Digest
-    size: int = Field(ge=0, le=FILE_BYTES_MAX)
+    size: Count = Field(ge=0, le=FILE_BYTES_MAX)
     mount: Mount = Mount.PROJECT
 
 
 class HardwareMessage(_Strict):
     """What the job needs of a node."""
 
-    cpu_count: int = Field(default=1, ge=1, le=4096)
-    gpu_count: int = Field(default=0, ge=0, le=1024)
+    cpu_count: Count = Field(default=1, ge=1, le=4096)
+    gpu_count: Count = Field(default=0, ge=0, le=1024)
     gpu_memory: Size | None = Field(default=None, description="Per GPU; it implies one GPU.")
     memory: Size | None = Field(default=None, description="The same as `limits.memory`.")
 
@@ -48,7 +48,7 @@ class LimitsMessage(_Strict):
     log: Size | None = None
     output: Size | None = None
     disk: Size | None = None
-    processes: int | None = Field(default=None, ge=1, le=100_000)
+    processes: Count | None = Field(default=None, ge=1, le=100_000)
 
 
 class JobSubmission(_Strict):
@@ -83,9 +83,9 @@ class JobSubmission(_Strict):
     hardware: HardwareMessage = HardwareMessage()
     limits: LimitsMessage = LimitsMessage()
     timeout: Duration = 3600.0
-    max_retries: int = Field(default=3, ge=0, le=100)
+    max_retries: Count = Field(default=3, ge=0, le=100)
     required_outputs: list[Text] = Field(default_factory=list[Text], max_length=1000)
-    reward_tokens: int = Field(default=0, ge=0, le=2**53)
+    reward_tokens: Count = Field(default=0, ge=0, le=2**53)
     labels: dict[Text, Text] = Field(default_factory=dict[Text, Text], max_length=64)
 
     def to_spec(self) -> JobSpec:

@@ -1,7 +1,7 @@
 """The gateway as an ASGI application."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -83,16 +83,19 @@ async def _on_status(request: Request, error: HTTPException) -> Response:
         return error_response(FormatError("the request's body cannot be read as JSON"))
     headers = dict(error.headers or {})
     if error.status_code == 405:
-        headers["Allow"] = ", ".join(_methods(request))
+        headers["Allow"] = ", ".join(_methods(request.url.path))
     detail = f"{request.method} {request.url.path[:200]}: {error.detail}"
     return status_response(error.status_code, detail, headers)
 
 
-def _methods(request: Request) -> list[str]:
-    """All methods that the request's path knows."""
-    paths = cast("FastAPI", request.app).routes
-    found: set[str] = set()
-    for route in paths:
-        if isinstance(route, APIRoute) and route.path_regex.match(request.url.path):
-            found |= route.methods or set()
-    return sorted(found)
+def _methods(path: str) -> list[str]:
+    """All methods that a path knows."""
+    routes = [route for module in _ROUTES for route in module.router.routes]
+    fitting = [
+        route for route in routes if isinstance(route, APIRoute) and route.path_regex.match(path)
+    ]
+    # `/v1/jobs/{job_id}:cancel` fits `/v1/jobs/{job_id}` too: the longer template is meant.
+    longest = max((len(route.path) for route in fitting), default=0)
+    return sorted(
+        {method for route in fitting if len(route.path) == longest for method in route.methods or ()}
+    )

@@ -46,14 +46,13 @@ async def list_events(
         float, Query(ge=0, le=WAIT_S_MAX, description="Wait so long for the first event.")
     ] = 0.0,
     last_event_id: Annotated[
-        str | None,
+        str,
         Header(
             alias="Last-Event-ID",
-            max_length=16,
-            pattern="^[0-9]*$",
+            pattern="^[0-9]{0,15}$",
             description="Where an event stream goes on; `after` is used if it is not sent.",
         ),
-    ] = None,
+    ] = "",
 ) -> Response:
     """Read a job's events, oldest first."""
     job = await owned_job(services, caller, job_id)
