@@ -137,8 +137,9 @@ def whole_number(value: object, most: int) -> int:
 
 
 def plain_value(data: object) -> object:
-    """Check that data of a job is an encoded plain value."""
-    return encode_value(data)
+    """Check that data of a job, which is encoded already, holds nothing but plain values."""
+    encode_value(data)  # refuses what is not; its answer would be encoded twice
+    return data
 
 
 def _refuse_constant(text: str) -> NoReturn:
