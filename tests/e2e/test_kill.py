@@ -82,7 +82,7 @@ def test_a_killed_part_loses_no_job_and_no_line(
     network.kill(victim)
     for watcher in watchers:
         job = wait_final(network, watcher.job_id)
-        assert job["state"] == "SUCCEEDED", (job["outcome"], network.output())
+        assert job["state"] == "SUCCEEDED", f"{job['outcome']}\n{network.output()}"
         watcher.stop()
         assert_history(network, watcher)
         last = len(job["attempts"])
