@@ -128,8 +128,6 @@ class Result:
             f"{self.job_id} {self.status}: {message}{self._user_line(message)}",
             hint=reason.hint if reason else "",
         )
-        if error.hint:
-            error.add_note(f"hint: {error.hint}")
         error.result = self
         raise error
 

@@ -137,14 +137,13 @@ async def _converse(
             proxy=None if endpoint.is_loopback else True,
         ) as connection:
             transport.reached = True
-            await connection.send(request.model_dump_json(exclude_unset=True))
+            await connection.send(request.model_dump_json(exclude_none=True))
             while True:
                 answer = await _receive(connection)
-                if answer.id != request.id:
-                    continue
-                if isinstance(answer, Failed):
-                    raise answer.problem.to_error()
-                yield answer
+                if isinstance(answer, Failed) and answer.id in {request.id, ""}:
+                    raise answer.problem.to_error()  # without id: it could not read the request
+                if answer.id == request.id and not isinstance(answer, Failed):
+                    yield answer
     except InvalidStatus as error:
         status = error.response.status_code
         described = read_problem(bytes(error.response.body or b""))

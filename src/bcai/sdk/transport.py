@@ -106,7 +106,7 @@ class Transport:
         content: Content | None = None
         headers = dict(headers or {})
         if body is not None:
-            content = body.model_dump_json(exclude_unset=True).encode()
+            content = body.model_dump_json(exclude_none=True).encode()
             headers["Content-Type"] = "application/json"
         answer = await self.request("POST", path, content=content, headers=headers)
         return _parse(answer, model)

@@ -46,7 +46,10 @@ def listening(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """Say whether something listens where the client looks."""
 
     def say(yes: bool) -> None:
-        monkeypatch.setattr(endpoint_module, "_is_free", lambda _url: not yes)
+        def is_free(_url: str) -> bool:
+            return not yes
+
+        monkeypatch.setattr(endpoint_module, "_is_free", is_free)
 
     return say
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 
 from bcai.base.digest import digest_of
 from bcai.base.errors import (
@@ -123,7 +123,9 @@ def test_it_is_kept_in_a_folder(tmp_path: Path) -> None:
         "w.npy",
     ]
     assert set(written.values()) == set(folder.iterdir())
-    np.testing.assert_array_equal(load_file(folder / "model.safetensors")["0.weight"], WEIGHT)
+    np.testing.assert_array_equal(
+        load((folder / "model.safetensors").read_bytes())["0.weight"], WEIGHT
+    )
     np.testing.assert_array_equal(np.load(folder / "w.npy"), WEIGHT)
     assert json.loads((folder / "outputs.json").read_text()) == {"loss": 0.5}
     assert json.loads((folder / "metrics.jsonl").read_text()) == {"step": 0, "loss": "nan"}
