@@ -52,7 +52,8 @@ def _upgrade(connection: Connection) -> None:
 
 
 def _set_wal(engine: Engine) -> None:
-    # The mode stays in the file. Changing it needs the file to itself, and no transaction.
+    # The mode stays in the file. Changing it needs the file to itself, outside of transactions,
+    # and SQLite does not always wait for that: hence the lock around this.
     raw = engine.raw_connection()
     try:
         raw.cursor().execute("PRAGMA journal_mode=WAL")
