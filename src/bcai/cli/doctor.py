@@ -5,7 +5,7 @@ from dataclasses import asdict
 from bcai.base.errors import EXIT_OK, EXIT_REFUSED
 from bcai.cli.health import Finding, Health, examine
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
-from bcai.cli.terminal import is_unicode, print_json, stdout_console
+from bcai.cli.terminal import is_unicode, print_block, print_json, stdout_console
 from bcai.settings import read_settings
 
 _MARKS = {
@@ -41,7 +41,7 @@ def _print(findings: list[Finding], *, can_run: bool) -> None:
         if finding.remedy:
             text.append(f"\n{finding.remedy}", "dim" if can_run else "yellow")
         table.add_row(Text(mark if unicode else plain_mark, style=style), finding.name, text)
-    console.print(table)
+    print_block(console, table)
     if can_run:
         console.print("\nJobs can run here.", style="bold green")
     else:

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bcai.base.units import format_duration_s, format_size
-from bcai.cli.terminal import print_json, stdout_console
+from bcai.cli.terminal import print_block, print_json, stdout_console
 from bcai.jobs.spec import JobSpec, Mount
 from bcai.sdk.draft import Draft
 
@@ -48,10 +48,10 @@ def explain_job(draft: Draft, place: str, *, as_json: bool) -> None:
         ("Limits", _limits(spec)),
     ):
         console.print(Text(f"\n{title}", style="bold cyan"))
-        console.print(Padding(two_columns(rows), (0, 0, 0, 2)))
+        print_block(console, Padding(two_columns(rows), (0, 0, 0, 2)))
     console.print(Text("\nWho can see it", style="bold cyan"))
     for paragraph in _SEEN:
-        console.print(Padding(Text(paragraph), (0, 0, 0, 2)))
+        print_block(console, Padding(Text(paragraph), (0, 0, 0, 2)))
 
 
 def _spec_of(draft: Draft) -> JobSpec:

@@ -10,7 +10,7 @@ from bcai.base.errors import EXIT_OK
 from bcai.cli.figures import format_age
 from bcai.cli.options import DEFAULT_NETWORK, NetworkOptions
 from bcai.cli.session import with_network
-from bcai.cli.terminal import print_json, say, stdout_console
+from bcai.cli.terminal import print_block, print_json, say, stdout_console
 from bcai.wire.keys import KeyCreated, KeyList, KeyRequest, KeyView
 
 if TYPE_CHECKING:
@@ -89,4 +89,4 @@ def _print(keys: list[KeyView]) -> None:
     for key in keys:
         state = Text("" if key.revoked_at is None else "revoked", style="red")
         table.add_row(key.id, Text(key.name), key.role, format_age(now - key.created_at), state)
-    stdout_console().print(table)
+    print_block(stdout_console(), table)

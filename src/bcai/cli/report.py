@@ -22,7 +22,7 @@ def report_as_json(result: Result, saved: Saved | None) -> None:
 
 
 def report_to_people(
-    console: "Console", result: Result, *, source: str | None, saved: Saved | None
+    console: "Console", result: Result, *, source: str | None, saved: Saved | None, hint: str = ""
 ) -> None:
     """Print the summary of a result; `source` is the text of the script that ran."""
     from bcai.cli.summary import print_summary
@@ -34,6 +34,7 @@ def report_to_people(
         source=source,
         written=f"{_folder(saved.folder)}  {', '.join(saved.files)}" if saved else "",
         remarks=saved.remarks if saved else (),
+        hint=hint,
         unicode=is_unicode(),
     )
 

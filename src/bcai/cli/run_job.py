@@ -1,5 +1,7 @@
 """One job from its submission to its summary."""
 
+import re
+import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from bcai.cli.results_folder import save_to_folder
 from bcai.cli.target import Target
 from bcai.cli.terminal import is_live, print_json, say, summary_console
 from bcai.cli.view import PlainView, View
+from bcai.jobs.outcome import ReasonCode
 from bcai.jobs.states import JobState
 from bcai.sdk.async_client import AsyncSDK
 from bcai.sdk.async_job import AsyncJob
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 EXIT_LEFT = 130  # the user left with Ctrl-C while the job goes on
 _REFUSED = "policy."
+_MODULE = re.compile(r"No module named '(?P<name>\w+)")
 
 
 def run_job(target: Target, fields: dict[str, Any], options: "RunOptions") -> int:
@@ -58,7 +62,8 @@ async def _run(target: Target, fields: dict[str, Any], options: "RunOptions") ->
         report_as_json(result, saved)
     else:
         source = _failing_source(target, result.job)
-        report_to_people(summary_console(), result, source=source, saved=saved)
+        hint = _own_hint(target, result.job)
+        report_to_people(summary_console(), result, source=source, saved=saved, hint=hint)
     return exit_status_of(result.job)
 
 
@@ -74,6 +79,21 @@ def _failing_source(target: Target, job: JobView) -> str | None:
     """Return the text of the user's file that the reason names."""
     message = job.reason.message if job.reason else ""
     return target.source(file_of(message) or target.entry)
+
+
+def _own_hint(target: Target, job: JobView) -> str:
+    """Say what the node cannot know: that the missing module is on this machine."""
+    if job.reason is None or job.reason.code is not ReasonCode.MISSING_IMPORT:
+        return ""
+    module = _MODULE.search(job.reason.message)
+    missing = target.left_behind(module["name"]) if module else None
+    if missing is None or target.script is None:
+        return ""
+    return (
+        f"{missing} is on this machine, but a script travels alone; send the folder: "
+        f"bcai run {shlex.quote(str(target.script.parent))} (it starts at main.py, or at `entry` "
+        "in its bcai.toml)"
+    )
 
 
 def _view(options: "RunOptions") -> View:

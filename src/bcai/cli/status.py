@@ -7,7 +7,7 @@ from bcai.base.errors import EXIT_FAILED, EXIT_OK
 from bcai.base.units import format_size
 from bcai.cli.options import DEFAULT_NETWORK, NetworkOptions
 from bcai.cli.session import with_network
-from bcai.cli.terminal import print_json, stdout_console
+from bcai.cli.terminal import print_block, print_json, stdout_console
 from bcai.jobs.node import Node
 from bcai.settings import read_settings
 
@@ -72,7 +72,7 @@ def _print(network: _Network) -> None:
             ", ".join(gpu.name for gpu in offer.gpus) or "none",
             offer.jail.level,
         )
-    console.print(table)
+    print_block(console, table)
 
 
 def _document(node: Node) -> dict[str, object]:

@@ -14,6 +14,7 @@ from bcai.cli.document import warnings_of
 from bcai.cli.excerpt import excerpt
 from bcai.cli.figures import format_number
 from bcai.cli.sparkline import sparkline
+from bcai.cli.terminal import print_block
 from bcai.jobs.outcome import Outcome, Output
 from bcai.jobs.states import JobState
 from bcai.wire.jobs import JobView
@@ -25,6 +26,7 @@ CURVE_WIDTH = 24
 NUMBERS_MAX = 10
 TEXT_MAX = 60
 _FIRST = ("loss", "accuracy")  # what everyone looks for
+_TELLING_WALLS = ("no network", "read-only", "Landlock", "seccomp", "cgroup")  # `show` has all
 _MARKS = {
     JobState.SUCCEEDED: ("✓", "+", "bold green"),
     JobState.FAILED: ("✗", "x", "bold red"),
@@ -41,6 +43,7 @@ def print_summary(
     source: str | None,
     written: str = "",
     remarks: Sequence[str] = (),
+    hint: str = "",
     unicode: bool = True,
 ) -> None:
     """Print how a job ended.
@@ -55,6 +58,8 @@ def print_summary(
         What was saved and where, in one line.
     remarks
         What else is worth saying about that.
+    hint
+        What to do about a failure, where we know better than the node.
     unicode
         Whether marks and curves beyond ASCII may be used.
     """
@@ -64,7 +69,7 @@ def print_summary(
     if outcome is None:
         return
     if job.state is not JobState.SUCCEEDED:
-        _print_reason(console, job, outcome, source, unicode=unicode)
+        _print_reason(console, outcome, source, hint or outcome.reason.hint, unicode=unicode)
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -73,7 +78,7 @@ def print_summary(
     if written:
         table.add_row("written", written)
     table.add_row("job", Text(job.id, style="dim"))
-    console.print(Padding(table, (0, 0, 0, 2)))
+    print_block(console, Padding(table, (0, 0, 0, 2)))
     for remark in remarks:
         console.print(Text(f"  {remark}", style="dim"))
     for warning in warnings_of(job):
@@ -90,7 +95,7 @@ def _headline(job: JobView, *, unicode: bool) -> Text:
 
 
 def _print_reason(
-    console: "Console", job: JobView, outcome: Outcome, source: str | None, *, unicode: bool
+    console: "Console", outcome: Outcome, source: str | None, hint: str, *, unicode: bool
 ) -> None:
     console.print(Text(f"  {outcome.reason.message}", style="red"))
     lines = excerpt(source, outcome.user_line) if source and outcome.user_line else []
@@ -105,8 +110,8 @@ def _print_reason(
                 soft_wrap=True,
             )
         console.print()
-    if outcome.reason.hint:
-        console.print(Text.assemble(("  hint: ", "bold cyan"), outcome.reason.hint))
+    if hint:
+        console.print(Text.assemble(("  hint: ", "bold cyan"), hint))
 
 
 def _rows(
@@ -169,8 +174,9 @@ def _place(job: JobView, outcome: Outcome) -> Text:
     text = Text(job.attempts[-1].node_name)
     if outcome.jail is not None:
         text.append(f", jail {outcome.jail.level}", "bold")
-        if outcome.jail.layers:
-            text.append(f" ({', '.join(outcome.jail.layers)})", "dim")
+        walls = [wall for wall in outcome.jail.layers if wall.startswith(_TELLING_WALLS)]
+        if walls:
+            text.append(f" ({', '.join(walls)})", "dim")
     if len(job.attempts) > 1:
         text.append(f", attempt {len(job.attempts)}", "yellow")
     return text

@@ -10,11 +10,15 @@ from bcai.cli.suggest import did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Something to run. A script has `code`; a project has `folder` and `project.entry`."""
+    """Something to run.
+
+    A script has `code`, and `script` where it is a file; a project has `folder`.
+    """
 
     name: str
     code: str | None
     code_name: str
+    script: Path | None
     folder: Path | None
     project: Project
 
@@ -27,6 +31,14 @@ class Target:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             return None
+
+    def left_behind(self, module: str) -> Path | None:
+        """Return the module's file beside the script: a script travels alone."""
+        if self.script is None:
+            return None
+        beside = self.script.parent / module
+        candidates = (beside.with_suffix(".py"), beside / "__init__.py")
+        return next((path for path in candidates if path.is_file()), None)
 
     @property
     def entry(self) -> str:
@@ -48,7 +60,7 @@ def read_target(target: str | None, code: str | None) -> Target:
                 f"found both {target!r} and --code: one job runs one of them",
                 hint="arguments for the code follow after two dashes: --code '...' -- ARGS",
             )
-        return Target("code", code, "code.py", None, Project())
+        return Target("code", code, "code.py", None, None, Project())
     if target is None:
         raise InputError(
             "nothing to run: expected a script, a project folder, or --code",
@@ -57,7 +69,7 @@ def read_target(target: str | None, code: str | None) -> Target:
     path = Path(target)
     if path.is_dir():
         project = read_project(path)
-        return Target(project.name or path.resolve().name, None, project.entry, path, project)
+        return Target(project.name or path.resolve().name, None, project.entry, None, path, project)
     if not path.is_file():
         raise _not_found(path)
     if path.suffix != ".py":
@@ -65,7 +77,7 @@ def read_target(target: str | None, code: str | None) -> Target:
             f"{target}: expected a Python script (.py) or a project folder",
             hint=_conversion(path.suffix),
         )
-    return Target(path.stem, _read_script(path), path.name, None, Project())
+    return Target(path.stem, _read_script(path), path.name, path, None, Project())
 
 
 def _read_script(path: Path) -> str:

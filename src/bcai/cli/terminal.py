@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 PIPE_WIDTH = 100  # tables in a pipe do not depend on somebody's window
 
@@ -44,6 +44,17 @@ def summary_console() -> "Console":
 
     width = None if sys.stderr.isatty() else PIPE_WIDTH
     return Console(stderr=True, highlight=False, width=width, legacy_windows=False)
+
+
+def print_block(console: "Console", block: "RenderableType") -> None:
+    """Print a table; in a pipe without the blanks that fill its lines up."""
+    if console.is_terminal:
+        console.print(block)
+        return
+    with console.capture() as captured:
+        console.print(block)
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    console.out("\n".join(lines), highlight=False)
 
 
 def print_json(document: object) -> None:

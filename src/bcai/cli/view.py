@@ -2,9 +2,11 @@
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Protocol
 
 from bcai.cli.terminal import say
+from bcai.jobs.states import JobState
 from bcai.sdk.events import Event, LogEvent, NoteEvent, StateEvent
 from bcai.wire.jobs import JobView
 
@@ -41,6 +43,7 @@ class PlainView:
 
     def __init__(self, *, stdout_is_free: bool = True) -> None:
         self._stdout = sys.stdout if stdout_is_free else sys.stderr
+        self._node = ""
 
     def waiting(self, text: str) -> AbstractContextManager[object]:
         """Nothing moves in a pipe."""
@@ -59,11 +62,19 @@ class PlainView:
                 target.write(text)
                 target.flush()
             case StateEvent():
-                self.note(state_line(event))
+                self._move(event)
             case NoteEvent(text=text):
                 self.note(text)
             case _:
                 pass  # metrics and progress are drawn on terminals; --json and --out keep them
+
+    def _move(self, event: StateEvent) -> None:
+        """Say where it runs, and why it waits or starts anew; the summary tells the end."""
+        self._node = event.node or self._node
+        if event.state is JobState.RUNNING:
+            self.note(state_line(replace(event, node=self._node)))
+        elif event.state is JobState.QUEUED and event.reason:
+            self.note(state_line(event))
 
     def note(self, text: str) -> None:
         """Say it on stderr."""

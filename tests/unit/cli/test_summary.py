@@ -1,5 +1,6 @@
 import io
 import math
+from typing import Any
 
 from bcai.cli.curve import Curve
 from bcai.cli.summary import print_summary
@@ -11,8 +12,8 @@ from sample_jobs import SUCCESS, failure, job
 
 def summary(view: JobView, *, width: int = 100, **more: object) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    options: dict[str, object] = {"curves": {}, "source": view.spec.code} | more
-    print_summary(console, view, **options)  # pyright: ignore[reportArgumentType]
+    options: dict[str, Any] = {"curves": dict[str, Curve](), "source": view.spec.code, **more}
+    print_summary(console, view, **options)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

@@ -10,7 +10,7 @@ from bcai.cli.figures import format_age
 from bcai.cli.options import DEFAULT_NETWORK, NetworkOptions
 from bcai.cli.session import with_network
 from bcai.cli.suggest import did_you_mean
-from bcai.cli.terminal import print_json, stdout_console
+from bcai.cli.terminal import print_block, print_json, stdout_console
 from bcai.jobs.states import JobState
 from bcai.wire.jobs import JobSummary
 
@@ -77,7 +77,7 @@ def _print(jobs: list[JobSummary]) -> None:
         if job.state is JobState.RUNNING and job.progress:
             state.append(f" {job.progress:.0%}")
         table.add_row(job.id, Text(job.name), state, format_age(now - job.created_at), _took(job))
-    stdout_console().print(table)
+    print_block(stdout_console(), table)
 
 
 def _took(job: JobSummary) -> str:

@@ -57,7 +57,7 @@ async def _follow(job: "AsyncJob", *, as_json: bool) -> None:
                 print_json(_document(event))
     ended = await view_of(job)
     if not as_json and ended.reason is not None:
-        say(ended.reason.message)
+        say(f"{ended.state}: {ended.reason.message}")
 
 
 async def _print_stored(client: "AsyncSDK", job: "AsyncJob", *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from bcai.cli.figures import format_age
 from bcai.cli.find_job import find_job, view_of
 from bcai.cli.options import DEFAULT_NETWORK, NetworkOptions
 from bcai.cli.session import with_network
-from bcai.cli.terminal import is_unicode, print_json, stdout_console
+from bcai.cli.terminal import is_unicode, print_block, print_json, stdout_console
 from bcai.wire.jobs import JobView
 
 if TYPE_CHECKING:
@@ -55,14 +55,17 @@ def _print(job: JobView) -> None:
             rows.append(("node", job.attempts[-1].node_name))
         if job.progress:
             rows.append(("progress", f"{job.progress:.0%}"))
-        console.print(Padding(two_columns(rows), (0, 0, 0, 2)))
-    console.print(Padding(two_columns(_asked(job)), (0, 0, 0, 2)))
+        print_block(console, Padding(two_columns(rows), (0, 0, 0, 2)))
+    print_block(console, Padding(two_columns(_asked(job)), (0, 0, 0, 2)))
 
 
 def _asked(job: JobView) -> list[tuple[str, str]]:
     """What was asked for, and each attempt where there were several."""
     spec = spec_document(job.spec)
-    rows = [("submitted", f"{format_age(time.time() - job.created_at)} ago")]
+    jail = job.outcome.jail if job.outcome else None
+    rows = [("walls", ", ".join(jail.layers))] if jail and jail.layers else []
+    rows += [("lacking", wall) for wall in (jail.missing if jail else ())]
+    rows.append(("submitted", f"{format_age(time.time() - job.created_at)} ago"))
     rows.append(("starts", spec["entry"]))
     if spec["requirements"]:
         rows.append(("requires", ", ".join(spec["requirements"])))
