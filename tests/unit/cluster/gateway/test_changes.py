@@ -1,6 +1,6 @@
 """Watchers of a job: each sees every event once, in order, unless it is far too slow."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import cast
@@ -113,18 +113,24 @@ def test_a_watcher_that_does_not_read_is_told_how_much_it_missed() -> None:
     async def run() -> None:
         history = History(1)
         changes = watched(history)
-        async with aclosing(changes.follow("job", 0)) as batches:
-            await anext(batches)
+        read: list[Batch] = []
+
+        async def read_one(batches: AsyncGenerator[Batch, None]) -> None:
+            read.append(await anext(batches))
+
+        async with aclosing(changes.follow("job", 1)) as batches:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(changes.run)
+                tasks.start_soon(read_one, batches)
+                await anyio.wait_all_tasks_blocked()  # now it waits for what is new
                 history.add(1)
-                last = (await anext(batches)).events[-1].sequence
-                history.add(LAG_EVENTS_MAX + RECENT_EVENTS_MAX)
-                await changes.wait_beyond("job", len(history.lines) - 1, 3600.0)
-                tasks.cancel_scope.cancel()
-            late = await anext(batches)
+                await changes.wait_beyond("job", 1, 3600.0)
+            history.add(LAG_EVENTS_MAX + RECENT_EVENTS_MAX)
+            await changes.wait_beyond("job", 2, 3600.0)
+            await read_one(batches)
+        live, late = read
+        assert [event.sequence for event in live.events] == [2]
         assert late.skipped == LAG_EVENTS_MAX
-        assert late.events[0].sequence == last + late.skipped + 1
+        assert late.events[0].sequence == 2 + late.skipped + 1
 
     anyio.run(run)
 
