@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_process import Cli
+from tests.e2e.cli_process import Cli
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_process import COMMAND, PATIENCE_S, Cli
+from tests.e2e.cli_process import COMMAND, PATIENCE_S, Cli
 
 pytestmark = pytest.mark.timeout(900)
 

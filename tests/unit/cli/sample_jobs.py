@@ -11,6 +11,7 @@ from bcai.jobs.states import JobState, Move
 from bcai.wire.jobs import JobView
 
 JOB_ID = "job_01kbgz3v7m9x2q4r6t8v0w1y3z"
+DIGEST = "blake3:" + "0" * 64
 JAIL = JailReport("B", layers=("own namespaces", "no network", "Landlock ABI 7", "seccomp"))
 SUCCESS = Outcome(
     move=Move.SUCCEED,
@@ -19,7 +20,7 @@ SUCCESS = Outcome(
         Output("loss", "value", value=0.0112),
         Output("accuracy", "value", value=0.98055),
         Output("note", "value", value="fine"),
-        Output("model", "state_dict", digest="blake3:" + "0" * 64, size=115_200, summary="6 tensors"),
+        Output("model", "state_dict", digest=DIGEST, size=115_200, summary="6 tensors"),
     ),
     usage=Usage(wall_s=6.4, cpu_s=7.1, memory_bytes_peak=412 * 1024 * 1024),
     jail=JAIL,

@@ -1,7 +1,8 @@
 import json
 
-from bcai.cli.document import job_document
 from sample_jobs import JOB_ID, failure, job
+
+from bcai.cli.document import job_document
 
 
 def test_a_result_is_strict_json_with_values_at_hand() -> None:

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+
 from bcai.cli.figures import format_age, format_number
 
 

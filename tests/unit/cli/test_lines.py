@@ -1,7 +1,8 @@
 import pytest
-from bcai.cli.lines import PENDING_CHARACTERS_MAX, LineReader
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bcai.cli.lines import PENDING_CHARACTERS_MAX, LineReader
 
 
 def test_whole_lines_come_back_and_the_rest_is_pending() -> None:

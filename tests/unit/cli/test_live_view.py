@@ -1,11 +1,12 @@
 import io
 from typing import Literal
 
+from rich.console import Console
+from sample_jobs import job
+
 from bcai.cli.live_view import LiveView
 from bcai.jobs.states import JobState
 from bcai.sdk.events import LogEvent, MetricEvent, NoteEvent, ProgressEvent, StateEvent
-from rich.console import Console
-from sample_jobs import job
 
 
 class Screen:

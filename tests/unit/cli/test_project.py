@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from bcai.base.errors import FormatError, InputError, NotFoundError
 from bcai.cli.project import Project, read_project
 

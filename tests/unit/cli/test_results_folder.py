@@ -2,13 +2,14 @@ import json
 from pathlib import Path
 
 import pytest
+from sample_jobs import SUCCESS, job
+
 from bcai.cli import results_folder
 from bcai.cli.results_folder import save_to_folder
 from bcai.jobs.outcome import Outcome, Output
 from bcai.sdk.history import Metric
 from bcai.sdk.outputs import Outputs
 from bcai.sdk.result import Result
-from sample_jobs import SUCCESS, job
 
 METRICS: tuple[Metric, ...] = ({"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0})
 

@@ -1,8 +1,9 @@
 import math
 
-from bcai.cli.sparkline import sparkline
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bcai.cli.sparkline import sparkline
 
 
 def test_it_follows_the_values() -> None:

@@ -2,12 +2,13 @@ import io
 import math
 from typing import Any
 
+from rich.console import Console
+from sample_jobs import SUCCESS, failure, job
+
 from bcai.cli.curve import Curve
 from bcai.cli.summary import print_summary
 from bcai.jobs.outcome import Output
 from bcai.wire.jobs import JobView
-from rich.console import Console
-from sample_jobs import SUCCESS, failure, job
 
 
 def summary(view: JobView, *, width: int = 100, **more: object) -> str:

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from bcai.base.errors import InputError
 from bcai.cli.target import read_target
 
