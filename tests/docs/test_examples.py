@@ -1,0 +1,119 @@
+"""Every example on every page runs as it stands, on a network of its own."""
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .pages import ROOT, Block, bcai_commands, blocks, pages, python_program
+
+PATIENCE_S = 280  # under pytest's own limit, so that a failure shows what was printed
+BIN = Path(sys.executable).parent
+PAGES_WITH_PYTHON = [page for page in pages() if python_program(page).strip()]
+SHELL_BLOCKS = [
+    pytest.param(page, block, id=f"{page}:{block.line}")
+    for page in pages()
+    for block in blocks(page)
+    if block.language == "bash"
+]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Variables with an empty home; the network that starts there is stopped at the end."""
+    home = tmp_path_factory.mktemp("home")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BCAI_")}
+    variables = kept | {
+        "BCAI_HOME": str(home / "bcai"),
+        "XDG_CONFIG_HOME": str(home / "config"),
+        "PATH": f"{BIN}{os.pathsep}{kept.get('PATH', os.defpath)}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    yield variables
+    run(["bcai", "down"], home, variables)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
+    """A working folder for each page: a copy of what its reader has in theirs."""
+    made: dict[Path, Path] = {}
+    for page in pages():
+        folder = tmp_path_factory.mktemp(page.stem)
+        shutil.copytree(ROOT / "examples", folder / "examples")
+        made[page] = folder
+    return made
+
+
+def run(
+    command: list[str], folder: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a program without a terminal; stderr is mixed into stdout."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+@functools.cache
+def help_of(*command: str) -> str | None:
+    """What `bcai COMMAND --help` prints; None if there is no such command."""
+    answer = run([str(BIN / "bcai"), *command, "--help"], ROOT, dict(os.environ))
+    return answer.stdout if answer.returncode == 0 else None
+
+
+@pytest.mark.parametrize(("page", "block"), SHELL_BLOCKS)
+def test_shell_examples_run(
+    page: Path, block: Block, folders: dict[Path, Path], environment: dict[str, str]
+) -> None:
+    if block.skipped_because is not None:
+        pytest.skip(f"{block.skipped_because} (marked on the page)")
+    command = ["bash", "-euo", "pipefail", "-c", block.code]
+    answer = run(command, folders[page], environment)
+    assert answer.returncode == 0, answer.stdout
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_PYTHON, ids=str)
+def test_python_examples_run(
+    page: Path, folders: dict[Path, Path], environment: dict[str, str]
+) -> None:
+    program = folders[page] / f"{page.stem}_examples.py"
+    program.write_text(python_program(page), "utf-8")
+    answer = run([sys.executable, str(program)], folders[page], environment)
+    assert answer.returncode == 0, answer.stdout
+
+
+@pytest.mark.parametrize(("page", "block"), SHELL_BLOCKS)
+def test_commands_and_options_exist(page: Path, block: Block) -> None:
+    for words in bcai_commands(block):
+        path = [words[1]] if len(words) > 1 and not words[1].startswith("-") else []
+        if path and path[0] in {"jobs", "keys"}:
+            path.append(words[2])
+        shown = help_of(*path)
+        assert shown is not None, f"{page}:{block.line}: no command {' '.join(words)!r}"
+        own = words[: words.index("--")] if "--" in words else words
+        options = {word.partition("=")[0] for word in own if word.startswith("--")}
+        known = set(re.findall(r"--[a-z][a-z-]*", shown)) | {"--help"}
+        assert options <= known, f"{page}:{block.line}: {' '.join(words)}"
+
+
+def test_every_example_that_does_not_run_says_why() -> None:
+    silent = [
+        f"{page}:{block.line}"
+        for page in pages()
+        for block in blocks(page)
+        if block.skipped_because == ""
+    ]
+    assert silent == []
