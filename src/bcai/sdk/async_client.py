@@ -55,7 +55,7 @@ class AsyncSDK:
 
     async def aclose(self) -> None:
         """Close the connections. Jobs go on."""
-        await self.transport.close()
+        await self.transport.aclose()
 
     async def connect(self) -> str:
         """Find the gateway, which may start the network on this machine; return its address."""

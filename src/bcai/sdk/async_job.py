@@ -8,7 +8,6 @@ from typing import Literal, Self, overload
 import anyio
 
 from bcai.base.errors import InputError
-from bcai.jobs.job import JobEvent
 from bcai.jobs.states import JobState
 from bcai.sdk.draft import Draft
 from bcai.sdk.events import Event, LogEvent, typed_event
@@ -193,7 +192,7 @@ class AsyncJob:
         """Read the logs and metrics that came since."""
         async with aclosing(stored_events(self._transport, self.id, self._history.after)) as pages:
             async for page in pages:
-                self._absorb(page)
+                self._history.absorb(page)
 
     async def cancel(self) -> None:
         """Cancel the job: at once if it waits, else as soon as its node hears of it."""
@@ -234,17 +233,11 @@ class AsyncJob:
         """Yield events as `events()` does, in the batches in which they come."""
         async with aclosing(follow_job(self._transport, self.id, after)) as batches:
             async for batch in batches:
-                self._absorb(batch.events)
+                self._history.absorb(batch.events)
                 if batch.job is not None:
                     self.adopt(batch.job)
                 if batch.events:
                     yield [typed_event(event) for event in batch.events]
-
-    def _absorb(self, events: list[JobEvent]) -> None:
-        known = len(self._history.notes)
-        self._history.absorb(events)
-        for note in self._history.notes[known:]:
-            say_of_job(note)
 
     async def _send(self, submission: JobSubmission) -> JobView:
         return await self._transport.post(

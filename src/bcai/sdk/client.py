@@ -38,6 +38,7 @@ class SDK:
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> None:
         self._client = AsyncSDK(endpoint, api_key, auto_retry, timeout)
+        portal().close_at_exit(self._client.transport)
 
     def __enter__(self) -> Self:
         return self

@@ -139,7 +139,7 @@ def read_script(path: Path) -> str:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """Say which names there are, the nearest one first."""
-    known = sorted(names)
+    known = sorted(map(str, names))
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     expected = ", ".join([*close, *(other for other in known if other not in close)])
     return f"did you mean {close[0]!r}? known: {expected}" if close else f"known: {expected}"

@@ -1,10 +1,10 @@
-"""What is known so far of a job's events: its log text, metrics, notes and progress."""
+"""What is known so far of a job's events: its log text, metrics and progress."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bcai.jobs.job import JobEvent
-from bcai.sdk.events import LogEvent, MetricEvent, NoteEvent, ProgressEvent, typed_event
+from bcai.sdk.events import LogEvent, MetricEvent, ProgressEvent, typed_event
 
 Metric = dict[str, float | int | None]
 
@@ -15,7 +15,6 @@ class History:
 
     after: int = 0
     percent: float = 0.0
-    notes: list[str] = field(default_factory=list[str])
     _text: list[str] = field(default_factory=list[str])
     _metrics: list[tuple[int, Metric]] = field(default_factory=list[tuple[int, Metric]])
 
@@ -32,8 +31,6 @@ class History:
                     self._metrics.append((attempt, {"step": step, **values}))
                 case ProgressEvent(percent=percent):
                     self.percent = percent
-                case NoteEvent(text=text):
-                    self.notes.append(text)
                 case _:
                     pass
 

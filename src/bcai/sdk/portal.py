@@ -7,20 +7,31 @@ interpreter.
 
 import asyncio
 import atexit
+import contextlib
 import os
 import threading
+import weakref
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 Value = TypeVar("Value")
 
 _STOP_S_MAX = 2.0  # a loop that is stuck in foreign code must not hold up the interpreter's exit
 
 
+class Closable(Protocol):
+    """Something that is closed in the loop that used it."""
+
+    async def aclose(self) -> None:
+        """Close it."""
+        ...
+
+
 class Portal:
     """An event loop in a thread of its own."""
 
     def __init__(self) -> None:
+        self._resources: weakref.WeakSet[Closable] = weakref.WeakSet()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="bcai-portal", daemon=True)
         self._thread.start()
@@ -40,10 +51,20 @@ class Portal:
             future.cancel()
             raise
 
+    def close_at_exit(self, resource: Closable) -> None:
+        """Close what runs in this loop before the loop stops, if it is still there then."""
+        self._resources.add(resource)
+
     def stop(self) -> None:
-        """Stop the loop and its thread."""
+        """Close what is open, then stop the loop and its thread."""
+        with contextlib.suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(_STOP_S_MAX)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_STOP_S_MAX)
+
+    async def _close(self) -> None:
+        open_ones = [resource.aclose() for resource in tuple(self._resources)]
+        await asyncio.gather(*open_ones, return_exceptions=True)
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -31,7 +31,7 @@ _RETRIED_STATUS = frozenset({429, 502, 503, 504})
 _CONNECTIONS_MAX = 20
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Transport:
     """One client's way to its gateway. The endpoint is found at the first request.
 
@@ -73,7 +73,7 @@ class Transport:
             return self._found
         return await anyio.to_thread.run_sync(self.resolve)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close connections and stop using the network on this machine."""
         if self._http is not None:
             await self._http[1].aclose()

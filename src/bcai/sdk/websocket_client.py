@@ -93,7 +93,7 @@ class AsyncBCaiClient:
         auto_retry: bool = True,
         timeout: float = _DEFAULT_TIMEOUT_S,
     ) -> None:
-        self._transport = Transport(endpoint, api_key, auto_retry, timeout)
+        self.transport = Transport(endpoint, api_key, auto_retry, timeout)
 
     async def __aenter__(self) -> Self:
         return self
@@ -108,7 +108,7 @@ class AsyncBCaiClient:
 
     async def aclose(self) -> None:
         """Close the connections. Jobs go on."""
-        await self._transport.close()
+        await self.transport.aclose()
 
     async def submit_job(self, job: TrainingJob, *, check: bool = True) -> Result:
         """Submit a job and wait for its end; see `BCaiClient.submit_job`."""
@@ -118,8 +118,8 @@ class AsyncBCaiClient:
     async def start_job(self, job: TrainingJob) -> AsyncJob:
         """Submit a job and return it at once."""
         draft = job.to_draft()
-        submitted = AsyncJob(self._transport)
-        view = await submit_over_socket(self._transport, draft.submission, uuid.uuid4().hex)
+        submitted = AsyncJob(self.transport)
+        view = await submit_over_socket(self.transport, draft.submission, uuid.uuid4().hex)
         submitted.adopt(view)
         return submitted
 
@@ -144,6 +144,7 @@ class BCaiClient:
         timeout: float = _DEFAULT_TIMEOUT_S,
     ) -> None:
         self._client = AsyncBCaiClient(endpoint, api_key, auto_retry, timeout)
+        portal().close_at_exit(self._client.transport)
 
     def __enter__(self) -> Self:
         return self
