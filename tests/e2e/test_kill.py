@@ -1,5 +1,7 @@
 """kill -9 of every part, at every moment of a job's life: nothing acknowledged or shown is lost."""
 
+import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -123,11 +125,30 @@ def test_without_retries_a_lost_node_fails_the_job_and_is_named(network: Network
     assert run(network, "print('still here')")["state"] == "SUCCEEDED"
 
 
+def test_a_node_that_comes_back_after_its_lease_ran_out_gives_the_job_up(
+    network: NetworkProcess,
+) -> None:
+    watcher = Watcher(network, submit(network, COUNTING))
+    middle(watcher)
+    node = network.pid_of("node")
+    os.kill(node, signal.SIGSTOP)  # its jail goes on meanwhile
+    watcher.wait_for_state_again("QUEUED")
+    os.kill(node, signal.SIGCONT)
+    job = wait_final(network, watcher.job_id)
+    watcher.stop()
+    assert job["state"] == "SUCCEEDED", f"{job['outcome']}\n{network.output()}"
+    assert [attempt["reason"]["code"] for attempt in job["attempts"]] == [
+        "node.lost",
+        "job.succeeded",
+    ]
+    assert_history(network, watcher)
+    lines = log_lines(stored_events(network, watcher.job_id), 2)
+    assert lines == [f"line {number}" for number in range(LINES)]
+
+
 def test_a_network_that_is_stopped_hands_its_jobs_to_the_next(network: NetworkProcess) -> None:
-    network_grace = (
-        "import time\nfor n in range(100):\n    print(n, flush=True)\n    time.sleep(0.1)"
-    )
-    watcher = Watcher(network, submit(network, network_grace))
+    code = "import time\nfor n in range(70):\n    print(n, flush=True)\n    time.sleep(0.1)"
+    watcher = Watcher(network, submit(network, code))
     watcher.wait_for_line("3")
     assert network.stop() == 0
     assert network.endpoint() == {}

@@ -32,6 +32,13 @@ class Watcher:
             f"{self.job_id} is {' or '.join(states)}; shown: {self.shown[-3:]}",
         )
 
+    def wait_for_state_again(self, state: str) -> None:
+        """Wait until a state was shown twice."""
+        wait_until(
+            lambda: [event["body"].get("state") for event in list(self.shown)].count(state) > 1,
+            f"{self.job_id} is {state} again",
+        )
+
     def wait_for_line(self, text: str) -> None:
         """Wait until a line was shown."""
         wait_until(lambda: text in self.lines(), f"{text!r} is shown by {self.job_id}")
