@@ -97,5 +97,10 @@ def _methods(path: str) -> list[str]:
     # `/v1/jobs/{job_id}:cancel` fits `/v1/jobs/{job_id}` too: the longer template is meant.
     longest = max((len(route.path) for route in fitting), default=0)
     return sorted(
-        {method for route in fitting if len(route.path) == longest for method in route.methods or ()}
+        {
+            method
+            for route in fitting
+            if len(route.path) == longest
+            for method in route.methods or ()
+        }
     )

@@ -27,6 +27,11 @@ async def submit(
         Too many jobs wait.
     """
     spec = submission.to_spec()
+    if idempotency_key is not None:
+        # Before admission: a job that was accepted stays so, whichever nodes are online now.
+        first = await services.store.submitted_before(caller.id, spec, idempotency_key)
+        if first is not None:
+            return first, False
     await check_files(spec, services.blobs)
     online = await services.nodes.online()
     warnings = judge(spec, online, gpu_fallback=services.settings.gpu_fallback)

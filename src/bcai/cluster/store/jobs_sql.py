@@ -15,6 +15,7 @@ from bcai.cluster.store.tables import ATTEMPTS, EVENTS, IDEMPOTENCY, JOBS
 from bcai.jobs.job import EventKind, Job
 from bcai.jobs.node import Node
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
+from bcai.jobs.spec import JobSpec
 from bcai.jobs.states import JobState, Move, next_state
 from bcai.wire.jobs import OUTCOME, REASON
 
@@ -52,7 +53,7 @@ def submit(
 ) -> tuple[Job, bool]:
     """Store a new job, or return the one that came with the same idempotency key."""
     if key is not None:
-        first = _submitted_before(connection, job, key)
+        first = submitted_before(connection, job.owner, job.spec, key)
         if first is not None:
             return first, False
     gauge.admit(connection, job.created_at)
@@ -86,14 +87,15 @@ def _job_row(job: Job, spec_text: str, event_count: int) -> dict[str, Any]:
     }
 
 
-def _submitted_before(connection: Connection, job: Job, key: str) -> Job | None:
+def submitted_before(connection: Connection, owner: str, spec: JobSpec, key: str) -> Job | None:
+    """Return the job that an owner's idempotency key has made, if any."""
     query = select(IDEMPOTENCY.c.job_id)
-    query = query.where(IDEMPOTENCY.c.owner == job.owner, IDEMPOTENCY.c.key == key)
+    query = query.where(IDEMPOTENCY.c.owner == owner, IDEMPOTENCY.c.key == key)
     job_id = connection.execute(query).scalar_one_or_none()
     if job_id is None:
         return None
     first = read_job(connection, job_id)
-    if first.spec != job.spec:
+    if first.spec != spec:
         raise ConflictError(
             f"the idempotency key {key[:80]!r} was used for another job, {first.id}",
             hint="use a new key for each job, and the same key only to repeat a request",

@@ -80,6 +80,16 @@ class JobStore(Protocol):
         """
         ...
 
+    async def submitted_before(self, owner: str, spec: JobSpec, idempotency_key: str) -> Job | None:
+        """Return the job that this owner's key has made, if any.
+
+        Raises
+        ------
+        ConflictError
+            It was made from another spec.
+        """
+        ...
+
     async def get(self, job_id: str) -> Job:
         """Return one job. Raises NotFoundError."""
         ...

@@ -80,6 +80,11 @@ class SqlStore:
             lambda connection: jobs_sql.submit(connection, job, text, idempotency_key, self._gauge)
         )
 
+    async def submitted_before(self, owner: str, spec: JobSpec, idempotency_key: str) -> Job | None:
+        return await self._read(
+            lambda connection: jobs_sql.submitted_before(connection, owner, spec, idempotency_key)
+        )
+
     async def get(self, job_id: str) -> Job:
         return await self._read(lambda connection: read_job(connection, job_id))
 
@@ -201,7 +206,7 @@ class SqlStore:
         try:
             with self._reading.connect() as connection:
                 return query(connection)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, UnicodeError, OverflowError) as error:
             raise fault_of(error) from error
 
     def _open(self) -> None:
