@@ -1,6 +1,7 @@
 """Every example on every page runs as it stands, on a network of its own."""
 
 import functools
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,10 @@ from .pages import ROOT, Block, bcai_commands, blocks, pages, python_program
 
 PATIENCE_S = 280  # under pytest's own limit, so that a failure shows what was printed
 BIN = Path(sys.executable).parent
+# An answer of 400 or more fails the example, as its reader would say.
+SHELL_PRELUDE = (
+    'curl() { command curl --silent --show-error --fail-with-body --max-time 60 "$@"; }\n'
+)
 PAGES_WITH_PYTHON = [page for page in pages() if python_program(page).strip()]
 SHELL_BLOCKS = [
     pytest.param(page, block, id=f"{page}:{block.line}")
@@ -26,7 +31,10 @@ SHELL_BLOCKS = [
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Variables with an empty home; the network that starts there is stopped at the end."""
+    """Variables with a home of its own, where a network is up and one job has ended.
+
+    BCAI_URL, API_KEY and JOB_ID stand for what a reader fills in.
+    """
     home = tmp_path_factory.mktemp("home")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BCAI_")}
     variables = kept | {
@@ -35,8 +43,31 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         "PATH": f"{BIN}{os.pathsep}{kept.get('PATH', os.defpath)}",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    yield variables
-    run(["bcai", "down"], home, variables)
+    with (
+        (home / "network.txt").open("w") as output,
+        subprocess.Popen(
+            [str(BIN / "bcai"), "up", "--port", "0"],
+            cwd=home,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        ) as network,
+    ):
+        try:
+            # The command waits for a network that is on its way up.
+            job = run(["bcai", "run", "--code", "loss = 0.25"], home, variables)
+            assert job.returncode == 0, job.stdout
+            endpoint = json.loads((home / "bcai/network/endpoint.json").read_text("utf-8"))
+            job_id = re.search(r"job_[0-9a-z]{26}", job.stdout)
+            assert job_id is not None, job.stdout
+            yield variables | {
+                "BCAI_URL": str(endpoint["url"]),
+                "API_KEY": str(endpoint["api_key"]),
+                "JOB_ID": job_id[0],
+            }
+        finally:
+            network.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +111,9 @@ def test_shell_examples_run(
 ) -> None:
     if block.skipped_because is not None:
         pytest.skip(f"{block.skipped_because} (marked on the page)")
-    command = ["bash", "-euo", "pipefail", "-c", block.code]
+    if "curl " in block.code and shutil.which("curl") is None:
+        pytest.skip("needs curl: apt install curl")
+    command = ["bash", "-euo", "pipefail", "-c", SHELL_PRELUDE + block.code]
     answer = run(command, folders[page], environment)
     assert answer.returncode == 0, answer.stdout
 
