@@ -36,7 +36,11 @@ class Channel:
 
     def metric(self, step: int | None, values: dict[str, float]) -> None:
         """Send one point of the metrics."""
-        self._send(type="metric", step=step, values=encode_value(values))
+        self._send(
+            type="metric",
+            step=step,
+            values={name: encode_value(value) for name, value in values.items()},
+        )
 
     def progress(self, fraction: float) -> None:
         """Send how far the job is."""

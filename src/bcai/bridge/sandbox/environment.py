@@ -65,6 +65,7 @@ def environment_variables(processes: int) -> dict[str, str]:
     threads = str(thread_count(processes))
     return {
         "HOME": "/job",
+        "JOBLIB_MULTIPROCESSING": "0",  # its workers are programs of their own
         "LANG": "C.UTF-8",
         "LOKY_MAX_CPU_COUNT": threads,  # else joblib starts a program to count processors
         "MALLOC_ARENA_MAX": "4",  # each one reserves 64 MB of addresses

@@ -137,9 +137,11 @@ def whole_number(value: object, most: int) -> int:
 
 
 def plain_value(data: object) -> object:
-    """Check that data of a job, which is encoded already, holds nothing but plain values."""
-    encode_value(data)  # refuses what is not; its answer would be encoded twice
-    return data
+    """Check that data of a job is an encoded plain value; return it in its one right form."""
+    try:
+        return encode_value(decode_value(data))
+    except RecursionError as error:
+        raise FormatError("nested too deep") from error
 
 
 def _refuse_constant(text: str) -> NoReturn:
@@ -166,13 +168,22 @@ def _metric_values(value: object) -> dict[str, float]:
 
 
 def _number(value: object) -> float:
-    found = decode_value(value)
+    found = decode_value(_shallow(value))
     if isinstance(found, bool) or not isinstance(found, int | float):
         raise FormatError("expected a number")
     try:
         return float(found)
     except OverflowError as error:
         raise FormatError("expected a number of ordinary size") from error
+
+
+def _shallow(value: object) -> object:
+    """Let nothing through that is nested: a mark such as `{"$number": "nan"}` is not."""
+    items = [value]
+    if isinstance(value, dict):
+        items = list(cast("dict[str, object]", value).values())
+    is_nested = any(isinstance(item, dict | list) for item in items)
+    return None if is_nested else cast("object", value)
 
 
 def _finite(value: object) -> float:
@@ -216,11 +227,11 @@ def _announced(fields: dict[str, object]) -> Announced:
 
 def _ended(fields: dict[str, object]) -> Ended:
     cause = fields.get("cause")
-    if cause not in _END_CAUSES:
+    if not isinstance(cause, str) or cause not in _END_CAUSES:
         raise FormatError("cause: not one that a job may give")
     line = fields.get("line")
     return Ended(
-        Cause(str(cause)),
+        Cause(cause),
         _text(fields, "message"),
         _text(fields, "hint"),
         None if line is None else whole_number(line, 1 << 31),

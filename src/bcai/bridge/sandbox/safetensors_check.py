@@ -58,7 +58,8 @@ def _part(name: str, fields: object) -> tuple[str, Shape, int, int]:
         raise FormatError("a tensor is not described as expected")
     described = cast("dict[str, object]", fields)
     dtype, shape, offsets = (described.get(key) for key in ("dtype", "shape", "data_offsets"))
-    if dtype not in _ITEM_BYTES or not isinstance(shape, list) or not isinstance(offsets, list):
+    known = isinstance(dtype, str) and dtype in _ITEM_BYTES
+    if not known or not isinstance(shape, list) or not isinstance(offsets, list):
         raise FormatError("a tensor is not described as expected")
     lengths = tuple(whole_number(item, _LENGTH_MAX) for item in cast("list[object]", shape))
     places = [whole_number(item, _LENGTH_MAX) for item in cast("list[object]", offsets)]
