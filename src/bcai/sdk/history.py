@@ -15,6 +15,7 @@ class History:
 
     after: int = 0
     percent: float = 0.0
+    _attempt: int = 0
     _text: list[str] = field(default_factory=list[str])
     _metrics: list[tuple[int, Metric]] = field(default_factory=list[tuple[int, Metric]])
 
@@ -24,6 +25,8 @@ class History:
             if event.sequence != self.after + 1:
                 continue
             self.after = event.sequence
+            if event.attempt > self._attempt:
+                self._attempt, self.percent = event.attempt, 0.0
             match typed_event(event):
                 case LogEvent(text=text):
                     self._text.append(text)
@@ -44,5 +47,4 @@ class History:
     @property
     def metrics(self) -> list[Metric]:
         """What the latest attempt logged, as `{"step": ..., name: value}`."""
-        latest = max((attempt for attempt, _ in self._metrics), default=0)
-        return [dict(metric) for attempt, metric in self._metrics if attempt == latest]
+        return [dict(metric) for attempt, metric in self._metrics if attempt == self._attempt]

@@ -1,5 +1,6 @@
 """A job in synchronous code: the thin face of `AsyncJob`."""
 
+import contextlib
 from collections.abc import AsyncGenerator, Iterator
 from typing import Literal, Self, TypeVar, overload
 
@@ -152,7 +153,8 @@ def _iterate(values: AsyncGenerator[list[Value], None]) -> Iterator[list[Value]]
         while (batch := portal().run(_next(values))) is not None:
             yield batch
     finally:
-        portal().run(_close(values))
+        with contextlib.suppress(RuntimeError):  # Python exits, and the loop is gone already
+            portal().run(_close(values))
 
 
 async def _next(values: AsyncGenerator[Value, None]) -> Value | None:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import httpx
 
-from bcai.base.errors import DependencyError, UnreachableError
+from bcai.base.errors import DependencyError, InputError, UnreachableError
 from bcai.sdk.notices import say_of_network
 
 IDLE_S = 60  # how long an embedded network outlives its last user
@@ -176,7 +176,13 @@ def answers(url: str) -> bool:
 
 def _network_folder(home: Path) -> Path:
     folder = home / "network"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the network's folder {str(folder)!r}: {error.strerror}",
+            hint="set BCAI_HOME to a folder that you may write",
+        ) from error
     return folder
 
 

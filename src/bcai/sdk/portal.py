@@ -32,6 +32,7 @@ class Portal:
 
     def __init__(self) -> None:
         self._resources: weakref.WeakSet[Closable] = weakref.WeakSet()
+        self._stopped = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="bcai-portal", daemon=True)
         self._thread.start()
@@ -41,9 +42,10 @@ class Portal:
 
         An interrupt (Ctrl-C) cancels the coroutine before it is raised here.
         """
-        if threading.current_thread() is self._thread:
+        if self._stopped or threading.current_thread() is self._thread:
             coroutine.close()
-            raise RuntimeError("the synchronous SDK was called from inside its own event loop")
+            where = "while Python exits" if self._stopped else "from inside its own event loop"
+            raise RuntimeError(f"the synchronous SDK was called {where}")
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
@@ -61,6 +63,7 @@ class Portal:
             asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(_STOP_S_MAX)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_STOP_S_MAX)
+        self._stopped = True
 
     async def _close(self) -> None:
         open_ones = [resource.aclose() for resource in tuple(self._resources)]

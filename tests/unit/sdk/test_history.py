@@ -30,6 +30,14 @@ def test_metrics_are_those_of_the_latest_attempt() -> None:
     assert history.metrics == [{"step": 0, "loss": 3.0}, {"step": 1, "loss": 2.0}]
 
 
+def test_an_attempt_begins_anew() -> None:
+    history = History()
+    history.absorb([metric(1, 1, 0, 9.0), JobEvent(2, 0.0, 1, EventKind.PROGRESS, {"fraction": 1})])
+    assert history.percent == 100
+    history.absorb([JobEvent(3, 0.0, 2, EventKind.STATE, {"state": "RUNNING"})])
+    assert (history.percent, history.metrics) == (0, [])
+
+
 def test_not_a_number_comes_back_as_one() -> None:
     history = History()
     history.absorb([metric(1, 1, 0, "nan"), metric(2, 1, 1, "-inf")])

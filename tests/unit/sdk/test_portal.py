@@ -71,6 +71,19 @@ def test_the_interpreter_ends_while_something_still_runs() -> None:
     assert ended.returncode == 0
 
 
+def test_the_interpreter_ends_while_a_stream_is_open() -> None:
+    script = (
+        "from bcai.sdk.job import _iterate\n"
+        "async def batches():\n"
+        "    yield ['first']\n"
+        "    yield ['second']\n"
+        "stream = _iterate(batches())\n"
+        "assert next(stream) == ['first']\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], timeout=60, check=False)
+    assert ended.returncode == 0
+
+
 def test_a_forked_child_gets_its_own() -> None:
     script = (
         "import asyncio, os\n"
