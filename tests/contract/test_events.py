@@ -5,6 +5,8 @@ import threading
 from collections.abc import Iterator
 
 import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
 
 from bcai.wire.nodes import Log, Started
 
@@ -109,6 +111,11 @@ def test_a_stopped_gateway_ends_streams_and_exits_with_0(gateway: Gateway) -> No
     second = start_gateway(gateway.home)
     with second.client() as client:
         job_id = submitted(client)
-        with client.stream("GET", f"/v1/jobs/{job_id}/logs?follow=true") as answer:
+        path = f"/v1/jobs/{job_id}/logs?follow=true"
+        with client.stream("GET", path) as answer, connected(second, "node_stopped") as node:
             assert second.stop() == 0
             assert list(answer.iter_bytes()) == []
+            with pytest.raises(ConnectionClosed) as closed:
+                node.receive()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012

@@ -4,6 +4,7 @@ Watchers read what is durable and nothing else. Each has its own cursor, so noth
 one that does not read: it falls behind, and is moved ahead once it is `LAG_EVENTS_MAX` behind.
 """
 
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import anyio
 
+from bcai.base.errors import DependencyError
 from bcai.cluster.gateway.limits import (
     CHANGE_S_MAX,
     CHANGE_S_MIN,
@@ -21,6 +23,8 @@ from bcai.cluster.gateway.limits import (
 )
 from bcai.cluster.store.protocol import JobStore
 from bcai.jobs.job import EventKind, Job, JobEvent
+
+_LOG = logging.getLogger("bcai.gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +112,12 @@ class Changes:
             self._rounds += 1
             self._round.set()
             self._round = anyio.Event()
-            for feed in list(self._feeds.values()):
-                await feed.refresh()
+            try:
+                for feed in list(self._feeds.values()):
+                    await feed.refresh()
+            except DependencyError as error:  # the database is away: it is asked again next round
+                _LOG.warning("watchers wait for the store: %s", error)
+                await anyio.sleep(CHANGE_S_MAX)
             await anyio.sleep(CHANGE_S_MIN)
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from pydantic import ValidationError
 from starlette.websockets import WebSocket
 
-from bcai.base.errors import StaleError
+from bcai.base.errors import BcaiError, StaleError
 from bcai.cluster.gateway.frames import Frames, Gone
 from bcai.cluster.gateway.limits import HELLO_S_MAX, REPORTS_BATCH_MAX, REPORTS_WAITING_MAX
 from bcai.cluster.gateway.services import Services
@@ -27,6 +27,7 @@ from bcai.wire.nodes import (
 )
 
 CLOSE_POLICY = 1008
+CLOSE_INTERNAL = 1011
 CLOSE_SUPERSEDED = 4001
 _LOG = logging.getLogger("bcai.gateway.nodes")
 
@@ -83,6 +84,10 @@ class NodeSession:
         try:
             with self._scope:
                 await self._serve()
+        except* BcaiError as errors:
+            # Nothing of what failed was acknowledged: the node connects and sends it again.
+            _LOG.warning("node %s: %s", ascii(self._node_id), errors.exceptions[0])
+            await self._frames.close(CLOSE_INTERNAL, "the store failed; try again")
         finally:
             self._services.registry.leave(self._node_id, self)
         if self._superseded:
