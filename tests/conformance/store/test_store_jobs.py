@@ -1,6 +1,7 @@
 """A job's life in every store: submit, list, assign, release, finish, cancel."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from store_samples import LEASE_S, LOST, NODE, Clock, failure, spec, started
@@ -9,6 +10,7 @@ from bcai.base.errors import (
     BusyError,
     ConflictError,
     FormatError,
+    InputError,
     NotFoundError,
     StaleError,
 )
@@ -254,3 +256,17 @@ async def test_events_are_read_from_a_cursor(store: JobStore) -> None:
     assert await store.events(job.id, after=6) == []
     notes = await store.events(job.id, kinds=[EventKind.NOTE, EventKind.LOG])
     assert len(notes) == 5
+
+
+@pytest.mark.parametrize("job_id", ["\0", "\ud800", "'; DROP TABLE jobs; --", "é" * 10_000])
+async def test_ids_that_nobody_gave_out(store: JobStore, job_id: str) -> None:
+    with pytest.raises(InputError):
+        await store.get(job_id)
+    with pytest.raises(InputError):
+        await store.request_cancel(job_id)
+
+
+async def test_a_cursor_beyond_all_numbers(store: JobStore) -> None:
+    job, _ = await store.submit("ann", spec())
+    with suppress(InputError):  # a database may know larger numbers than the other
+        assert await store.events(job.id, after=2**70) == []

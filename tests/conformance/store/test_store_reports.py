@@ -1,5 +1,6 @@
 """What nodes report: written once, in order, fenced by the attempt's token."""
 
+import asyncio
 import math
 
 import pytest
@@ -18,10 +19,12 @@ from store_samples import (
 )
 
 from bcai.base.errors import StaleError
+from bcai.cluster.store.open import open_store
 from bcai.cluster.store.protocol import JobStore
 from bcai.jobs.job import EventKind, Job
 from bcai.jobs.outcome import ReasonCode
 from bcai.jobs.states import JobState, Move
+from bcai.settings import Settings
 from bcai.wire.nodes import Log, Metric, Progress, Started
 
 pytestmark = pytest.mark.anyio
@@ -207,3 +210,19 @@ async def test_numbers_that_are_no_numbers_are_kept_as_texts(store: JobStore, cl
     metric, line = (await store.events(job.id))[-2:]
     assert metric.body["values"] == {"a": "inf", "b": "-inf", "c": "nan"}
     assert metric.at == line.at == clock.now
+
+
+async def test_two_stores_record_the_same_jobs_in_opposite_orders(
+    store: JobStore, settings: Settings
+) -> None:
+    second = open_store(settings)
+    await second.start()
+    jobs = [await taken_job(store) for _ in range(6)]
+    for turn in range(1, 20, 2):
+        forth = [log(job, turn, "forth") for job in jobs]
+        back = [log(job, turn + 1, "back") for job in reversed(jobs)]
+        answers = await asyncio.gather(store.record(NODE.id, forth), second.record(NODE.id, back))
+        assert answers == [[None] * 6] * 2
+    await second.stop()
+    for job in jobs:
+        assert [event.sequence for event in await store.events(job.id)] == list(range(1, 23))

@@ -11,6 +11,8 @@ from bcai.base.errors import BcaiError, DependencyError, InputError, ResourceErr
 _SQLITE_BREAKS = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_NOMEM", "SQLITE_BUSY", "SQLITE_INTERRUPT")
 # Serialization failure and deadlock. Source: PostgreSQL's manual, appendix A.
 _POSTGRES_AGAIN = ("40001", "40P01")
+# What a driver raises for a text or a number that its database has no place for.
+UNSTORABLE = UnicodeError | OverflowError
 _POSTGRES_NO_ROOM = "53"  # class 53: insufficient resources
 
 
@@ -36,7 +38,7 @@ def fault_of(error: Exception) -> BcaiError:
         return ResourceError(
             f"the database has no room: {text}", hint="free some disk space, then try again"
         )
-    if isinstance(error, DataError):
+    if isinstance(error, DataError | UNSTORABLE):
         return InputError(f"the database cannot hold this value: {text}")
     if _sqlite_name(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return DependencyError(

@@ -24,7 +24,8 @@ def record(
     attempts: dict[tuple[str, str], list[int]] = {}
     for place, report in enumerate(reports):
         attempts.setdefault((report.job_id, report.lock_token), []).append(place)
-    for (job_id, lock_token), places in attempts.items():
+    # Sorted, so that two gateways lock the same jobs in the same order.
+    for (job_id, lock_token), places in sorted(attempts.items()):
         own = [reports[place] for place in places]
         written = _record_attempt(connection, node_id, job_id, lock_token, own, now)
         for place, done in zip(places, written, strict=True):

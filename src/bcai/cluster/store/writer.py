@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from bcai.base.errors import BusyError, DependencyError
-from bcai.cluster.store.faults import breaks_transaction, fault_of, is_contested
+from bcai.cluster.store.faults import UNSTORABLE, breaks_transaction, fault_of, is_contested
 
 T = TypeVar("T")
 
@@ -146,7 +146,8 @@ def _apply(connection: Connection, pending: _Pending) -> bool:
         if breaks_transaction(error):
             raise
         savepoint.rollback()
-        pending.error = fault_of(error) if isinstance(error, SQLAlchemyError) else error
+        foreign = isinstance(error, SQLAlchemyError | UNSTORABLE)
+        pending.error = fault_of(error) if foreign else error
         return not is_contested(error)
     return True
 
