@@ -34,8 +34,8 @@ def describe(error: BaseException) -> Failure:
     place = f" ({file}, line {line})" if line else ""
     text = "".join(traceback.format_exception_only(type(error), error)).strip().splitlines()
     summary = text[-1] if text else type(error).__name__
-    if isinstance(error, SyntaxError) and error.filename and _is_users(error.filename):
-        file, line = user_path(error.filename), error.lineno
+    if isinstance(error, SyntaxError) and _is_users(error.filename or "/job/the script"):
+        file, line = user_path(error.filename or "the script"), error.lineno
         return Failure("syntax_error", f"{type(error).__name__}: {error.msg} ({file}, line {line})",
                        "correct that line", line)  # fmt: skip
     if isinstance(error, ModuleNotFoundError) and error.name:
