@@ -118,3 +118,27 @@ def test_an_accepted_path_stays_in_its_folder(path: str) -> None:
     assert ".." not in inside.parts
     assert str(inside.relative_to(folder)) == path
     assert not any(ord(character) < 32 for character in path)
+
+
+@pytest.mark.parametrize("paths", [("a", "a/b"), ("pkg/x.py", "pkg/x.py/y.py")])
+def test_a_file_is_no_folder(paths: tuple[str, str]) -> None:
+    files = tuple(FileRef(path, DIGEST, 0) for path in paths)
+    with pytest.raises(InputError, match="is a file"):
+        JobSpec(name="nested", code="print(1)", files=files)
+
+
+def test_the_same_path_is_a_file_here_and_a_folder_there() -> None:
+    files = (FileRef("a", DIGEST, 0), FileRef("a/b", DIGEST, 0, Mount.DATA))
+    assert JobSpec(name="apart", code="print(1)", files=files).files == files
+
+
+@pytest.mark.parametrize("code_name", ["", ".", "..", "a/b.py", "/job.py", "a\0.py"])
+def test_a_script_has_a_plain_name(code_name: str) -> None:
+    with pytest.raises(InputError):
+        JobSpec(name="odd", code="print(1)", code_name=code_name)
+
+
+@pytest.mark.parametrize("path", ["job.py", "job.py/model.py"])
+def test_a_script_has_a_place_of_its_own(path: str) -> None:
+    with pytest.raises(InputError, match="has this name"):
+        JobSpec(name="clash", code="print(1)", files=(FileRef(path, DIGEST, 0),))

@@ -82,19 +82,25 @@ class Agent:
         AuthError
             The gateway does not accept the key.
         """
-        async with anyio.create_task_group() as jobs, anyio.create_task_group() as connection:
-            connection.start_soon(self._keep_connected, jobs)
-            await stop.wait()
-            self._stopping = True
-            with anyio.move_on_after(grace_s):
-                await self._until_idle()
-            for attempt in self._attempts.values():
-                attempt.evict()
-            with anyio.move_on_after(FLUSH_S):
-                await self._until_idle()
-            for attempt in list(self._attempts.values()):
-                attempt.drop()
-            connection.cancel_scope.cancel()
+        async with anyio.create_task_group() as jobs:
+            try:
+                async with anyio.create_task_group() as connection:
+                    connection.start_soon(self._keep_connected, jobs)
+                    await stop.wait()
+                    await self._wind_down(grace_s)
+                    connection.cancel_scope.cancel()
+            finally:  # also when the key is refused: no jail may hold us up
+                for attempt in list(self._attempts.values()):
+                    attempt.drop()
+
+    async def _wind_down(self, grace_s: float) -> None:
+        self._stopping = True
+        with anyio.move_on_after(grace_s):
+            await self._until_idle()
+        for attempt in list(self._attempts.values()):
+            attempt.evict()
+        with anyio.move_on_after(FLUSH_S):
+            await self._until_idle()
 
     async def _until_idle(self) -> None:
         while self._attempts:

@@ -1,6 +1,7 @@
 """How the end of a jail becomes the end of an attempt."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bcai.bridge.sandbox.jail import Cause, JailExit
 from bcai.jobs.outcome import Outcome, Output, Reason, ReasonCode, Usage
@@ -49,6 +50,13 @@ def outcome_of(
         jail=ended.jail,
         user_line=ended.user_line,
     )
+
+
+def too_large(outcome: Outcome, reason: Reason) -> Outcome:
+    """Fail an attempt that went well but leaves more than can travel; its outputs stay behind."""
+    if outcome.move is not Move.SUCCEED:
+        return replace(outcome, outputs=())
+    return replace(outcome, move=Move.FAIL, reason=reason, outputs=())
 
 
 def refused(reason: Reason) -> Outcome:

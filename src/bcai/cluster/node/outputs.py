@@ -4,12 +4,13 @@ import json
 from collections.abc import Sequence
 
 from bcai.base.digest import digest_of
+from bcai.base.errors import DependencyError, ResourceError
 from bcai.base.units import MIB, format_size
 from bcai.bridge.sandbox.jail import JailOutput
 from bcai.cluster.node.transfer import BlobTransfer
 from bcai.jobs.outcome import Output, Reason, ReasonCode
 
-VALUES_BYTES_MAX = 4 * MIB  # all values of a job together travel in one message
+VALUES_BYTES_MAX = 8 * MIB  # all values of a job travel in one message, with the outcome
 
 
 def check_values(outputs: Sequence[JailOutput]) -> Reason | None:
@@ -35,7 +36,7 @@ async def upload_outputs(
 
     Raises
     ------
-    DependencyError
+    ResourceError
         The gateway does not take one.
     """
     described: list[Output] = []
@@ -47,7 +48,10 @@ async def upload_outputs(
             )
             continue
         digest = digest_of(output.content)
-        await transfer.upload(digest, output.content)
+        try:
+            await transfer.upload(digest, output.content)
+        except DependencyError as error:
+            raise ResourceError(f"output {output.name!r} could not be uploaded: {error}") from error
         size = len(output.content)
         described.append(Output(output.name, output.kind, None, digest, size, output.summary))
     return tuple(described)

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from bcai.base.errors import DependencyError, InputError, NoJailError, NotFoundError
+from bcai.base.errors import DependencyError, InputError, NoJailError, NotFoundError, ResourceError
 from bcai.bridge.sandbox.jail import JailEvent, JailLimits, JailRequest
 from bcai.bridge.sandbox.launcher import launch
 from bcai.cluster.node.attempt import Attempt
@@ -18,7 +18,7 @@ from bcai.cluster.node.cache import BlobCache
 from bcai.cluster.node.folders import remove_tree
 from bcai.cluster.node.inputs import DATA, PROJECT, build_folders
 from bcai.cluster.node.limits import cap_limits
-from bcai.cluster.node.outcome import cancelled_early, failed_here, outcome_of, refused
+from bcai.cluster.node.outcome import cancelled_early, failed_here, outcome_of, refused, too_large
 from bcai.cluster.node.outputs import check_values, upload_outputs
 from bcai.cluster.node.reports import body_of
 from bcai.cluster.node.transfer import BlobTransfer
@@ -47,7 +47,7 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
     spec = attempt.spec
     try:
         # 1. Refuse what this node cannot do.
-        reason = misfit(spec, bench.capabilities, gpu_fallback=bench.settings.gpu_fallback)
+        reason = _unfit(spec, bench)
         if reason is not None:
             return refused(reason)
         limits, warnings = cap_limits(spec.limits, bench.settings.enhanced_vm)
@@ -69,9 +69,9 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
             )
 
             # 4. Upload what it leaves.
-            too_large = check_values(ended.outputs)
-            if too_large is not None:
-                return refused(too_large)
+            excess = check_values(ended.outputs)
+            if excess is not None:
+                return too_large(outcome_of(ended, (), warnings=warnings), excess)
             outputs = await upload_outputs(ended.outputs, bench.transfer)
 
             # 5. Say how it ended.
@@ -80,9 +80,7 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
         return failed_here(ReasonCode.INPUT_UNAVAILABLE, str(error))
     except NoJailError as error:
         return refused(Reason(ReasonCode.NO_JAIL, str(error), error.hint))
-    except InputError as error:
-        return refused(Reason(ReasonCode.REQUIREMENTS, str(error), error.hint))
-    except OSError as error:  # a full disk, say: the node's trouble, not the job's
+    except (OSError, ResourceError) as error:  # a full disk, say: the node's trouble
         return failed_here(ReasonCode.NODE_ERROR, f"the node failed: {error}")
 
 
@@ -108,6 +106,13 @@ async def _own_folder(work: Path) -> AsyncGenerator[Path, None]:
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(remove_tree, folder)
+
+
+def _unfit(spec: JobSpec, bench: Workbench) -> Reason | None:
+    try:
+        return misfit(spec, bench.capabilities, gpu_fallback=bench.settings.gpu_fallback)
+    except InputError as error:  # the gateway lets no such job in; we need not trust it
+        return Reason(ReasonCode.REQUIREMENTS, str(error), error.hint)
 
 
 def _request(spec: JobSpec, folder: Path, limits: JailLimits) -> JailRequest:
