@@ -33,6 +33,7 @@ def draw_curves(metrics: Sequence[Mapping[str, object]], title: str, path: Path)
     # The object interface: no display, no global state, no configuration of the user's touched.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     names = list(series)[:_PANELS_MAX]
     columns = min(_COLUMNS, len(names))
@@ -46,6 +47,7 @@ def draw_curves(metrics: Sequence[Mapping[str, object]], title: str, path: Path)
         axes.plot(steps, values, color=colour, marker="o" if len(steps) < 50 else "", markersize=3)
         axes.set_title(f"{name}: {values[-1]:.4g}", fontsize=11)
         axes.set_xlabel("step", fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelsize=9)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)

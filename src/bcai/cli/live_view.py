@@ -1,7 +1,7 @@
 """The live view of a job on a terminal: log lines scroll above a header, curves and a bar."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,7 @@ class LiveView:
         self._state = JobState.QUEUED
         self._node = ""
         self._waiting = ""
+        self._jails: Mapping[str, str] = {}
         self._percent: float | None = None
         self._began: float | None = None
         self._curves: dict[str, Curve] = {}
@@ -74,8 +75,9 @@ class LiveView:
         spinner = "dots" if self._unicode else "line"
         return self._console.status(text, spinner=spinner, spinner_style="cyan")
 
-    def submitted(self, job: JobView) -> None:
+    def submitted(self, job: JobView, jails: Mapping[str, str]) -> None:
         """Begin to draw."""
+        self._jails = jails
         self._name, self._job_id, self._state = job.name, job.id, job.state
         if job.waiting is not None:
             self._waiting = job.waiting.message
@@ -142,6 +144,8 @@ class LiveView:
         )  # fmt: skip
         if self._node and self._state is not JobState.QUEUED:
             header.append(f" on {self._node}")
+            if self._node in self._jails:
+                header.append(f"{dot}jail {self._jails[self._node]}")
         if self._waiting:
             header.append(f"{dot}{self._waiting}", "yellow")
         header.append(f"{dot}{self._job_id}", "dim")
@@ -151,11 +155,10 @@ class LiveView:
         table = Table.grid(padding=(0, 2))
         width = min(CURVE_WIDTH_MAX, max(4, self._console.width - 30))
         for name, curve in list(self._curves.items())[:CURVES_MAX]:
-            line = sparkline(curve.points, width) if self._unicode else ""
             table.add_row(
-                Text(name, style="bold"),
-                Text(line.ljust(width) if line else "", style="cyan"),
-                Text(format_number(curve.latest), style="bold green"),
+                Text(name, style="dim"),
+                Text(format_number(curve.latest), style="bold"),
+                Text(sparkline(curve.points, width) if self._unicode else "", style="cyan"),
             )
         hidden = len(self._curves) - CURVES_MAX
         if hidden > 0:

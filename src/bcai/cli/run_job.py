@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from bcai.base.errors import EXIT_FAILED, EXIT_OK, EXIT_REFUSED
+from bcai.base.errors import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, BcaiError
 from bcai.cli.document import job_document
 from bcai.cli.excerpt import file_of
 from bcai.cli.follow import follow
@@ -44,7 +44,7 @@ async def _run(target: Target, fields: dict[str, Any], options: "RunOptions") ->
             submitted = await job.refresh()
             if options.detach:
                 return _detached(submitted, as_json=options.json)
-            view.submitted(submitted)
+            view.submitted(submitted, await _jails(client))
             try:
                 result = await follow(job, view)
             except BrokenPipeError:
@@ -109,6 +109,14 @@ async def _submit(client: AsyncSDK, fields: dict[str, Any], view: View) -> Async
     with view.waiting("connecting and sending the job"):
         await client.connect()
         return await job.submit()
+
+
+async def _jails(client: AsyncSDK) -> dict[str, str]:
+    """Return the level of each node's jail; a view can do without."""
+    try:
+        return {node.name: node.capabilities.jail.level for node in await client.nodes()}
+    except BcaiError:
+        return {}
 
 
 def _detached(job: JobView, *, as_json: bool) -> int:

@@ -44,6 +44,7 @@ def print_summary(
     written: str = "",
     remarks: Sequence[str] = (),
     hint: str = "",
+    more: Sequence[tuple[str, str]] = (),
     unicode: bool = True,
 ) -> None:
     """Print how a job ended.
@@ -60,24 +61,26 @@ def print_summary(
         What else is worth saying about that.
     hint
         What to do about a failure, where we know better than the node.
+    more
+        Rows to add at the end.
     unicode
         Whether marks and curves beyond ASCII may be used.
     """
     outcome = job.outcome
     console.print()
     console.print(_headline(job, unicode=unicode))
-    if outcome is None:
-        return
-    if job.state is not JobState.SUCCEEDED:
+    if outcome is not None and job.state is not JobState.SUCCEEDED:
         _print_reason(console, outcome, source, hint or outcome.reason.hint, unicode=unicode)
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in _rows(job, outcome, curves, unicode=unicode):
+    for name, value in _rows(job, outcome, curves, unicode=unicode) if outcome else ():
         table.add_row(name, value)
     if written:
         table.add_row("written", written)
     table.add_row("job", Text(job.id, style="dim"))
+    for name, value in more:
+        table.add_row(name, Text(value))
     print_block(console, Padding(table, (0, 0, 0, 2)))
     for remark in remarks:
         console.print(Text(f"  {remark}", style="dim"))

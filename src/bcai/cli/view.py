@@ -1,6 +1,7 @@
 """How a job is shown while it runs: the seam between following it and drawing it."""
 
 import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Protocol
@@ -18,8 +19,8 @@ class View(Protocol):
         """Show that something takes a moment, before the job is submitted."""
         ...
 
-    def submitted(self, job: JobView) -> None:
-        """Show that the job is durable in the network."""
+    def submitted(self, job: JobView, jails: Mapping[str, str]) -> None:
+        """Show that the job is durable; `jails` has the level of each node's jail, by its name."""
         ...
 
     def event(self, event: Event) -> None:
@@ -50,8 +51,9 @@ class PlainView:
         del text
         return nullcontext()
 
-    def submitted(self, job: JobView) -> None:
+    def submitted(self, job: JobView, jails: Mapping[str, str]) -> None:
         """Name the job, so that one can come back to it."""
+        del jails  # the summary names it
         say(f"{job.name}: submitted as {job.id}")
 
     def event(self, event: Event) -> None:

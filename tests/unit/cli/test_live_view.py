@@ -16,7 +16,7 @@ class Screen:
         self.now = 0.0
         self.console = Console(file=io.StringIO(), width=width, force_terminal=False)
         self.view = LiveView(self.console, clock=lambda: self.now)
-        self.view.submitted(job(None, attempts=()))
+        self.view.submitted(job(None, attempts=()), {"box": "A"})
 
     @property
     def printed(self) -> str:
@@ -63,6 +63,13 @@ def test_a_spinner_turns_until_the_job_tells_its_progress() -> None:
     screen.view.event(ProgressEvent(2, 0.0, 1, 25.0))
     assert "25 %" in screen.drawn()
     assert "about 9.0 s left" in screen.drawn()
+
+
+def test_the_header_names_job_node_and_jail() -> None:
+    screen = Screen()
+    screen.running()
+    for part in ("digits", "RUNNING on box", "jail A", "job_01"):
+        assert part in screen.drawn()
 
 
 def test_metrics_show_their_latest_value() -> None:

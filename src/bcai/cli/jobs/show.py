@@ -44,19 +44,19 @@ def _print(job: JobView) -> None:
 
     console = stdout_console()
     if job.state.is_final:
-        print_summary(console, job, curves={}, source=job.spec.code, unicode=is_unicode())
-    else:
-        style = f"bold {STATE_STYLES[job.state]}"
-        console.print(Text.assemble((job.state.value, style), "  ", (job.name, "bold")))
-        rows = [("job", job.id)]
-        if job.waiting is not None:
-            rows.append(("waits", f"{job.waiting.message} {job.waiting.hint}".strip()))
-        if job.attempts:
-            rows.append(("node", job.attempts[-1].node_name))
-        if job.progress:
-            rows.append(("progress", f"{job.progress:.0%}"))
-        print_block(console, Padding(two_columns(rows), (0, 0, 0, 2)))
-    print_block(console, Padding(two_columns(_asked(job)), (0, 0, 0, 2)))
+        source, more = job.spec.code, _asked(job)
+        print_summary(console, job, curves={}, source=source, more=more, unicode=is_unicode())
+        return
+    style = f"bold {STATE_STYLES[job.state]}"
+    console.print(Text.assemble((job.state.value, style), "  ", (job.name, "bold")))
+    rows = [("job", job.id)]
+    if job.waiting is not None:
+        rows.append(("waits", f"{job.waiting.message} {job.waiting.hint}".strip()))
+    if job.attempts:
+        rows.append(("node", job.attempts[-1].node_name))
+    if job.progress:
+        rows.append(("progress", f"{job.progress:.0%}"))
+    print_block(console, Padding(two_columns([*rows, *_asked(job)]), (0, 0, 0, 2)))
 
 
 def _asked(job: JobView) -> list[tuple[str, str]]:
