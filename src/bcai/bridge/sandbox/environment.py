@@ -72,6 +72,7 @@ def environment_variables(processes: int) -> dict[str, str]:
         "MPLBACKEND": "Agg",
         "MPLCONFIGDIR": "/job/.config/matplotlib",
         "OMP_NUM_THREADS": threads,
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads starve each other where jobs share cores
         "OPENBLAS_NUM_THREADS": threads,
         "PATH": "/usr/bin:/bin",
         "TMPDIR": "/job",
