@@ -7,6 +7,7 @@ from typing import TypeGuard
 
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
@@ -255,5 +256,10 @@ def test_store_follows_the_model(settings: Settings, clock: Clock) -> None:
 
         run_state_machine_as_test(
             Machine,
-            settings=hypothesis_settings(max_examples=25, stateful_step_count=30, deadline=None),
+            settings=hypothesis_settings(
+                max_examples=25,
+                stateful_step_count=30,
+                deadline=None,
+                suppress_health_check=[HealthCheck.too_slow],  # the machine may be busy
+            ),
         )

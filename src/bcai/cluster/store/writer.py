@@ -49,10 +49,12 @@ class _Pending:
 class Writer:
     """Runs operations in batches. `on_commit` is called after each batch, and never raises."""
 
-    def __init__(self, engine: Engine, on_commit: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: Engine, on_commit: Callable[[], None], *, pending_max: int = PENDING_MAX
+    ) -> None:
         self._engine = engine
         self._on_commit = on_commit
-        self._pending: queue.Queue[_Pending | None] = queue.Queue(PENDING_MAX)
+        self._pending: queue.Queue[_Pending | None] = queue.Queue(pending_max)
         self._open = False
         self._gate = threading.Lock()  # nothing enters behind the mark that ends the queue
         self._thread = threading.Thread(target=self._main, name="store-writer", daemon=True)
@@ -89,7 +91,7 @@ class Writer:
                 self._pending.put_nowait(pending)
             except queue.Full:
                 raise BusyError(
-                    f"{PENDING_MAX} writes wait already", hint="try again in a second"
+                    f"{self._pending.maxsize} writes wait already", hint="try again in a second"
                 ) from None
         return cast("T", await pending.answer)
 
