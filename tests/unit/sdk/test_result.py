@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
@@ -148,6 +148,7 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
         result().save(tmp_path / "file")
 
 
+@example([".hidden", "..", "../../etc/passwd", "a/b", "a_b", "RESULT.json"], "")
 @given(st.lists(st.text(max_size=300), max_size=8), st.sampled_from(["", ".npy", ".safetensors"]))
 def test_any_names_become_distinct_plain_file_names(names: list[str], suffix: str) -> None:
     taken = {"result.json"}

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcai.base.errors import NotFoundError, UnreachableError
+from bcai.sdk.retry import TRIES_MAX
 from bcai.sdk.stream import Watch, follow_job
 from bcai.sdk.transport import Transport
 from bcai.wire.clients import Update
@@ -94,6 +95,14 @@ async def test_it_gives_up_on_a_gateway_that_never_comes_back(transport: Transpo
     play, _ = watch(*([[UnreachableError("refused")]] * 100))
     with pytest.raises(UnreachableError):
         await sequences(transport, play)
+
+
+async def test_breaks_that_are_survived_do_not_add_up(transport: Transport) -> None:
+    count = 3 * TRIES_MAX
+    gone = UnreachableError("reset")
+    plays = [[update(number), gone] for number in range(1, count)]
+    play, _ = watch(*plays, [update(count, ended=True)])
+    assert await sequences(transport, play) == list(range(1, count + 1))
 
 
 @settings(max_examples=50, deadline=None)
