@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 from bcai.base.errors import FormatError
@@ -67,8 +66,9 @@ def encode_output(value: object) -> Encoded:
     if isinstance(value, bytes | bytearray | memoryview):
         data = bytes(cast("bytes", value))
         return Encoded("file", len(data), lambda file, offset: write_at(file, data, offset))
-    if isinstance(value, Path):
-        return _encode_file(value)
+    paths = cast("Any", sys.modules.get("pathlib"))  # imported if the script has one
+    if paths is not None and isinstance(value, paths.PurePath):
+        return _encode_file(str(value))
     return encode_variable(value)
 
 
@@ -149,9 +149,9 @@ def _encode_tensors(kind: str, tensors: dict[str, object]) -> Encoded:
     return Encoded(kind, file.size, file.write)
 
 
-def _encode_file(path: Path) -> Encoded:
+def _encode_file(path: str) -> Encoded:
     try:
-        source = path.open("rb")
+        source = open(path, "rb")  # noqa: SIM115 - closed by `write`
     except OSError as error:
         raise NotKept(f"cannot read the file: {error}") from None
     size = os.fstat(source.fileno()).st_size
