@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 
 from bcai.base.errors import BcaiError, DependencyError
+from bcai.base.groups import errors_in
 from bcai.cluster.network.child import Child, log_tail
 from bcai.cluster.network.commands import gateway_command, node_commands, scheduler_command
 from bcai.cluster.network.events import NetworkEvent, Tell, tell_people, tell_programs
@@ -93,7 +94,7 @@ def run_network(
             try:
                 anyio.run(_serve, network, idle_s)
             except* BcaiError as group:
-                failures += _errors_in(group)
+                failures += errors_in(group)
             if failures:
                 raise failures[0]
     finally:
@@ -213,11 +214,3 @@ async def _stop(network: _Network) -> None:
             group.start_soon(node.stop, grace_s)
     await network.scheduler.stop(GRACE_S)
     await network.gateway.stop(GRACE_S)
-
-
-def _errors_in(group: BaseExceptionGroup[BcaiError]) -> list[BcaiError]:
-    """Unpack a group of errors, and the groups inside."""
-    found: list[BcaiError] = []
-    for error in group.exceptions:
-        found += _errors_in(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found

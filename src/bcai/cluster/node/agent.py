@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import anyio
 from anyio.abc import TaskGroup
 from pydantic import ValidationError
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from bcai.base.backoff import backoff_s
-from bcai.base.errors import AuthError
+from bcai.base.errors import UnreachableError
+from bcai.base.groups import errors_in
 from bcai.cluster.node.attempt import Attempt
+from bcai.cluster.node.connection import Connection, Dial
 from bcai.cluster.node.doorbell import Doorbell
 from bcai.cluster.node.outbox import Outbox
 from bcai.cluster.node.outcome import failed_here
@@ -35,7 +35,6 @@ from bcai.wire.nodes import (
     Welcome,
 )
 
-MESSAGE_BYTES_MAX = 32 * 1024 * 1024  # an Assign with a 1 MiB script and 10,000 long paths fits
 ENDED_MAX = 1_000  # attempts remembered, so that an Assign that comes late starts nothing twice
 REPORTS_PER_TURN = 64  # then the next attempt's turn: a chatty job must not silence the others
 WELCOME_S = 10.0
@@ -48,12 +47,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who the node is and where its gateway listens."""
+    """Who the node is and what it offers."""
 
     node_id: str
     name: str
-    url: str  # ws://...
-    api_key: str
     capabilities: Capabilities
 
 
@@ -65,8 +62,11 @@ class Agent:
     through their outbox.
     """
 
-    def __init__(self, identity: Identity, run: Callable[[Attempt], Awaitable[Outcome]]) -> None:
+    def __init__(
+        self, identity: Identity, dial: Dial, run: Callable[[Attempt], Awaitable[Outcome]]
+    ) -> None:
         self._identity = identity
+        self._dial = dial
         self._run = run
         self._attempts: dict[str, Attempt] = {}  # by lock token
         self._ended: deque[str] = deque(maxlen=ENDED_MAX)
@@ -112,19 +112,10 @@ class Agent:
         while True:
             began = time.monotonic()
             try:
-                async with self._dial() as socket:
-                    await self._converse(socket, jobs)
-                logger.info("the gateway closed the connection")
-            except InvalidStatus as error:
-                status = error.response.status_code
-                if status in (401, 403):
-                    raise AuthError(
-                        f"the gateway refuses this node's key (HTTP {status})",
-                        hint="make a key with the role 'node' and set BCAI_API_KEY",
-                    ) from error
-                logger.warning("the gateway answers HTTP %d", status)
-            except (OSError, TimeoutError, ConnectionClosed, InvalidHandshake) as error:
-                logger.warning("no connection to %s: %s", self._identity.url, error)
+                async with self._dial() as connection:
+                    await self._converse(connection, jobs)
+            except* UnreachableError as group:
+                logger.warning("%s", errors_in(group)[0])
             # A conversation that lasted proves the address right: start over with short waits.
             failures = 1 if time.monotonic() - began > RECONNECT_MOST_S else failures + 1
             jitter = random.random()  # noqa: S311 - spreads load, guards nothing
@@ -134,15 +125,8 @@ class Agent:
                 )
             )
 
-    def _dial(self) -> connect:
-        return connect(
-            self._identity.url,
-            additional_headers={"Authorization": f"Bearer {self._identity.api_key}"},
-            max_size=MESSAGE_BYTES_MAX,
-            proxy=None if is_loopback(self._identity.url) else True,
-        )
-
-    async def _converse(self, socket: ClientConnection, jobs: TaskGroup) -> None:
+    async def _converse(self, connection: Connection, jobs: TaskGroup) -> None:
+        """Say hello, then beat, deliver and listen until the connection breaks."""
         identity = self._identity
         hello = Hello(
             node_id=identity.node_id,
@@ -150,40 +134,30 @@ class Agent:
             capabilities=identity.capabilities,
             held=self._held(),
         )
-        await socket.send(hello.model_dump_json())
-        with anyio.fail_after(WELCOME_S):
-            welcome = _parse(await socket.recv())
+        await connection.send(hello.model_dump_json())
+        welcome = None
+        with anyio.move_on_after(WELCOME_S):
+            welcome = _parse(await connection.receive())
         if not isinstance(welcome, Welcome):
-            logger.error("expected a welcome, found %s", welcome)
-            return
-        logger.info("connected to %s as %s", identity.url, identity.node_id)
+            raise UnreachableError(f"expected a welcome from the gateway, found {welcome}")
+        logger.info("connected as %s", identity.node_id)
         for attempt in self._attempts.values():
             attempt.outbox.rewind()
         self._outgoing.ring()
         async with anyio.create_task_group() as group:
-            group.start_soon(self._beat, socket, welcome.heartbeat_s)
-            group.start_soon(self._deliver, socket)
-            await self._listen(socket, jobs)
-            group.cancel_scope.cancel()
-
-    async def _listen(self, socket: ClientConnection, jobs: TaskGroup) -> None:
-        try:
-            async for text in socket:
-                message = _parse(text)
+            group.start_soon(self._beat, connection, welcome.heartbeat_s)
+            group.start_soon(self._deliver, connection)
+            while True:
+                message = _parse(await connection.receive())
                 if message is not None:
                     self._receive(message, jobs)
-        except ConnectionClosed as error:
-            logger.warning("the connection broke: %s", error)
 
-    async def _beat(self, socket: ClientConnection, heartbeat_s: float) -> None:
+    async def _beat(self, connection: Connection, heartbeat_s: float) -> None:
         while True:
             await anyio.sleep(heartbeat_s)
-            try:
-                await socket.send(Heartbeat(held=self._held()).model_dump_json())
-            except ConnectionClosed:  # the listener notices too, and ends the conversation
-                return
+            await connection.send(Heartbeat(held=self._held()).model_dump_json())
 
-    async def _deliver(self, socket: ClientConnection) -> None:
+    async def _deliver(self, connection: Connection) -> None:
         while True:
             await self._outgoing.wait()
             for attempt in list(self._attempts.values()):
@@ -191,10 +165,7 @@ class Agent:
                 if reports:
                     self._outgoing.ring()  # there may be more: look again after the others
                 for report in reports:
-                    try:
-                        await socket.send(report.model_dump_json())
-                    except ConnectionClosed:
-                        return
+                    await connection.send(report.model_dump_json())
 
     def _receive(self, message: ToNode, jobs: TaskGroup) -> None:
         if isinstance(message, Assign):
@@ -259,12 +230,6 @@ class Agent:
 
 
 _STOPPING = failed_here(ReasonCode.NODE_LOST, "the node was shut down before the job had ended")
-
-
-def is_loopback(url: str) -> bool:
-    """Whether an address is on this machine: no proxy leads there."""
-    host = url.partition("://")[2].rpartition("@")[2]
-    return host.startswith(("127.", "localhost", "[::1]"))
 
 
 def _parse(text: str | bytes) -> ToNode | None:

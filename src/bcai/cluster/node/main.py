@@ -10,11 +10,13 @@ import anyio
 import httpx
 
 from bcai.base.errors import BcaiError, InputError, exit_status
+from bcai.base.groups import errors_in
 from bcai.base.units import MIB
-from bcai.cluster.node.agent import Agent, Identity, is_loopback
+from bcai.cluster.node.agent import Agent, Identity
 from bcai.cluster.node.attempt import Attempt
 from bcai.cluster.node.cache import BlobCache
 from bcai.cluster.node.capabilities import measure_capabilities
+from bcai.cluster.node.connection import dialler, is_loopback
 from bcai.cluster.node.folders import fresh_work_folder, node_id, take_folder
 from bcai.cluster.node.run_job import Workbench, run_job
 from bcai.cluster.node.transfer import BlobTransfer
@@ -34,7 +36,7 @@ def main() -> int:
     try:
         anyio.run(serve, read_settings())
     except* BcaiError as group:
-        failures += _errors_in(group)
+        failures += errors_in(group)
     if not failures:
         return 0
     error = failures[0]
@@ -68,8 +70,6 @@ async def serve(settings: Settings) -> None:
         identity = Identity(
             node_id=settings.node.id or node_id(folder),
             name=settings.node.name or socket.gethostname(),
-            url=_scheme(settings.endpoint, "ws") + "/v1/nodes/connect",
-            api_key=key,
             capabilities=capabilities,
         )
         http_url = _scheme(settings.endpoint, "http")
@@ -95,7 +95,8 @@ async def serve(settings: Settings) -> None:
             async def run(attempt: Attempt) -> Outcome:
                 return await run_job(attempt, bench)
 
-            await _until_signal(Agent(identity, run), settings.node.grace_s)
+            dial = dialler(_scheme(settings.endpoint, "ws") + "/v1/nodes/connect", key)
+            await _until_signal(Agent(identity, dial, run), settings.node.grace_s)
     finally:
         os.close(lock)
 
@@ -122,11 +123,3 @@ def _scheme(endpoint: str, scheme: str) -> str:
             f"endpoint: found {endpoint!r}, expected an address such as 'http://127.0.0.1:8080'"
         )
     return f"{scheme}{'s' if given.endswith('s') else ''}://{rest.rstrip('/')}"
-
-
-def _errors_in(group: BaseExceptionGroup[BcaiError]) -> list[BcaiError]:
-    """Unpack a group of errors, and the groups inside."""
-    found: list[BcaiError] = []
-    for error in group.exceptions:
-        found += _errors_in(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
