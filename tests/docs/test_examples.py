@@ -5,8 +5,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,10 +57,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         ) as network,
     ):
         try:
-            # The command waits for a network that is on its way up.
+            endpoint = wait_for_endpoint(home / "bcai/network/endpoint.json", network)
             job = run(["bcai", "run", "--code", "loss = 0.25"], home, variables)
             assert job.returncode == 0, job.stdout
-            endpoint = json.loads((home / "bcai/network/endpoint.json").read_text("utf-8"))
             job_id = re.search(r"job_[0-9a-z]{26}", job.stdout)
             assert job_id is not None, job.stdout
             yield variables | {
@@ -81,11 +82,21 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
     return made
 
 
+def wait_for_endpoint(file: Path, network: subprocess.Popen[bytes]) -> dict[str, object]:
+    """What a network writes once it is up."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not file.exists():
+        assert network.poll() is None, "the network ended at once"
+        assert time.monotonic() < deadline, "the network does not come up"
+        time.sleep(0.1)
+    return json.loads(file.read_text("utf-8"))
+
+
 def run(
     command: list[str], folder: Path, environment: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
     """Run a program without a terminal; stderr is mixed into stdout."""
-    return subprocess.run(
+    with subprocess.Popen(
         command,
         cwd=folder,
         env=environment,
@@ -93,9 +104,15 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # what it started, too
+            output, _ = process.communicate()
+            output += f"\n(killed after {PATIENCE_S} s)"
+        return subprocess.CompletedProcess(command, process.returncode, output)
 
 
 @functools.cache
