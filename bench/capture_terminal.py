@@ -79,6 +79,7 @@ def draw(name: str, screen: str) -> None:
     console.print(Text.assemble(("$ ", "bold green"), (COMMAND, "bold")))
     lines = [line for line in screen.rstrip().split("\n") if "network stopped" not in line]
     console.print(Text.from_ansi("\n".join(lines).rstrip()))
+    console.print()  # the last line's underscores would be cut off
     svg = console.export_svg(title="bcai", theme=THEME)
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"font-family: (Fira Code|arial)[^;]*;", f"font-family: {FONT};", svg)

@@ -174,7 +174,7 @@ class LiveView:
             return table
         width = min(BAR_WIDTH_MAX, max(8, self._console.width - 34))
         table.add_row(
-            ProgressBar(total=100, completed=self._percent, width=width),
+            ProgressBar(100, self._percent, width, complete_style="cyan", finished_style="green"),
             Text(f"{self._percent:3.0f} %", style="bold"),
             Text(format_duration_s(elapsed), style="dim"),
             Text(self._remaining(elapsed), style="dim", no_wrap=True),
