@@ -1,5 +1,6 @@
 """A gateway that is killed costs a client nothing but time."""
 
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,13 @@ for number in range(40):
     print("line", number, flush=True)
     time.sleep(0.1)
 """
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Generator[NetworkProcess, None, None]:
+    """A network whose leases outlast a gateway's restart on a slow, busy machine."""
+    with NetworkProcess(tmp_path / "home", BCAI_LEASE_S="120") as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)
