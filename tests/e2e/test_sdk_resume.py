@@ -1,5 +1,6 @@
 """A gateway that is killed costs a client nothing but time."""
 
+import math
 from collections.abc import Generator
 from pathlib import Path
 
@@ -42,10 +43,10 @@ def test_streams_and_requests_go_on_after_the_gateway_was_killed(network: Networ
             sequences.append(event.sequence)
             if isinstance(event, LogEvent):
                 text += event.text
-                if text.count("\n") in {5, 20} and kills < 2:
+                if text.count("\n") >= (5, 20, math.inf)[kills]:
                     network.kill("gateway")
                     kills += 1
-                    assert job.status == "RUNNING"
+                    assert job.status in {"RUNNING", "SUCCEEDED"}
         assert kills == 2
         assert sequences == list(range(1, len(sequences) + 1))
         assert text == "".join(f"line {number}\n" for number in range(40))
