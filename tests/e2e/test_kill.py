@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tests.e2e.network_process import NetworkProcess
@@ -146,18 +147,19 @@ def test_a_node_that_comes_back_after_its_lease_ran_out_gives_the_job_up(
     assert lines == [f"line {number}" for number in range(LINES)]
 
 
-def test_a_network_that_is_stopped_hands_its_jobs_to_the_next(network: NetworkProcess) -> None:
-    code = "import time\nfor n in range(70):\n    print(n, flush=True)\n    time.sleep(0.1)"
-    watcher = Watcher(network, submit(network, code))
-    watcher.wait_for_line("3")
-    assert network.stop() == 0
-    assert network.endpoint() == {}
-    assert not network.leftovers()
-    network.start()
-    job = wait_final(network, watcher.job_id)
-    watcher.stop()
-    assert job["state"] == "SUCCEEDED", job["outcome"]
-    assert_history(network, watcher)
+def test_a_network_that_is_stopped_hands_its_jobs_to_the_next(tmp_path: Path) -> None:
+    with NetworkProcess(tmp_path / "home", BCAI_NODE__GRACE_S="0.1") as network:
+        watcher = Watcher(network, submit(network, COUNTING))
+        middle(watcher)
+        assert network.stop() == 0
+        assert network.endpoint() == {}
+        assert not network.leftovers()
+        network.start()
+        job = wait_final(network, watcher.job_id)
+        watcher.stop()
+        assert job["state"] == "SUCCEEDED", job["outcome"]
+        assert len(job["attempts"]) == 2
+        assert_history(network, watcher)
 
 
 def assert_history(network: NetworkProcess, watcher: Watcher) -> None:
