@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
-from round_samples import Clock
+from tests.conformance.scheduler.round_samples import Clock
 
 from bcai.cluster.store.open import open_store
 from bcai.cluster.store.protocol import JobStore

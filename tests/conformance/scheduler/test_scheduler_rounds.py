@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from round_samples import Clock, schedule, see_node, submit
+from tests.conformance.scheduler.round_samples import Clock, schedule, see_node, submit
 
 from bcai.cluster.store.protocol import JobStore
 from bcai.jobs.outcome import ReasonCode

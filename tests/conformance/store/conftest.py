@@ -6,8 +6,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from postgres_server import URL_VARIABLE, find_binaries, new_database, server
-from store_samples import Clock
+from tests.conformance.store.postgres_server import (
+    URL_VARIABLE,
+    find_binaries,
+    new_database,
+    server,
+)
+from tests.conformance.store.store_samples import Clock
 
 from bcai.cluster.store.open import open_store
 from bcai.cluster.store.protocol import JobStore

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 
 import pytest
-from store_samples import LEASE_S, LOST, NODE, Clock, failure, spec, started
+from tests.conformance.store.store_samples import LEASE_S, LOST, NODE, Clock, failure, spec, started
 
 from bcai.base.errors import (
     BusyError,

@@ -6,7 +6,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
-from store_samples import spec
+from tests.conformance.store.store_samples import spec
 
 from bcai.base.errors import DependencyError
 from bcai.cluster.store.engines import parse_url, writing_engine

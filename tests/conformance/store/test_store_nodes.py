@@ -1,7 +1,7 @@
 """Nodes and their leases, and API keys."""
 
 import pytest
-from store_samples import CAPABILITIES, LEASE_S, LOST, NODE, Clock, spec
+from tests.conformance.store.store_samples import CAPABILITIES, LEASE_S, LOST, NODE, Clock, spec
 
 from bcai.base.errors import InputError, NotFoundError
 from bcai.cluster.store.protocol import JobStore, Role

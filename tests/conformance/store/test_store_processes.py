@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from store_samples import LEASE_S, NODE
+from tests.conformance.store.store_samples import LEASE_S, NODE
 
 from bcai.cluster.store.open import open_store
 from bcai.settings import Settings

@@ -4,7 +4,7 @@ import asyncio
 import math
 
 import pytest
-from store_samples import (
+from tests.conformance.store.store_samples import (
     LEASE_S,
     LOST,
     NODE,

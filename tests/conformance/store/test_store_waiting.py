@@ -5,7 +5,7 @@ import select
 from pathlib import Path
 
 import pytest
-from store_samples import spec
+from tests.conformance.store.store_samples import spec
 
 from bcai.cluster.store.doorbell import Doorbell
 from bcai.cluster.store.open import open_store

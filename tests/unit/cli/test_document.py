@@ -1,6 +1,6 @@
 import json
 
-from sample_jobs import JOB_ID, failure, job
+from tests.unit.cli.sample_jobs import JOB_ID, failure, job
 
 from bcai.cli.document import job_document
 

@@ -2,7 +2,7 @@ import io
 from typing import Literal
 
 from rich.console import Console
-from sample_jobs import job
+from tests.unit.cli.sample_jobs import job
 
 from bcai.cli.live_view import LiveView
 from bcai.jobs.states import JobState

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from sample_jobs import SUCCESS, job
+from tests.unit.cli.sample_jobs import SUCCESS, job
 
 from bcai.cli import results_folder
 from bcai.cli.results_folder import save_to_folder

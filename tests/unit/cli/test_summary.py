@@ -3,7 +3,7 @@ import math
 from typing import Any
 
 from rich.console import Console
-from sample_jobs import SUCCESS, failure, job
+from tests.unit.cli.sample_jobs import SUCCESS, failure, job
 
 from bcai.cli.curve import Curve
 from bcai.cli.summary import print_summary

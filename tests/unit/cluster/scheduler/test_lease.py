@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from scheduler_samples import NOW, make_job, make_node
+from tests.unit.cluster.scheduler.scheduler_samples import NOW, make_job, make_node
 
 from bcai.cluster.scheduler.lease import lost
 from bcai.cluster.scheduler.running import OVERRUN_S, overdue

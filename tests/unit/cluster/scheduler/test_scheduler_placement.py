@@ -1,6 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
-from scheduler_samples import make_job, make_node
+from tests.unit.cluster.scheduler.scheduler_samples import make_job, make_node
 
 from bcai.cluster.scheduler.placement import Floor
 from bcai.jobs.node import Node
