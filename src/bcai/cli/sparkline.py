@@ -15,10 +15,12 @@ def sparkline(values: Sequence[float], width: int) -> str:
     finite = [value for value in groups if value is not None]
     if not finite:
         return ""
-    low, high = min(finite), max(finite)
+    # Measured in parts of the largest one, so that no difference overflows.
+    largest = max(abs(value) for value in finite) or 1.0
+    low, high = min(finite) / largest, max(finite) / largest
     scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(
-        " " if value is None else _BARS[round((value - low) * scale)] for value in groups
+        " " if value is None else _BARS[round((value / largest - low) * scale)] for value in groups
     )
 
 
@@ -29,5 +31,5 @@ def _groups(values: Sequence[float], width: int) -> list[float | None]:
         start = place * len(values) // count
         stop = (place + 1) * len(values) // count
         group = [value for value in values[start:stop] if math.isfinite(value)]
-        means.append(sum(group) / len(group) if group else None)
+        means.append(sum(value / len(group) for value in group) if group else None)
     return means

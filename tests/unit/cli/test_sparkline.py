@@ -22,3 +22,8 @@ def test_nothing_to_draw_is_empty() -> None:
 @given(st.lists(st.floats(), max_size=200), st.integers(1, 40))
 def test_it_never_takes_more_room_than_it_has(values: list[float], width: int) -> None:
     assert len(sparkline(values, width)) <= width
+
+
+def test_the_largest_numbers_are_drawn_too() -> None:
+    assert sparkline([-1.7e308, 1.7e308], 2) == "▁█"
+    assert len(sparkline([1.7e308] * 4, 2)) == 2
