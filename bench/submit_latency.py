@@ -138,6 +138,7 @@ def save(figures: dict[str, dict[str, object]]) -> None:
     folder.mkdir(exist_ok=True)
     machine = {
         "cores": len(os.sched_getaffinity(0)),
+        "load_1min": round(os.getloadavg()[0], 1),  # a busy machine stretches both sides
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
     }
