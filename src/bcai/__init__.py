@@ -9,22 +9,57 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from bcai.base.errors import (
+        BcaiError,
+        InputError,
+        JobCancelledError,
+        JobError,
+        JobFailedError,
+        JobTimedOutError,
+        UnreachableError,
+    )
     from bcai.bridge.report import log, output, progress
-    from bcai.sdk.client import SDK, AsyncSDK
-    from bcai.sdk.job import AsyncJob, Job, Result
+    from bcai.sdk.async_client import AsyncSDK
+    from bcai.sdk.async_job import AsyncJob
+    from bcai.sdk.client import SDK
+    from bcai.sdk.job import Job
+    from bcai.sdk.result import Result
 
 _HOMES = {
     "SDK": "bcai.sdk.client",
-    "AsyncSDK": "bcai.sdk.client",
+    "AsyncSDK": "bcai.sdk.async_client",
     "Job": "bcai.sdk.job",
-    "AsyncJob": "bcai.sdk.job",
-    "Result": "bcai.sdk.job",
+    "AsyncJob": "bcai.sdk.async_job",
+    "Result": "bcai.sdk.result",
+    "BcaiError": "bcai.base.errors",
+    "InputError": "bcai.base.errors",
+    "JobError": "bcai.base.errors",
+    "JobFailedError": "bcai.base.errors",
+    "JobCancelledError": "bcai.base.errors",
+    "JobTimedOutError": "bcai.base.errors",
+    "UnreachableError": "bcai.base.errors",
     "log": "bcai.bridge.report",
     "output": "bcai.bridge.report",
     "progress": "bcai.bridge.report",
 }
 
-__all__ = ["SDK", "AsyncJob", "AsyncSDK", "Job", "Result", "log", "output", "progress"]
+__all__ = [
+    "SDK",
+    "AsyncJob",
+    "AsyncSDK",
+    "BcaiError",
+    "InputError",
+    "Job",
+    "JobCancelledError",
+    "JobError",
+    "JobFailedError",
+    "JobTimedOutError",
+    "Result",
+    "UnreachableError",
+    "log",
+    "output",
+    "progress",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -7,6 +7,8 @@ folder. `$BCAI_CONFIG` names one file that stands in for both.
 """
 
 import os
+import tomllib
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,14 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
 from bcai.base.errors import InputError
 
 DEFAULT_PORT = 8080
+_SECRETS = frozenset({"api_key"})
 
 
 class PythonConstraints(BaseModel):
@@ -49,10 +53,12 @@ class NodeSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: str | None = Field(default=None, description="None: made once and kept in the home folder.")
+    home: Path | None = Field(default=None, description="None: `node` in the home folder.")
+    id: str | None = Field(default=None, description="None: made once and kept in the node's home.")
     name: str | None = Field(default=None, description="None: the machine's name.")
     slots: int | None = Field(default=None, ge=1, description="Jobs at once; None: one per core.")
-    python: Path | None = Field(default=None, description="Interpreter of jobs; None: our own.")
+    cache_mb: int = Field(default=10_240, ge=1, description="Disk for files of earlier jobs.")
+    grace_s: float = Field(default=5.0, ge=0, description="How long jobs may go on after SIGTERM.")
 
 
 class Settings(BaseSettings):
@@ -82,6 +88,11 @@ class Settings(BaseSettings):
         """Where a network on this machine keeps its database, blobs and endpoint."""
         return self.home / "network"
 
+    @property
+    def node_folder(self) -> Path:
+        """Where a node keeps its identity, its cache and the folders of running jobs."""
+        return self.node.home or self.home / "node"
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -98,8 +109,18 @@ class Settings(BaseSettings):
         return (
             init_settings,
             env_settings,
-            *(TomlConfigSettingsSource(settings_cls, toml_file=file) for file in files),
+            *(_TomlFile(settings_cls, toml_file=file) for file in files),
         )
+
+
+class _TomlFile(TomlConfigSettingsSource):
+    """A settings file whose errors name it."""
+
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
+        try:
+            return super()._read_file(file_path)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise InputError(f"settings: {file_path}: {error}") from error
 
 
 def read_settings(**flags: Any) -> Settings:
@@ -113,10 +134,11 @@ def read_settings(**flags: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(str(part) for part in item['loc'])}: found {item['input']!r}; {item['msg']}"
-            for item in error.errors()
-        ]
+        lines: list[str] = []
+        for item in error.errors():
+            field = ".".join(str(part) for part in item["loc"])
+            found = "***" if field in _SECRETS else repr(item["input"])
+            lines.append(f"{field}: found {found}; {item['msg']}")
         raise InputError("settings: " + "; ".join(lines)) from error
-    except ValueError as error:  # tomllib.TOMLDecodeError is one; it names line and column
+    except SettingsError as error:  # a variable whose table is no JSON, for one
         raise InputError(f"settings: {error}") from error

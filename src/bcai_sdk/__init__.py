@@ -1,5 +1,5 @@
 """A thin face: re-exports BCaiClient and TrainingJob."""
 
-from bcai.sdk.websocket_client import BCaiClient, TrainingJob
+from bcai.sdk.websocket_client import AsyncBCaiClient, BCaiClient, TrainingJob
 
-__all__ = ["BCaiClient", "TrainingJob"]
+__all__ = ["AsyncBCaiClient", "BCaiClient", "TrainingJob"]

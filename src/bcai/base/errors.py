@@ -22,7 +22,7 @@
     + JobTimedOutError
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class BcaiError(Exception):
@@ -41,6 +41,8 @@ class BcaiError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")  # so that a traceback shows it too
 
 
 class InputError(BcaiError):
@@ -134,9 +136,10 @@ class UnreachableError(DependencyError):
 
 
 class JobError(BcaiError):
-    """The job ended without success."""
+    """The job ended without success. In the SDK, `result` is the job's `Result`."""
 
     code = "job.ended"
+    result: Any = None  # `Any`: this room cannot name a class of the SDK
 
 
 class JobFailedError(JobError):

@@ -1,4 +1,8 @@
-"""Plain output values as strict JSON: not-a-number and infinities become `{"$number": "nan"}`."""
+"""Plain output values as strict JSON: not-a-number and infinities become `{"$number": "nan"}`.
+
+A dict of the job's own that looks like one of these marks is wrapped, as `{"$dict": {...}}`, so
+that every value comes back as it was.
+"""
 
 import math
 from typing import cast
@@ -6,7 +10,8 @@ from typing import cast
 from bcai.base.errors import FormatError
 
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-_MARK = "$number"
+_NUMBER = "$number"
+_DICT = "$dict"
 DEPTH_MAX = 64  # deeper nesting is refused, so that no recursion is unbounded
 
 
@@ -21,7 +26,7 @@ def encode_value(value: object, depth: int = 0) -> object:
     if depth > DEPTH_MAX:
         raise FormatError(f"nested deeper than {DEPTH_MAX} levels")
     if isinstance(value, float) and not math.isfinite(value):
-        return {_MARK: repr(value)}
+        return {_NUMBER: repr(float(value))}  # a subclass, such as NumPy's, prints otherwise
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
@@ -30,7 +35,8 @@ def encode_value(value: object, depth: int = 0) -> object:
     if isinstance(value, dict):
         pairs = cast("dict[object, object]", value)
         if all(isinstance(key, str) for key in pairs):
-            return {cast("str", key): encode_value(pairs[key], depth + 1) for key in pairs}
+            encoded = {cast("str", key): encode_value(pairs[key], depth + 1) for key in pairs}
+            return {_DICT: encoded} if _looks_marked(encoded) else encoded
     raise FormatError(f"not a plain value: {type(cast('object', value)).__name__}")
 
 
@@ -38,9 +44,18 @@ def decode_value(data: object) -> object:
     """Undo `encode_value`."""
     if isinstance(data, list):
         return [decode_value(item) for item in cast("list[object]", data)]
-    if isinstance(data, dict):
-        pairs = cast("dict[str, object]", data)
-        if pairs.keys() == {_MARK} and pairs[_MARK] in _NON_FINITE:
-            return _NON_FINITE[str(pairs[_MARK])]
-        return {key: decode_value(item) for key, item in pairs.items()}
-    return data
+    if not isinstance(data, dict):
+        return data
+    pairs = cast("dict[str, object]", data)
+    name = pairs.get(_NUMBER)
+    if pairs.keys() == {_NUMBER} and isinstance(name, str) and name in _NON_FINITE:
+        return _NON_FINITE[name]
+    inner = pairs.get(_DICT)
+    if pairs.keys() == {_DICT} and isinstance(inner, dict):
+        pairs = cast("dict[str, object]", inner)
+    return {key: decode_value(item) for key, item in pairs.items()}
+
+
+def _looks_marked(pairs: dict[str, object]) -> bool:
+    """Whether a reader would take a plain dict for one of our marks."""
+    return pairs.keys() == {_NUMBER} or pairs.keys() == {_DICT}

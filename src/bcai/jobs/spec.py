@@ -103,10 +103,28 @@ class JobSpec:
         if len(set(paths)) != len(paths):
             twice = sorted({path for path in paths if paths.count(path) > 1})
             raise InputError(f"files: named twice: {', '.join(path for _, path in twice[:5])}")
+        self._check_places(set(paths))
         if self.entry is not None and (Mount.PROJECT, self.entry) not in paths:
             raise InputError(f"entry: {self.entry!r} is not among the project's files")
         if not 0 <= self.max_retries <= 100:
             raise InputError(f"max_retries: found {self.max_retries}, expected 0 to 100")
+
+    def _check_places(self, taken: set[tuple[Mount, str]]) -> None:
+        """Refuse what no folder can hold: a file inside a file, two files in one place."""
+        for mount, path in taken:
+            for folder in PurePosixPath(path).parents:
+                if (mount, str(folder)) in taken:
+                    raise InputError(f"files: {str(folder)!r} is a file, but {path!r} is inside it")
+        if self.code is None:
+            return
+        if check_path(self.code_name) != PurePosixPath(self.code_name).name:
+            raise InputError(f"code_name {self.code_name!r}: expected a plain file name")
+        # A folder of that name is in the way just as much.
+        names = {PurePosixPath(path).parts[0] for mount, path in taken if mount is Mount.PROJECT}
+        if self.code_name in names:
+            raise InputError(
+                f"code_name {self.code_name!r}: a file or folder of the project has this name"
+            )
 
 
 def check_path(path: str) -> str:

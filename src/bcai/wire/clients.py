@@ -33,7 +33,7 @@ class Follow(_Message):
     type: Literal["follow"] = "follow"
     id: str = Field(max_length=64)
     job_id: str
-    after: int = 0
+    after: int = Field(default=0, ge=0, le=2**53)
 
 
 class CancelJob(_Message):

@@ -1,6 +1,6 @@
 """What the gateway tells a client about jobs, nodes and errors."""
 
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -18,8 +18,8 @@ ATTEMPTS: TypeAdapter[tuple[Attempt, ...]] = TypeAdapter(tuple[Attempt, ...])
 REASON: TypeAdapter[Reason] = TypeAdapter(Reason)
 
 
-class JobView(BaseModel):
-    """One job, as its owner sees it. Times are Unix seconds."""
+class JobSummary(BaseModel):
+    """One job in a list: how it is, not what it brings. Times are Unix seconds."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,38 +33,52 @@ class JobView(BaseModel):
     progress: float = Field(description="From 0 to 1.")
     cancel_requested: bool
     waiting: Reason | None = Field(description="Why the job is not running yet.")
+    reason: Reason | None = Field(description="Why the job ended as it did.")
     node_id: str | None
-    attempts: tuple[Attempt, ...]
     warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """Show a job."""
+        return cls(**_summary(job))
+
+
+class JobView(JobSummary):
+    """One job, as its owner sees it: all but what fences writes."""
+
+    attempts: tuple[Attempt, ...]
     outcome: Outcome | None = Field(description="Set once the state is final.")
     spec: JobSpec
 
     @classmethod
-    def of(cls, job: Job) -> "JobView":
-        """Show a job: all but what fences writes."""
-        return cls(
-            id=job.id,
-            name=job.spec.name,
-            state=job.state,
-            created_at=job.created_at,
-            updated_at=job.updated_at,
-            started_at=job.started_at,
-            finished_at=job.finished_at,
-            progress=job.progress,
-            cancel_requested=job.cancel_requested,
-            waiting=job.waiting,
-            node_id=job.node_id,
-            attempts=job.attempts,
-            warnings=job.warnings,
-            outcome=job.outcome,
-            spec=job.spec,
-        )
+    def of(cls, job: Job) -> Self:
+        """Show a job."""
+        return cls(**_summary(job), attempts=job.attempts, outcome=job.outcome, spec=job.spec)
+
+
+def _summary(job: Job) -> dict[str, Any]:
+    """What a list and a single view have in common."""
+    return {
+        "id": job.id,
+        "name": job.spec.name,
+        "state": job.state,
+        "created_at": job.created_at,
+        "updated_at": job.updated_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "progress": job.progress,
+        "cancel_requested": job.cancel_requested,
+        "waiting": job.waiting,
+        "reason": job.outcome.reason if job.outcome else None,
+        "node_id": job.node_id,
+        "warnings": job.warnings,
+    }
 
 
 class JobList(BaseModel):
     """A page of jobs, newest first. `next_page_token` is None on the last page."""
 
-    items: list[JobView]
+    items: list[JobSummary]
     next_page_token: str | None
 
 
@@ -108,6 +122,7 @@ class Problem(BaseModel):
     detail: str = ""
     code: str = Field(description="Stable name of the error; see docs/errors.md.")
     hint: str = ""
+    state: JobState | None = Field(default=None, description="Where the job is, if that is why.")
     errors: list[FieldError] = Field(default_factory=list[FieldError])
 
     @classmethod
@@ -129,3 +144,11 @@ class Problem(BaseModel):
         fields = "; ".join(f"{error.pointer}: {error.detail}" for error in self.errors)
         text = self.detail or self.title
         return error_class(self.code)(f"{text} ({fields})" if fields else text, hint=self.hint)
+
+
+class Health(BaseModel):
+    """The gateway answers, and so does its store."""
+
+    status: str = Field(examples=["ok"])
+    version: str
+    nodes_online: int

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Outcome
 from bcai.jobs.spec import JobSpec
+from bcai.wire.quantities import Text
 
 
 class _Message(BaseModel):
@@ -31,8 +32,8 @@ class Hello(_Message):
     """First words of a node. `node_id` is its own, kept across restarts."""
 
     type: Literal["hello"] = "hello"
-    node_id: str = Field(min_length=1, max_length=64)
-    name: str = Field(min_length=1, max_length=200)
+    node_id: Text = Field(min_length=1, max_length=64)
+    name: Text = Field(min_length=1, max_length=200)
     capabilities: Capabilities
     held: list[Held] = Field(default_factory=list[Held])
 

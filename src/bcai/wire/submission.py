@@ -2,21 +2,20 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from bcai.base.units import parse_duration_s, parse_size
-from bcai.jobs.spec import FileRef, Hardware, JobSpec, Limits, Mount
+from bcai.jobs.spec import (
+    CODE_BYTES_MAX,
+    FILE_BYTES_MAX,
+    FILES_MAX,
+    FileRef,
+    Hardware,
+    JobSpec,
+    Limits,
+    Mount,
+)
+from bcai.wire.quantities import Count, Duration, Size, Text
 
-Size = Annotated[
-    int,
-    BeforeValidator(parse_size, json_schema_input_type=int | str),
-    Field(ge=0, le=2**60, description="Bytes, or text such as `8GB` or `512MiB`."),
-]
-Duration = Annotated[
-    float,
-    BeforeValidator(parse_duration_s, json_schema_input_type=float | str),
-    Field(gt=0, le=31_536_000, description="Seconds, or text such as `90s` or `1h30m`."),
-]
 Digest = Annotated[str, Field(pattern=r"^blake3:[0-9a-f]{64}$")]
 
 
@@ -27,18 +26,18 @@ class _Strict(BaseModel):
 class FileMessage(_Strict):
     """A file that was uploaded to `PUT /v1/blobs/{digest}`."""
 
-    path: str = Field(min_length=1, max_length=1024)
+    path: Text = Field(min_length=1, max_length=1024)
     digest: Digest
-    size: int = Field(ge=0)
+    size: Count = Field(ge=0, le=FILE_BYTES_MAX)
     mount: Mount = Mount.PROJECT
 
 
 class HardwareMessage(_Strict):
     """What the job needs of a node."""
 
-    cpu_count: int = Field(default=1, ge=1, le=4096)
-    gpu_count: int = Field(default=0, ge=0, le=1024)
-    gpu_memory: Size = Field(default=0, description="Per GPU; above 0 it implies one GPU.")
+    cpu_count: Count = Field(default=1, ge=1, le=4096)
+    gpu_count: Count = Field(default=0, ge=0, le=1024)
+    gpu_memory: Size | None = Field(default=None, description="Per GPU; it implies one GPU.")
     memory: Size | None = Field(default=None, description="The same as `limits.memory`.")
 
 
@@ -49,28 +48,45 @@ class LimitsMessage(_Strict):
     log: Size | None = None
     output: Size | None = None
     disk: Size | None = None
-    processes: int | None = Field(default=None, ge=1, le=100_000)
+    processes: Count | None = Field(default=None, ge=1, le=100_000)
 
 
 class JobSubmission(_Strict):
     """Exactly one of `code` (a script's text) and `entry` (a file of `files`) is set."""
 
-    name: str = Field(default="job", min_length=1, max_length=200)
-    code: str | None = Field(default=None, max_length=1_048_576)
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "code": "import torch; print(torch.__version__)",
+                    "requirements": ["torch>=2"],
+                    "hardware": {"memory": "2GB"},
+                    "timeout": 3600,
+                }
+            ],
+            "oneOf": [
+                {"required": ["code"], "properties": {"code": {"type": "string"}}},
+                {"required": ["entry"], "properties": {"entry": {"type": "string"}}},
+            ],
+        }
+    )
+
+    name: Text = Field(default="job", min_length=1, max_length=200)
+    code: Text | None = Field(default=None, max_length=CODE_BYTES_MAX)
     code_name: str = Field(
         default="job.py", min_length=1, max_length=200, pattern=r"^[^/\\\x00-\x1f]+$"
     )
-    entry: str | None = Field(default=None, max_length=1024)
-    files: list[FileMessage] = Field(default_factory=list[FileMessage], max_length=10_000)
-    arguments: list[str] = Field(default_factory=list[str], max_length=1000)
-    requirements: list[str] = Field(default_factory=list[str], max_length=200)
+    entry: Text | None = Field(default=None, max_length=1024)
+    files: list[FileMessage] = Field(default_factory=list[FileMessage], max_length=FILES_MAX)
+    arguments: list[Text] = Field(default_factory=list[Text], max_length=1000)
+    requirements: list[Text] = Field(default_factory=list[Text], max_length=200)
     hardware: HardwareMessage = HardwareMessage()
     limits: LimitsMessage = LimitsMessage()
     timeout: Duration = 3600.0
-    max_retries: int = Field(default=3, ge=0, le=100)
-    required_outputs: list[str] = Field(default_factory=list[str], max_length=1000)
-    reward_tokens: int = Field(default=0, ge=0, le=2**53)
-    labels: dict[str, str] = Field(default_factory=dict[str, str], max_length=64)
+    max_retries: Count = Field(default=3, ge=0, le=100)
+    required_outputs: list[Text] = Field(default_factory=list[Text], max_length=1000)
+    reward_tokens: Count = Field(default=0, ge=0, le=2**53)
+    labels: dict[Text, Text] = Field(default_factory=dict[Text, Text], max_length=64)
 
     def to_spec(self) -> JobSpec:
         """Lower to the spec that the network stores.
@@ -99,7 +115,7 @@ class JobSubmission(_Strict):
             ),
             arguments=tuple(self.arguments),
             requirements=tuple(self.requirements),
-            hardware=Hardware(self.hardware.cpu_count, gpu_count, self.hardware.gpu_memory),
+            hardware=Hardware(self.hardware.cpu_count, gpu_count, self.hardware.gpu_memory or 0),
             limits=Limits(
                 wall_s=self.timeout,
                 **{name: value for name, value in wanted.items() if value is not None},

@@ -80,6 +80,16 @@ class JobStore(Protocol):
         """
         ...
 
+    async def submitted_before(self, owner: str, spec: JobSpec, idempotency_key: str) -> Job | None:
+        """Return the job that this owner's key has made, if any.
+
+        Raises
+        ------
+        ConflictError
+            It was made from another spec.
+        """
+        ...
+
     async def get(self, job_id: str) -> Job:
         """Return one job. Raises NotFoundError."""
         ...
@@ -195,8 +205,12 @@ class JobStore(Protocol):
 
     # Waking up
 
-    async def wait_for_change(self, timeout_s: float) -> None:
-        """Return soon after anybody's next commit (from any process), or after `timeout_s`."""
+    async def wait_for_change(self, timeout_s: float, *, seen: int | None = None) -> int:
+        """Return soon after anybody's next commit (from any process), or after `timeout_s`.
+
+        Who reads, waits and reads again passes what the last call returned as `seen` (0 the
+        first time): then a commit between reading and waiting ends the wait at once.
+        """
         ...
 
 

@@ -1,0 +1,147 @@
+"""Says in one line how a script failed, and prints the traceback as its author would expect it."""
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+
+from bcai.bridge.guest.packages import distribution_of
+
+_OWN = os.path.abspath(__file__ + "/../../..") + "/"  # the bcai package
+_USER_FOLDERS = ("/job/", "/input/project/", "/input/data/")
+_CHAIN_MAX = 20
+_DISK_FULL_BYTES = 64 * 1024
+_NO_MEMORY_TEXTS = ("can't allocate memory", "Cannot allocate memory", "bad_alloc")
+_NO_NETWORK = "a job has no network; bring what it needs as data files"
+
+
+class Failure:
+    """How a script ended, for the host: `cause` is a value of `sandbox.jail.Cause`."""
+
+    def __init__(self, cause: str, message: str, hint: str = "", line: int | None = None) -> None:
+        self.cause = cause
+        self.message = message
+        self.hint = hint
+        self.line = line
+
+
+def describe(error: BaseException) -> Failure:
+    """Find the cause of an uncaught exception."""
+    file, line = _user_place(error)
+    place = f" ({file}, line {line})" if line else ""
+    text = "".join(traceback.format_exception_only(type(error), error)).strip().splitlines()
+    summary = text[-1] if text else type(error).__name__
+    if isinstance(error, SyntaxError) and _is_users(error.filename or "/job/the script"):
+        file, line = user_path(error.filename or "the script"), error.lineno
+        return Failure("syntax_error", f"{type(error).__name__}: {error.msg} ({file}, line {line})",
+                       "correct that line", line)  # fmt: skip
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = distribution_of(error.name)
+        message = (
+            f"No module named {error.name!r}: the package {package} is not on this node{place}"
+        )
+        hint = f'ask for it with requirements=["{package}"], or ask the node\'s owner to install it'
+        return Failure("missing_import", message, hint, line)
+    chain = list(_chain(error))
+    if any(_is_no_memory(link) for link in chain):
+        return Failure("memory", summary + place, line=line)
+    if any(_is_errno(link, errno.ENOSPC) for link in chain) or _disk_is_full():
+        return Failure("disk_bytes", summary + place, line=line)
+    if any(_is_no_process(link) for link in chain):
+        return Failure("processes", summary + place, line=line)
+    return Failure("exception", summary + place, _hint(chain), line)
+
+
+def print_traceback(error: BaseException) -> None:
+    """Print it to stderr with the user's frames only, and paths as in their project."""
+    report = traceback.TracebackException.from_exception(error)
+    pending, seen = [report], 0
+    while pending and seen < _CHAIN_MAX:
+        part = pending.pop()
+        seen += 1
+        frames = [frame for frame in part.stack if not frame.filename.startswith(_OWN)]
+        for frame in frames:
+            _ = frame.line  # looked up under the real name, then kept
+            frame.filename = user_path(frame.filename)
+        part.stack = traceback.StackSummary.from_list(frames)
+        if isinstance(getattr(part, "filename", None), str):  # a syntax error
+            part.filename = user_path(part.filename or "")
+        pending += [link for link in (part.__cause__, part.__context__) if link is not None]
+    sys.stderr.write("".join(report.format()))
+    sys.stderr.flush()
+
+
+def user_path(path: str) -> str:
+    """`/job/train.py` as `train.py`."""
+    for folder in _USER_FOLDERS:
+        if path.startswith(folder):
+            return path[len(folder) :]
+    return path
+
+
+def _is_users(path: str) -> bool:
+    return path.startswith(_USER_FOLDERS)
+
+
+def _user_place(error: BaseException) -> tuple[str, int | None]:
+    """File and line of the innermost frame of the user's own code."""
+    place: tuple[str, int | None] = ("", None)
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if _is_users(frame.f_code.co_filename):
+            place = (user_path(frame.f_code.co_filename), line)
+    return place
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    for _ in range(_CHAIN_MAX):
+        if link is None:
+            return
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _is_errno(error: BaseException, number: int) -> bool:
+    return isinstance(error, OSError) and error.errno == number
+
+
+def _is_no_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or _is_errno(error, errno.ENOMEM):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY_TEXTS)
+
+
+def _is_no_process(error: BaseException) -> bool:
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return True
+    if not _is_errno(error, errno.EAGAIN):
+        return False
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "fork" in f"{frames[-1].line} {frames[-1].name}"
+
+
+def _disk_is_full() -> bool:
+    """Libraries lose the errno of a failed write; the work folder tells."""
+    state = os.statvfs("/job")
+    return state.f_bavail * state.f_frsize < _DISK_FULL_BYTES or not state.f_favail
+
+
+def _hint(chain: list[BaseException]) -> str:
+    """What the jail forbids often looks like something else; say what it was."""
+    for error in chain:
+        if isinstance(error, socket.gaierror):
+            return _NO_NETWORK
+        if not isinstance(error, PermissionError):
+            if _is_errno(error, errno.EROFS):
+                return "a job can write in its working folder only; project and data are read-only"
+            continue
+        files = {frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)}
+        if subprocess.__file__ in files or "exec" in str(error):
+            return "a job cannot start other programs"
+        if socket.__file__ in files:
+            return _NO_NETWORK
+        return "a job can write in its working folder only; project and data are read-only"
+    return ""

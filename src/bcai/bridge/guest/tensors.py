@@ -1,0 +1,127 @@
+"""Writes tensors as a safetensors file, one after the other, without a second copy of them all.
+
+The format is a length, a JSON header and the raw bytes. It is written here rather than by the
+safetensors library because that needs the whole file in memory, within the job's own limit.
+Source: https://huggingface.co/docs/safetensors (format), checked against the library in the tests.
+"""
+
+import ctypes
+import json
+import os
+import sys
+from typing import Any, cast
+
+from bcai.base.errors import FormatError
+
+_NUMPY = {
+    "bool": "BOOL", "int8": "I8", "uint8": "U8", "int16": "I16", "uint16": "U16",
+    "int32": "I32", "uint32": "U32", "int64": "I64", "uint64": "U64",
+    "float16": "F16", "float32": "F32", "float64": "F64",
+}  # fmt: skip
+_TORCH = {
+    **_NUMPY, "bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
+}  # fmt: skip
+_ALIGNMENT = 8
+_CHUNK_BYTES = 1 << 24
+
+
+def is_tensor(value: object) -> bool:
+    """Whether this is a torch tensor."""
+    torch = cast("Any", sys.modules.get("torch"))
+    return hasattr(torch, "Tensor") and isinstance(value, torch.Tensor)
+
+
+def is_array(value: object) -> bool:
+    """Whether this is a NumPy array."""
+    numpy = cast("Any", sys.modules.get("numpy"))
+    return hasattr(numpy, "ndarray") and isinstance(value, numpy.ndarray)
+
+
+def is_module(value: object) -> bool:
+    """Whether this is a torch module."""
+    modules = cast("Any", sys.modules.get("torch.nn"))
+    return hasattr(modules, "Module") and isinstance(value, modules.Module)
+
+
+class TensorFile:
+    """A safetensors file that is about to be written.
+
+    Attributes
+    ----------
+    size
+        Its bytes, known before any of them is made.
+
+    Raises
+    ------
+    FormatError
+        A tensor has a type or layout that the format does not know.
+    """
+
+    def __init__(self, tensors: dict[str, object]) -> None:
+        # Larger elements first: then every tensor is aligned to its element size.
+        named = {name: _dense(name, tensor) for name, tensor in tensors.items()}
+        order = sorted(named, key=lambda name: (-named[name].itemsize, name))
+        self._tensors = [named[name] for name in order]
+        header: dict[str, object] = {}
+        end = 0
+        for name, tensor in zip(order, self._tensors, strict=True):
+            begin, end = end, end + int(tensor.nbytes)
+            header[name] = {
+                "dtype": _dtype_name(name, tensor),
+                "shape": [int(length) for length in tensor.shape],
+                "data_offsets": [begin, end],
+            }
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % _ALIGNMENT)
+        self._head = len(text).to_bytes(8, "little") + text
+        self.size = len(self._head) + end
+
+    def write(self, file: int, offset: int) -> None:
+        """Write it into an open file."""
+        _write_all(file, memoryview(self._head), offset)
+        offset += len(self._head)
+        for tensor in self._tensors:
+            offset = _write_tensor(file, tensor, offset)
+
+
+def _dense(name: str, tensor: object) -> Any:
+    """Check that a tensor is one block of numbers; nothing is copied yet."""
+    if is_array(tensor):
+        return tensor
+    found = cast("Any", tensor).detach()
+    if str(found.layout) != "torch.strided" or found.is_quantized or found.device.type == "meta":
+        raise FormatError(f"{name!r} is a {found.layout} tensor on {found.device}; make it dense")
+    return found
+
+
+def _dtype_name(name: str, tensor: Any) -> str:
+    table = _NUMPY if is_array(tensor) else _TORCH
+    dtype = str(tensor.dtype if not is_array(tensor) else tensor.dtype.name)
+    found = table.get(dtype.removeprefix("torch."))
+    if found is None:
+        raise FormatError(f"{name!r} has the type {dtype}; expected one of {', '.join(table)}")
+    return found
+
+
+def _write_tensor(file: int, tensor: Any, offset: int) -> int:
+    size = int(tensor.nbytes)
+    if not size:
+        return offset
+    if is_array(tensor):
+        numpy = cast("Any", sys.modules["numpy"])
+        whole = numpy.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<"))
+        address = whole.ctypes.data
+    else:
+        whole = tensor.cpu().resolve_conj().resolve_neg().contiguous()
+        address = whole.data_ptr()
+    block = (ctypes.c_char * size).from_address(address)
+    _write_all(file, memoryview(block).cast("B"), offset)
+    del whole  # alive until here: the block points into it
+    return offset + size
+
+
+def _write_all(file: int, view: "memoryview[int]", offset: int) -> None:
+    while view:
+        written = os.pwrite(file, view[:_CHUNK_BYTES], offset)
+        view = view[written:]
+        offset += written

@@ -1,0 +1,7 @@
+"""Limits that both sides of the jail know, with their reasons."""
+
+MESSAGE_BYTES_MAX = 60_000  # one datagram; well below what a socket takes at once
+VALUE_BYTES_MAX = 1 << 20  # a plain value is for people to read; more is an array or a file
+TENSORS_MAX = 100_000  # in one state_dict
+HEADER_BYTES_MAX = 32 << 20  # of one safetensors file
+DIMENSIONS_MAX = 64  # of one array, as in torch

@@ -1,0 +1,66 @@
+"""The last walls, put up by the process that becomes the user's Python. None can be taken down."""
+
+import os
+from typing import Any, NoReturn
+
+from bcai.bridge.sandbox import landlock, libc, limits, mounts, namespaces
+from bcai.bridge.sandbox.status import Status
+from bcai.bridge.sandbox.syscall_policy import job_filter
+from bcai.bridge.sandbox.syscalls import machine
+
+CONTROL = 3
+OUTPUTS = 4
+_OPEN_FILES_MAX = 1 << 16
+
+
+def become_job(plan: dict[str, Any], status: Status) -> NoReturn:
+    """Confine this process and run the guest in it."""
+    os.setsid()
+    with status.step("user namespace without capabilities"):
+        namespaces.enter_user_namespace(libc.CLONE_NEWNS)
+    os.chdir(mounts.WORK)
+    mounts.link_inputs(plan["linked"])
+    job_status = _arrange_descriptors(plan["descriptors"])
+    with job_status.step("resource limits"):
+        limits.apply(plan["memory_bytes"], plan["processes"])
+    with job_status.step("no capabilities, no new privileges"):
+        libc.drop_all_capabilities()
+        libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
+    with job_status.step("Landlock"):
+        abi = landlock.restrict(["/"], list(mounts.WRITABLE), list(mounts.DEVICES))
+    job_status.say(landlock=abi)
+    with job_status.step("seccomp"):
+        libc.seccomp_load(job_filter(machine()))
+    if plan["guest"] is None:
+        from bcai.bridge.sandbox.self_test import test_walls
+
+        test_walls(job_status)
+        os._exit(0)
+    from bcai.bridge.guest.runner import run_guest
+
+    job_status.say(started=True)
+    guest = plan["guest"]
+    plan.clear()  # the rest names folders of the host
+    os.close(_STATUS)
+    run_guest(guest)
+
+
+_STATUS = 5
+
+
+def _arrange_descriptors(descriptors: dict[str, int]) -> Status:
+    """Keep the job's own descriptors under fixed numbers and close all others."""
+    order = ("stdout", "stderr", "control", "outputs", "status")
+    high = [_duplicate_high(descriptors[name]) for name in order]
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(nothing, 0)
+    for number, descriptor in enumerate(high, start=1):
+        os.dup2(descriptor, number)
+    os.closerange(_STATUS + 1, _OPEN_FILES_MAX)
+    return Status(_STATUS)
+
+
+def _duplicate_high(descriptor: int) -> int:
+    import fcntl
+
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD, 100)

@@ -1,0 +1,104 @@
+"""What of this machine a job gets to see: the Python environment, read-only, and nothing else."""
+
+import os
+import site
+import sys
+import sysconfig
+from pathlib import Path
+
+import bcai
+
+_SYSTEM = (
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/lib32",
+    "/lib",
+    "/lib64",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/usr/share/zoneinfo",
+    "/nix/store",
+)
+_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
+_WHOLE_SYSTEM = ("/", "/usr")  # a prefix like this is never shown as a whole
+_THREADS_MAX = 16
+_THREADS_PER_PROCESS_LIMIT = 4
+
+
+def package_folder() -> Path:
+    """Folder of the bcai package, wherever it is installed."""
+    return Path(str(bcai.__file__)).resolve().parent
+
+
+def python_folders() -> list[str]:
+    """Folders of the Python installation, the virtual environment and bcai itself."""
+    prefixes = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}
+    folders = {os.path.realpath(prefix) for prefix in prefixes} | prefixes
+    found = {folder for folder in folders if folder not in _WHOLE_SYSTEM}
+    found |= {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+    found |= {path for path in sys.path if _is_package_folder(path)}
+    found.add(str(package_folder()))
+    return outermost([folder for folder in found if os.path.isdir(folder)])
+
+
+def system_paths() -> list[str]:
+    """Libraries of the operating system. Links such as /lib are made anew in the jail."""
+    found = [path for path in _SYSTEM if os.path.exists(path) and not os.path.islink(path)]
+    linked = Path("/etc/localtime")
+    if linked.is_symlink() and linked.exists():
+        found.append(str(linked))  # bound as the file that it points to
+    return outermost(found)
+
+
+def import_path() -> list[str]:
+    """`sys.path` for the job: the standard library and installed packages, without our folders."""
+    shown = python_folders()
+    package_root = str(package_folder().parent)
+    kept = [path for path in sys.path if path and _is_below(path, shown)]
+    if package_root not in kept:
+        kept.append(package_root)
+    return list(dict.fromkeys(kept))
+
+
+def environment_variables(processes: int) -> dict[str, str]:
+    """Give the job's whole environment: nothing of ours passes."""
+    threads = str(thread_count(processes))
+    return {
+        "HOME": "/job",
+        "JOBLIB_MULTIPROCESSING": "0",  # its workers are programs of their own
+        "LANG": "C.UTF-8",
+        "LOKY_MAX_CPU_COUNT": threads,  # else joblib starts a program to count processors
+        "MALLOC_ARENA_MAX": "4",  # each one reserves 64 MB of addresses
+        "MPLBACKEND": "Agg",
+        "MPLCONFIGDIR": "/job/.config/matplotlib",
+        "OMP_NUM_THREADS": threads,
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads starve each other where jobs share cores
+        "OPENBLAS_NUM_THREADS": threads,
+        "PATH": "/usr/bin:/bin",
+        "TMPDIR": "/job",
+        "TZ": os.environ.get("TZ", "UTC")[:64],
+        "USER": "job",
+    }
+
+
+def thread_count(processes: int) -> int:
+    """Threads of numeric libraries: all processors, but a fraction of the process limit."""
+    available = len(os.sched_getaffinity(0))
+    return max(1, min(available, _THREADS_MAX, processes // _THREADS_PER_PROCESS_LIMIT))
+
+
+def outermost(folders: list[str]) -> list[str]:
+    """Drop paths that lie inside others, and what is named twice."""
+    kept: list[str] = []
+    for folder in sorted(set(folders)):
+        if not _is_below(folder, kept):
+            kept.append(folder)
+    return kept
+
+
+def _is_package_folder(path: str) -> bool:
+    return os.path.basename(path) in _PACKAGE_FOLDERS or path == site.getusersitepackages()
+
+
+def _is_below(path: str, folders: list[str]) -> bool:
+    return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in folders)

@@ -1,0 +1,78 @@
+"""Pid 1 of a jail: builds the file system, starts the job, watches its memory, says how it ended.
+
+It runs as the job's own uid, so it must be out of the job's reach: it is not dumpable (its memory
+and /proc entries are closed), it is outside the job's Landlock domain and user namespace, the
+kernel ignores signals to pid 1 from inside, and prlimit on it is refused by seccomp.
+"""
+
+import os
+import select
+import signal
+from typing import Any, NoReturn
+
+from bcai.bridge.sandbox import libc, mounts, namespaces
+from bcai.bridge.sandbox.confine import become_job
+from bcai.bridge.sandbox.status import Status
+from bcai.bridge.sandbox.watchdog import Watchdog
+
+_POLL_MS = 50
+_HOST_NAME = "job"
+
+
+def become_first_process(
+    plan: dict[str, Any],
+    binds: list[mounts.Bind],
+    maps: mounts.OwnerMaps,
+    status: Status,
+    outside_id: int | None,
+    parent_alive: int,
+) -> NoReturn:
+    """Build the rest of the jail around this process, run the job, and exit with it."""
+    with status.step("read-only file system of its own"):
+        mounts.build_root(binds, plan["disk_bytes"], outside_id, maps)
+        libc.set_host_name(_HOST_NAME)
+    if outside_id is not None:
+        with status.step("unprivileged user"):
+            namespaces.become(outside_id)
+    libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which clears it
+    libc.prctl(libc.PR_SET_DUMPABLE, 0)
+    job = os.fork()
+    if job == 0:
+        os.close(parent_alive)
+        become_job(plan, status)
+    for descriptor in plan["descriptors"].values():
+        if descriptor != plan["status"]:
+            os.close(descriptor)
+    _watch(job, Watchdog(plan["memory_bytes"]), status, parent_alive)
+    os._exit(0)
+
+
+def _watch(job: int, watchdog: Watchdog, status: Status, parent_alive: int) -> None:
+    process = os.pidfd_open(job)
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    poll.register(parent_alive, select.POLLIN | select.POLLHUP)
+    pause_ms = _POLL_MS
+    while not (events := poll.poll(pause_ms)):
+        spent_s = watchdog.look()
+        pause_ms = max(_POLL_MS, int(spent_s * 10_000))  # never more than a tenth of one core
+        if watchdog.violation:
+            status.say(memory=watchdog.violation, peak=watchdog.peak_bytes)
+            return
+        _reap_orphans(job)
+    if all(descriptor != process for descriptor, _ in events):
+        return  # the launcher is gone
+    _, ended = os.waitpid(job, 0)
+    status.say(ended=os.waitstatus_to_exitcode(ended), peak=watchdog.peak_bytes)
+
+
+def _reap_orphans(job: int) -> None:
+    """Collect grandchildren that lost their parent, so that dead ones do not fill the table."""
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if found is None or found.si_pid == job:
+            return  # the job itself is collected by the caller
+        os.waitpid(found.si_pid, 0)

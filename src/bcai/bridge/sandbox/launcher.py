@@ -1,0 +1,176 @@
+"""Runs one job of untrusted Python in a jail, from request to exit."""
+
+import os
+import sys
+import threading
+from itertools import count
+from pathlib import Path
+
+from bcai.base.errors import FormatError, NoJailError
+from bcai.base.units import MIB
+from bcai.bridge.sandbox import mounts
+from bcai.bridge.sandbox.cgroup import Cgroup, group_name, new_cgroup
+from bcai.bridge.sandbox.environment import import_path
+from bcai.bridge.sandbox.jail import Cause, JailExit, JailLimits, JailOutput, JailRequest, OnEvent
+from bcai.bridge.sandbox.level import JailReport
+from bcai.bridge.sandbox.outputs import new_output_file, read_output
+from bcai.bridge.sandbox.probe import NO_CGROUP, probe_jail
+from bcai.bridge.sandbox.process import environment_binds, input_bind, start_jail
+from bcai.bridge.sandbox.supervisor import Facts, Supervisor
+from bcai.bridge.sandbox.verdict import Verdict, judge
+
+_CGROUP_ROOM_BYTES = 64 * MIB  # for the jail's own two processes
+_numbers = count(1)
+
+
+def launch(request: JailRequest, on_event: OnEvent, cancelled: threading.Event) -> JailExit:
+    """Run the job and wait for its end. Whatever happens, nothing of it is left running.
+
+    Parameters
+    ----------
+    on_event
+        Called from this thread with what the job does. If it raises, the job is killed.
+    cancelled
+        Set it from another thread to stop the job.
+
+    Raises
+    ------
+    NoJailError
+        This machine cannot build the jail; nothing of the job ran.
+    """
+    probed = probe_jail()
+    if probed.level == "none":
+        raise NoJailError(
+            "this machine cannot build the jail: " + "; ".join(probed.missing),
+            hint="see `bcai doctor` and docs/security.md",
+        )
+    clash = _clashing_name(request)
+    if clash:
+        message = f"the project and the data both have an entry named {clash!r}"
+        return JailExit(Cause.EXCEPTION, message, probed, hint="rename one of the two")
+    limits = request.limits
+    cgroup = _new_cgroup(limits)
+    report = _report(probed, limits, cgroup)
+    outputs = new_output_file(limits.output_bytes)
+    with start_jail(
+        _plan(request), processes=limits.processes, outputs=outputs, cgroup=cgroup
+    ) as jail:
+        facts = Supervisor(jail, request, report, on_event, cancelled).watch()
+        killed = cgroup is not None and cgroup.was_out_of_memory()
+        verdict = judge(facts, limits, killed_for_memory=killed)
+        kept, broken = _read_outputs(jail.outputs, facts, limits)
+    verdict = _with_outputs(verdict, facts, request, kept, broken)
+    return _exit(verdict, report, facts, kept)
+
+
+def _plan(request: JailRequest) -> dict[str, object]:
+    """Everything that the jail's processes need to know, as JSON data."""
+    binds = [*environment_binds(), input_bind(os.path.realpath(request.project), mounts.PROJECT)]
+    linked = [mounts.PROJECT]
+    if request.data is not None:
+        binds.append(input_bind(os.path.realpath(request.data), mounts.DATA))
+        linked.append(mounts.DATA)
+    limits = request.limits
+    return {
+        "binds": binds,
+        "linked": linked,
+        "memory_bytes": limits.memory_bytes,
+        "disk_bytes": limits.disk_bytes,
+        "processes": limits.processes,
+        "guest": {
+            "entry": request.entry,
+            "arguments": list(request.arguments),
+            "sys_path": import_path(),
+            "prefix": sys.prefix,
+            "exec_prefix": sys.exec_prefix,
+            "executable": sys.executable,
+            "output_bytes": limits.output_bytes,
+        },
+    }
+
+
+def _clashing_name(request: JailRequest) -> str:
+    """Name of an entry that both input folders have; both would be `/job/<name>`."""
+    if request.data is None:
+        return ""
+    names = {path.name for path in Path(request.project).iterdir()}
+    return next((path.name for path in sorted(request.data.iterdir()) if path.name in names), "")
+
+
+def _new_cgroup(limits: JailLimits) -> Cgroup | None:
+    """Cap everything together: the work folder and the results are memory, too."""
+    most = limits.memory_bytes + limits.disk_bytes + 2 * limits.output_bytes + _CGROUP_ROOM_BYTES
+    return new_cgroup(group_name(str(next(_numbers))), most, limits.processes)
+
+
+def _report(probed: JailReport, limits: JailLimits, cgroup: Cgroup | None) -> JailReport:
+    """Say what stands around this very job, not what was possible when it was probed."""
+    in_force: dict[str, float] = {
+        name: float(getattr(limits, name)) for name in limits.__dataclass_fields__
+    }
+    walls = tuple(wall for wall in probed.layers if not wall.startswith("cgroup v"))
+    if cgroup is None:
+        return JailReport("B", walls, in_force, (NO_CGROUP,))
+    return JailReport("A", (*walls, f"cgroup v{cgroup.version}"), in_force)
+
+
+def _read_outputs(
+    file: int, facts: Facts, limits: JailLimits
+) -> tuple[tuple[JailOutput, ...], str]:
+    """Results that pass every check, and what is wrong with the first that does not."""
+    kept: list[JailOutput] = []
+    broken = ""
+    left = limits.output_bytes
+    for name, announced in facts.announced.items():
+        left -= announced.size
+        if left < 0:
+            return tuple(kept), f"output {name!r}: the outputs are larger than announced"
+        try:
+            kept.append(read_output(file, announced))
+        except FormatError as error:
+            broken = broken or f"output {name!r}: {error}"
+    return tuple(kept), broken
+
+
+def _with_outputs(
+    verdict: Verdict,
+    facts: Facts,
+    request: JailRequest,
+    kept: tuple[JailOutput, ...],
+    broken: str,
+) -> Verdict:
+    """A script that ended well has still failed if its results are broken or missing."""
+    if verdict.cause is not Cause.EXITED or facts.status != 0:
+        return verdict
+    if broken:
+        return Verdict(Cause.OUTPUT_INVALID, broken)
+    names = {output.name for output in kept}
+    missing = [name for name in request.required_outputs if name not in names]
+    if missing:
+        hint = f"set a top-level variable of that name, or call bcai.output({missing[0]!r}, value)"
+        listed = ", ".join(repr(name) for name in missing[:10])
+        return Verdict(Cause.OUTPUT_MISSING, f"the script ended without the output {listed}", hint)
+    return verdict
+
+
+def _exit(
+    verdict: Verdict, report: JailReport, facts: Facts, kept: tuple[JailOutput, ...]
+) -> JailExit:
+    warnings = list(facts.warnings)
+    if verdict.cause is Cause.EXITED and facts.claim is None:
+        warnings.append("the script left without handing over its variables (os._exit, exit in a "
+                        "thread, or a closed report channel)")  # fmt: skip
+    return JailExit(
+        verdict.cause,
+        verdict.message,
+        report,
+        hint=verdict.hint,
+        exit_status=facts.status,
+        user_line=verdict.line,
+        outputs=kept,
+        warnings=tuple(warnings),
+        wall_s=facts.wall_s,
+        cpu_s=facts.cpu_s,
+        memory_bytes_peak=facts.memory_bytes_peak,
+        log_bytes=facts.log_bytes,
+    )

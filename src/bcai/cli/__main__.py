@@ -1,0 +1,5 @@
+"""`python -m bcai.cli`: the `bcai` command where no script of that name is installed."""
+
+from bcai.cli.main import main
+
+main()

@@ -1,0 +1,126 @@
+"""`bcai run --explain`: what would happen to a job, and who could see what of it."""
+
+from dataclasses import asdict
+from typing import Any
+
+from bcai.base.units import format_duration_s, format_size
+from bcai.cli.terminal import print_block, print_json, stdout_console
+from bcai.jobs.spec import JobSpec, Mount
+from bcai.sdk.draft import Draft
+
+_FILES_SHOWN_MAX = 12
+_SEEN = (
+    "The job runs on somebody's computer. The jail protects that computer from the job; nothing "
+    "here protects the job from that computer. Its owner can see everything: the code, the data, "
+    "the arguments, what the job prints, the weights while they are trained, and every output. "
+    "So can whoever runs the network's gateway, which stores them. Only attested hardware could "
+    "change that, and this network has none.",
+    "So send nothing that they must not see, or run the job on a network of your own.",
+)
+_JAIL = (
+    "The job runs in a jail: no network, no other files than its own, no way to other processes, "
+    "hard limits. A node that cannot build that jail refuses the job."
+)
+
+
+def explain_job(draft: Draft, place: str, *, as_json: bool) -> None:
+    """Print what a draft would do, without sending anything.
+
+    Parameters
+    ----------
+    place
+        Where it would run, in words.
+    """
+    spec = _spec_of(draft)
+    if as_json:
+        print_json(_document(draft, spec, place))
+        return
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from bcai.cli.summary import two_columns
+
+    console = stdout_console()
+    console.print(Text.assemble((spec.name, "bold"), " would do this; nothing has been sent."))
+    for title, rows in (
+        ("What is sent", _sent(draft, spec)),
+        ("Where it runs", [("network", place), ("needs", _needs(spec)), ("jail", _JAIL)]),
+        ("Limits", _limits(spec)),
+    ):
+        console.print(Text(f"\n{title}", style="bold cyan"))
+        print_block(console, Padding(two_columns(rows), (0, 0, 0, 2)))
+    console.print(Text("\nWho can see it", style="bold cyan"))
+    for paragraph in _SEEN:
+        print_block(console, Padding(Text(paragraph), (0, 0, 0, 2)))
+
+
+def _spec_of(draft: Draft) -> JobSpec:
+    """Lower the draft as the gateway would; files are named by a digest only once they are sent."""
+    submission = draft.submission.model_copy(update={"entry": None, "code": ""})
+    return submission.to_spec()
+
+
+def _sent(draft: Draft, spec: JobSpec) -> list[tuple[str, str]]:
+    submission = draft.submission
+    rows: list[tuple[str, str]] = []
+    if submission.code is not None:
+        size = format_size(len(submission.code.encode()))
+        rows.append(("code", f"{spec.code_name}, {size}"))
+    else:
+        rows.append(("starts", str(submission.entry)))
+    for mount, title in ((Mount.PROJECT, "project"), (Mount.DATA, "data")):
+        files = [file for file in draft.files if file.mount is mount]
+        if files:
+            total = format_size(sum(file.size for file in files))
+            names = ", ".join(file.path for file in files[:_FILES_SHOWN_MAX])
+            more = len(files) - _FILES_SHOWN_MAX
+            names += f" and {more} more" if more > 0 else ""
+            plural = "file" if len(files) == 1 else "files"
+            rows.append((title, f"{len(files)} {plural}, {total}: {names}"))
+    if spec.arguments:
+        rows.append(("arguments", " ".join(spec.arguments)))
+    return rows
+
+
+def _needs(spec: JobSpec) -> str:
+    needs = [f"{format_size(spec.limits.memory_bytes)} of memory"]
+    if spec.hardware.gpu_count:
+        gpu = f"{spec.hardware.gpu_count} GPU"
+        if spec.hardware.gpu_memory_bytes:
+            gpu += f" with {format_size(spec.hardware.gpu_memory_bytes)}"
+        needs.append(gpu)
+    needs += spec.requirements
+    return ", ".join(needs)
+
+
+def _limits(spec: JobSpec) -> list[tuple[str, str]]:
+    limits = spec.limits
+    return [
+        ("time", f"{format_duration_s(limits.wall_s)}, then the job is TIMED_OUT"),
+        ("memory", format_size(limits.memory_bytes)),
+        ("printed text", format_size(limits.log_bytes)),
+        ("outputs", format_size(limits.output_bytes)),
+        ("scratch disk", format_size(limits.disk_bytes)),
+        ("processes", str(limits.processes)),
+        ("retries", f"{spec.max_retries}, if a node fails; never after the job's own error"),
+        ("must leave", ", ".join(spec.required_outputs) or "nothing in particular"),
+    ]
+
+
+def _document(draft: Draft, spec: JobSpec, place: str) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "entry": draft.submission.entry or spec.code_name,
+        "files": [
+            {"path": file.path, "size_bytes": file.size, "mount": file.mount.value}
+            for file in draft.files
+        ],
+        "arguments": list(spec.arguments),
+        "requirements": list(spec.requirements),
+        "where": place,
+        "limits": asdict(spec.limits),
+        "max_retries": spec.max_retries,
+        "required_outputs": list(spec.required_outputs),
+        "visible_to_the_nodes_owner": ["code", "data", "arguments", "logs", "weights", "outputs"],
+        "who_can_see_it": " ".join(_SEEN),
+    }

@@ -1,0 +1,148 @@
+"""What this machine has and lacks for running jobs, as plain findings."""
+
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass, field
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bcai.base.units import GIB, format_size
+from bcai.settings import Settings
+
+DISK_BYTES_MIN = 2 * GIB  # a job's scratch disk and its outputs, with the defaults
+_OPTIONAL = {
+    "scikit-learn": "the example data sets",
+    "matplotlib": "curves.png of `bcai run --out`",
+    "psycopg": "PostgreSQL instead of SQLite",
+}
+
+
+class Health(StrEnum):
+    """How a finding matters: without what is MISSING, no job can run here."""
+
+    OK = "ok"
+    OPTIONAL = "optional"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at, what was found, and how to get what lacks."""
+
+    name: str
+    health: Health
+    found: str
+    remedy: str = ""
+    details: dict[str, object] = field(default_factory=dict[str, object])
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything that a job on this machine needs."""
+    return [
+        _python(),
+        _platform(),
+        _torch(),
+        _gpu(),
+        *_jail(),
+        _home(settings),
+        _disk(settings),
+        _network(settings),
+        *(_package(name, purpose) for name, purpose in _OPTIONAL.items()),
+    ]
+
+
+def _python() -> Finding:
+    number = platform.python_version()
+    return Finding("python", Health.OK, f"{number} ({sys.executable})")
+
+
+def _platform() -> Finding:
+    found = f"{platform.system()} {platform.release()} on {platform.machine()}"
+    found += f", {os.cpu_count()} cores"
+    if platform.system() != "Linux":
+        return Finding("platform", Health.MISSING, found, "the jail needs Linux")
+    return Finding("platform", Health.OK, found)
+
+
+def _torch() -> Finding:
+    try:
+        return Finding("torch", Health.OK, version("torch"))
+    except PackageNotFoundError:
+        remedy = "pip install 'bcai[ml]'; jobs that do not import torch run without it"
+        return Finding("torch", Health.OPTIONAL, "not installed", remedy)
+
+
+def _gpu() -> Finding:
+    from bcai.cluster.node.capabilities import find_gpus
+
+    gpus = find_gpus()
+    if not gpus:
+        return Finding("gpu", Health.OPTIONAL, "none", "jobs run on the CPU")
+    found = "; ".join(f"{gpu.name}, {format_size(gpu.memory_bytes)}" for gpu in gpus)
+    return Finding("gpu", Health.OK, found)
+
+
+def _jail() -> list[Finding]:
+    from bcai.bridge.sandbox.probe import probe_jail
+
+    report = probe_jail()
+    standing = ", ".join(report.layers) or "no walls at all"
+    details: dict[str, object] = {
+        "level": report.level,
+        "layers": list(report.layers),
+        "missing": list(report.missing),
+    }
+    if report.level == "none":
+        remedy = "; ".join(report.missing)
+        return [Finding("jail", Health.MISSING, f"none ({standing})", remedy, details)]
+    found = f"level {report.level}: {standing}"
+    lacking = [Finding("jail lacks", Health.OPTIONAL, wall) for wall in report.missing]
+    return [Finding("jail", Health.OK, found, "", details), *lacking]
+
+
+def _home(settings: Settings) -> Finding:
+    place = _nearest_existing(settings.home)
+    if not os.access(place, os.W_OK | os.X_OK):
+        remedy = "make it writable, or set BCAI_HOME to another folder"
+        return Finding("home", Health.MISSING, f"{settings.home}: not writable", remedy)
+    return Finding("home", Health.OK, str(settings.home))
+
+
+def _disk(settings: Settings) -> Finding:
+    free = shutil.disk_usage(_nearest_existing(settings.home)).free
+    found = f"{format_size(free)} free"
+    if free < DISK_BYTES_MIN:
+        remedy = f"free some: jobs may need {format_size(DISK_BYTES_MIN)}"
+        return Finding("disk", Health.OPTIONAL, found, remedy)
+    return Finding("disk", Health.OK, found)
+
+
+def _network(settings: Settings) -> Finding:
+    from bcai.sdk.local import answers, find_local_network
+
+    if settings.endpoint is not None:
+        url = settings.endpoint.rstrip("/").replace("ws", "http", 1)
+        host = urlsplit(url).netloc or url
+        if answers(url):
+            return Finding("network", Health.OK, f"{host} answers")
+        remedy = "check BCAI_ENDPOINT; without it, jobs run on a network on this machine"
+        return Finding("network", Health.OPTIONAL, f"{host} does not answer", remedy)
+    network = find_local_network(settings.home)
+    if network is not None:
+        return Finding("network", Health.OK, f"runs on this machine at {network.url}")
+    return Finding("network", Health.OK, "none runs here; `bcai run` starts one")
+
+
+def _package(name: str, purpose: str) -> Finding:
+    try:
+        return Finding(name, Health.OK, version(name))
+    except PackageNotFoundError:
+        return Finding(name, Health.OPTIONAL, "not installed", f"pip install {name}: {purpose}")
+
+
+def _nearest_existing(path: Path) -> Path:
+    return next(place for place in (path, *path.resolve().parents) if place.exists())

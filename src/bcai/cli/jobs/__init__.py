@@ -1,0 +1,1 @@
+"""`bcai jobs ...`: one file per command."""

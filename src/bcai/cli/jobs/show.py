@@ -1,0 +1,76 @@
+"""`bcai jobs show`: one job, as the network knows it."""
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from bcai.cli.document import job_document, spec_document
+from bcai.cli.figures import format_age
+from bcai.cli.find_job import find_job, view_of
+from bcai.cli.options import DEFAULT_NETWORK, NetworkOptions
+from bcai.cli.session import with_network
+from bcai.cli.terminal import is_unicode, print_block, print_json, stdout_console
+from bcai.wire.jobs import JobView
+
+if TYPE_CHECKING:
+    from bcai.sdk.async_client import AsyncSDK
+
+JOB_ID = Parameter(help="The job's id, or its beginning or end, or `last`.")
+
+
+def show_job(
+    job_id: Annotated[str, JOB_ID], /, *, options: NetworkOptions = DEFAULT_NETWORK
+) -> int:
+    """Show one job: its state and why, where it ran, what it may use, its outputs."""
+
+    async def act(client: "AsyncSDK") -> JobView:
+        return await view_of(await find_job(client, job_id))
+
+    job = with_network(options, act)
+    if options.json:
+        print_json({**job_document(job), "spec": spec_document(job.spec)})
+    else:
+        _print(job)
+    return 0
+
+
+def _print(job: JobView) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from bcai.cli.live_view import STATE_STYLES
+    from bcai.cli.summary import print_summary, two_columns
+
+    console = stdout_console()
+    if job.state.is_final:
+        source, more = job.spec.code, _asked(job)
+        print_summary(console, job, curves={}, source=source, more=more, unicode=is_unicode())
+        return
+    style = f"bold {STATE_STYLES[job.state]}"
+    console.print(Text.assemble((job.state.value, style), "  ", (job.name, "bold")))
+    rows = [("job", job.id)]
+    if job.waiting is not None:
+        rows.append(("waits", f"{job.waiting.message} {job.waiting.hint}".strip()))
+    if job.attempts:
+        rows.append(("node", job.attempts[-1].node_name))
+    if job.progress:
+        rows.append(("progress", f"{job.progress:.0%}"))
+    print_block(console, Padding(two_columns([*rows, *_asked(job)]), (0, 0, 0, 2)))
+
+
+def _asked(job: JobView) -> list[tuple[str, str]]:
+    """What was asked for, and each attempt where there were several."""
+    spec = spec_document(job.spec)
+    jail = job.outcome.jail if job.outcome else None
+    rows = [("walls", ", ".join(jail.layers))] if jail and jail.layers else []
+    rows += [("lacking", wall) for wall in (jail.missing if jail else ())]
+    rows.append(("submitted", f"{format_age(time.time() - job.created_at)} ago"))
+    rows.append(("starts", spec["entry"]))
+    if spec["requirements"]:
+        rows.append(("requires", ", ".join(spec["requirements"])))
+    if len(job.attempts) > 1:
+        for attempt in job.attempts:
+            how = attempt.reason.message if attempt.reason else "the current one"
+            rows.append((f"attempt {attempt.number}", f"{attempt.node_name}: {how}"))
+    return rows

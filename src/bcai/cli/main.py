@@ -1,0 +1,123 @@
+"""`bcai`: reads the command line, runs one command, and turns every error into an exit status.
+
+The commands are imported when they are called, so that `bcai --help` is quick.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError, Parameter
+
+import bcai
+from bcai.base.errors import EXIT_OK, BcaiError, InputError
+from bcai.cli.failure import report_failure
+
+EXIT_INTERRUPTED = 130  # what shells give for Ctrl-C: 128 + SIGINT
+EXIT_PIPE_CLOSED = 141  # and for a reader that left, such as `head`: 128 + SIGPIPE
+
+_RUN_HELP = """Run a script or a project folder on a network.
+
+On a terminal the job is shown live; Ctrl-C cancels it, twice leaves it running. In a pipe, stdout
+is the job's own stdout and everything else goes to stderr. With no network configured, one is
+started on this machine.
+"""
+_LOGS_HELP = """Print what a job printed; -f follows it.
+
+The job's stdout goes to stdout, its stderr to stderr. Ctrl-C does not touch the job.
+"""
+_DOCTOR_HELP = """Say what this machine can do, and what is missing.
+
+The jail is really built and tried. Exit status 0 if jobs can run here, else 3.
+"""
+_COMMANDS = {
+    "run": ("bcai.cli.run:run", _RUN_HELP),
+    "create-project": ("bcai.cli.create_project:create_project", "Start a project that runs."),
+    "doctor": ("bcai.cli.doctor:doctor", _DOCTOR_HELP),
+    "up": ("bcai.cli.up:up", "Run a network on this machine, until Ctrl-C."),
+    "down": ("bcai.cli.down:down", "Stop this machine's own network."),
+    "status": ("bcai.cli.status:status", "Show the network in use and its nodes."),
+}
+_JOBS = {
+    "list": ("bcai.cli.jobs.list:list_jobs", "List jobs, newest first."),
+    "show": ("bcai.cli.jobs.show:show_job", "Show one job: state, reason, attempts, outputs."),
+    "logs": ("bcai.cli.jobs.logs:show_logs", _LOGS_HELP),
+    "cancel": ("bcai.cli.jobs.cancel:cancel_job", "Cancel a job."),
+    "results": ("bcai.cli.jobs.results:show_results", "Show a job's outputs, or save them."),
+}
+_KEYS = {
+    "list": ("bcai.cli.keys:list_keys", "List the API keys."),
+    "add": ("bcai.cli.keys:add_key", "Make an API key; its secret is shown once."),
+    "revoke": ("bcai.cli.keys:revoke_key", "Switch an API key off."),
+}
+
+
+def build_app() -> App:
+    """Assemble the commands, without importing them."""
+    app = App(
+        name="bcai",
+        help="Machine-learning jobs on computers you do not have to trust.",
+        help_epilogue="Begin with `bcai create-project hello`, or `bcai doctor`.",
+        version=bcai.__version__,
+        help_format="markdown",
+        default_parameter=Parameter(show_default=False),
+        suppress_keyboard_interrupt=False,
+        end_of_options_delimiter="--",
+    )
+    jobs = App(
+        name="jobs", help="List, show, follow and cancel jobs.", help_epilogue="", sort_key=10
+    )
+    keys = App(
+        name="keys",
+        help="List, add and revoke API keys, as an admin.",
+        help_epilogue="",
+        sort_key=10,
+    )
+    app.command(jobs)
+    app.command(keys)
+    for parent, commands in ((app, _COMMANDS), (jobs, _JOBS), (keys, _KEYS)):
+        for place, (name, (home, help_text)) in enumerate(commands.items()):
+            parent.command(home, name=name, help=help_text, sort_key=place, help_epilogue="")
+    app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType]
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the `bcai` command."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = _run(tokens)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        status = EXIT_PIPE_CLOSED
+    if status == EXIT_PIPE_CLOSED:
+        # Python flushes at exit: give it somewhere to write, or it complains about the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(status)
+
+
+def _run(tokens: list[str]) -> int:
+    own = tokens[: tokens.index("--")] if "--" in tokens else tokens
+    as_json, verbose = "--json" in own, "--verbose" in own
+    try:
+        result: object = build_app()(
+            tokens, exit_on_error=False, print_error=False, result_action="return_value",
+        )  # fmt: skip
+    except CycloptsError as error:
+        return report_failure(_usage_error(error), as_json=as_json, verbose=verbose)
+    except BcaiError as error:
+        return report_failure(error, as_json=as_json, verbose=verbose)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return EXIT_PIPE_CLOSED
+    except Exception as error:  # noqa: BLE001 - the process's main: no traceback reaches a user
+        return report_failure(error, as_json=as_json, verbose=verbose)
+    return result if isinstance(result, int) else EXIT_OK
+
+
+def _usage_error(error: CycloptsError) -> InputError:
+    """Turn what the parser says into one sentence and the command to ask for help."""
+    error.verbose = False
+    chain = " ".join(["bcai", *(error.command_chain or ())])
+    return InputError(" ".join(str(error).split()), hint=f"see: {chain} --help")

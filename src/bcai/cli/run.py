@@ -1,0 +1,125 @@
+"""`bcai run`: sends a script or a project to a network and shows it until it ends."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from bcai.base.errors import EXIT_OK
+from bcai.cli.options import OUTPUT, NetworkOptions
+from bcai.cli.target import Target, read_target
+
+JOB = Group("Job", sort_key=10)
+FLAG: Any = partial(Parameter, negative="")
+LIST: Any = partial(Parameter, negative="", group=JOB)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class RunOptions(NetworkOptions):
+    """What the job brings and needs, and what becomes of it."""
+
+    code: Annotated[str | None, Parameter(group=JOB, help="Python code to run.")] = None
+    data: Annotated[
+        tuple[Path, ...],
+        LIST(help="File or folder to bring along, read-only in the jail. Repeatable."),
+    ] = ()
+    name: Annotated[str | None, Parameter(group=JOB, help="Name of the job.")] = None
+    require: Annotated[
+        tuple[str, ...],
+        LIST(help="Package that the node must have, such as 'torch>=2.8'. Repeatable."),
+    ] = ()
+    output: Annotated[
+        tuple[str, ...],
+        LIST(help="Output without which the job counts as failed. Repeatable."),
+    ] = ()
+    gpu_memory: Annotated[str | None, Parameter(group=JOB, help="Ask for a GPU: '8GB'.")] = None
+    memory: Annotated[
+        str | None, Parameter(group=JOB, help="Memory that the job may use. Default: 4GiB.")
+    ] = None
+    timeout: Annotated[
+        str | None, Parameter(group=JOB, help="Time that the job may take: '90s'. Default: 1h.")
+    ] = None
+    max_retries: Annotated[
+        int | None, Parameter(group=JOB, help="New attempts after a node failed. Default: 3.")
+    ] = None
+    out: Annotated[
+        Path | None,
+        Parameter(group=OUTPUT, help="Folder for the outputs, the metrics and their curves."),
+    ] = None
+    detach: Annotated[
+        bool, FLAG(group=OUTPUT, help="Submit, print the job's id, and do not wait.")
+    ] = False
+    explain: Annotated[
+        bool, FLAG(group=OUTPUT, help="Say what would happen and who could see it; send nothing.")
+    ] = False
+
+
+DEFAULT_RUN = RunOptions()
+
+
+def run(
+    target: Annotated[str | None, Parameter(help="A script, or a folder with a main.py.")] = None,
+    /,
+    *arguments: Annotated[
+        str, Parameter(help="The script's own arguments, after two dashes: -- --epochs 5")
+    ],
+    options: RunOptions = DEFAULT_RUN,
+) -> int:
+    """Run a script or a project folder on a network and watch it."""
+    if options.code is not None and target is not None:
+        target, arguments = None, (target, *arguments)
+    found = read_target(target, options.code)
+    fields = job_fields(found, arguments, options)
+    if options.explain:
+        from bcai.cli.explain import explain_job
+        from bcai.sdk.draft import draft_job
+
+        explain_job(draft_job(**fields), _place(options), as_json=options.json)
+        return EXIT_OK
+    from bcai.cli.run_job import run_job
+
+    return run_job(found, fields, options)
+
+
+def job_fields(target: Target, arguments: tuple[str, ...], options: RunOptions) -> dict[str, Any]:
+    """Keyword arguments of `create_job`: flags first, then what the project says."""
+    project = target.project
+    memory = options.memory or project.memory
+    gpu_memory = options.gpu_memory or project.gpu_memory
+    fields: dict[str, Any] = {
+        "code": target.code,
+        "code_name": target.code_name if target.folder is None else None,
+        "project": target.folder,
+        "entry": project.entry if target.folder is not None else None,
+        "name": options.name or target.name,
+        "arguments": arguments or project.arguments,
+        "data": options.data or _project_data(target),
+        "requirements": options.require or project.requirements,
+        "required_outputs": options.output or project.outputs,
+        "limits": {"memory": memory} if memory else None,
+        "hardware": {"gpu_memory": gpu_memory} if gpu_memory else None,
+        "timeout": options.timeout or project.timeout,
+        "max_retries": project.max_retries if options.max_retries is None else options.max_retries,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _project_data(target: Target) -> tuple[Path, ...]:
+    folder = target.folder or Path()
+    return tuple(folder / name for name in target.project.data)
+
+
+def _place(options: NetworkOptions) -> str:
+    """Where a job would run, found without starting or asking anything."""
+    from bcai.sdk.local import read_endpoint_file
+    from bcai.settings import read_settings
+
+    settings = read_settings(endpoint=options.endpoint)
+    if settings.endpoint:
+        return f"the nodes of {settings.endpoint}"
+    own = "this machine, by a network of your own"
+    known = read_endpoint_file(settings.home)
+    return f"{own} ({known.url})" if known else f"{own}, started when it is needed"

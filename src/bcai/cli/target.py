@@ -1,0 +1,106 @@
+"""What `bcai run` sends: a script, a piece of code or a project folder, with its wishes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bcai.base.errors import FormatError, InputError, NotFoundError
+from bcai.cli.project import Project, read_project
+from bcai.cli.suggest import did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Something to run.
+
+    A script has `code`, and `script` where it is a file; a project has `folder`.
+    """
+
+    name: str
+    code: str | None
+    code_name: str
+    script: Path | None
+    folder: Path | None
+    project: Project
+
+    def source(self, file_name: str) -> str | None:
+        """Return the text of one of the target's own files, if it is there and is text."""
+        if self.folder is None:
+            return self.code if file_name == self.code_name else None
+        path = self.folder / file_name
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def left_behind(self, module: str) -> Path | None:
+        """Return the module's file beside the script: a script travels alone."""
+        if self.script is None:
+            return None
+        beside = self.script.parent / module
+        candidates = (beside.with_suffix(".py"), beside / "__init__.py")
+        return next((path for path in candidates if path.is_file()), None)
+
+    @property
+    def entry(self) -> str:
+        """Name of the file that starts."""
+        return self.code_name if self.folder is None else self.project.entry
+
+
+def read_target(target: str | None, code: str | None) -> Target:
+    """Look at what is to be run.
+
+    Raises
+    ------
+    InputError
+        Neither or both are given, or it is nothing that can run; the message says what is.
+    """
+    if code is not None:
+        if target is not None:
+            raise InputError(
+                f"found both {target!r} and --code: one job runs one of them",
+                hint="arguments for the code follow after two dashes: --code '...' -- ARGS",
+            )
+        return Target("code", code, "code.py", None, None, Project())
+    if target is None:
+        raise InputError(
+            "nothing to run: expected a script, a project folder, or --code",
+            hint="bcai run train.py, bcai run ./project, or bcai run --code 'print(1 + 1)'",
+        )
+    path = Path(target)
+    if path.is_dir():
+        project = read_project(path)
+        return Target(project.name or path.resolve().name, None, project.entry, None, path, project)
+    if not path.is_file():
+        raise _not_found(path)
+    if path.suffix != ".py":
+        raise InputError(
+            f"{target}: expected a Python script (.py) or a project folder",
+            hint=_conversion(path.suffix),
+        )
+    return Target(path.stem, _read_script(path), path.name, path, None, Project())
+
+
+def _read_script(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise FormatError(
+            f"{path}, line {line}: byte {content[error.start]:#04x} is not UTF-8 text",
+            hint="save the script as UTF-8",
+        ) from error
+
+
+def _not_found(path: Path) -> NotFoundError:
+    folder = path.parent
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    return NotFoundError(
+        f"there is no file or folder {str(path)!r}{did_you_mean(path.name, names)}"
+    )
+
+
+def _conversion(suffix: str) -> str:
+    if suffix == ".ipynb":
+        return "turn a notebook into a script: jupyter nbconvert --to script NOTEBOOK"
+    return ""

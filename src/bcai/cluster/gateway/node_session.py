@@ -1,0 +1,203 @@
+"""One node's WebSocket: reports become durable and are acknowledged; work goes out."""
+
+import logging
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from pydantic import ValidationError
+from starlette.websockets import WebSocket
+
+from bcai.base.errors import BcaiError, StaleError
+from bcai.cluster.gateway.frames import Frames, Gone
+from bcai.cluster.gateway.limits import HELLO_S_MAX, REPORTS_BATCH_MAX, REPORTS_WAITING_MAX
+from bcai.cluster.gateway.services import Services
+from bcai.jobs.states import JobState
+from bcai.wire.nodes import (
+    FROM_NODE,
+    Ack,
+    Assign,
+    Cancel,
+    Drop,
+    FromNode,
+    Heartbeat,
+    Held,
+    Hello,
+    Report,
+    Welcome,
+)
+
+CLOSE_POLICY = 1008
+CLOSE_INTERNAL = 1011
+CLOSE_SUPERSEDED = 4001
+_LOG = logging.getLogger("bcai.gateway.nodes")
+
+
+async def serve_node(socket: WebSocket, services: Services) -> None:
+    """Serve a node from its Hello until it leaves, or connects anew."""
+    frames = Frames(socket)
+    try:
+        hello = None
+        with anyio.move_on_after(HELLO_S_MAX):
+            hello = await _receive(frames)
+        if isinstance(hello, Hello):
+            await NodeSession(frames, services, hello).run()
+        else:
+            await frames.close(CLOSE_POLICY, "expected a hello first")
+    except Gone:
+        return
+
+
+async def _receive(frames: Frames) -> FromNode:
+    """Return the next message; a node that speaks another language is sent away."""
+    try:
+        return FROM_NODE.validate_json(await frames.receive())
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        reason = f"no message of a node: {place}: {first['msg']}"
+        _LOG.warning("%s", reason)
+        await frames.close(CLOSE_POLICY, reason)
+        raise Gone from None
+
+
+class NodeSession:
+    """A connected node."""
+
+    def __init__(self, frames: Frames, services: Services, hello: Hello) -> None:
+        self._frames = frames
+        self._services = services
+        self._hello = hello
+        self._node_id = hello.node_id
+        self._known = {held.lock_token for held in hello.held}  # attempts that the node has
+        self._cancelled: set[str] = set()  # attempts that it was told to cancel
+        self._scope = anyio.CancelScope()
+        self._superseded = False
+
+    def supersede(self) -> None:
+        """End this session: the node has a newer one."""
+        self._superseded = True
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Serve the node until it leaves or is superseded."""
+        self._services.registry.enter(self._node_id, self)
+        try:
+            with self._scope:
+                await self._serve()
+        except* BcaiError as errors:
+            # Nothing of what failed was acknowledged: the node connects and sends it again.
+            _LOG.warning("node %s: %s", ascii(self._node_id), errors.exceptions[0])
+            await self._frames.close(CLOSE_INTERNAL, "the store failed; try again")
+        finally:
+            self._services.registry.leave(self._node_id, self)
+        if self._superseded:
+            await self._frames.close(CLOSE_SUPERSEDED, "the node has a newer connection")
+
+    async def _serve(self) -> None:
+        """Greet, then receive, record and dispatch in parallel."""
+        settings = self._services.settings
+        stale = await self._services.store.node_seen(
+            self._node_id,
+            name=self._hello.name,
+            capabilities=self._hello.capabilities,
+            held=_pairs(self._hello.held),
+            lease_s=settings.lease_s,
+        )
+        self._services.nodes.forget()
+        welcome = Welcome(heartbeat_s=settings.heartbeat_s, lease_s=settings.lease_s)
+        await self._frames.send(welcome)
+        await self._drop(stale)
+        reports, inbox = anyio.create_memory_object_stream[Report](REPORTS_WAITING_MAX)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._receive_all, reports)
+            tasks.start_soon(self._record_all, inbox)
+            tasks.start_soon(self._dispatch_all)
+
+    async def _receive_all(self, reports: MemoryObjectSendStream[Report]) -> None:
+        """Take what the node says; a full queue holds it back."""
+        try:
+            while True:
+                message = await _receive(self._frames)
+                if isinstance(message, Report):
+                    await reports.send(message)
+                elif isinstance(message, Heartbeat):
+                    await self._beat(message)
+        except Gone:
+            self._scope.cancel()
+
+    async def _beat(self, heartbeat: Heartbeat) -> None:
+        """Renew presence and leases."""
+        stale = await self._services.store.node_seen(
+            self._node_id,
+            held=_pairs(heartbeat.held),
+            lease_s=self._services.settings.lease_s,
+        )
+        await self._drop(stale)
+
+    async def _record_all(self, inbox: MemoryObjectReceiveStream[Report]) -> None:
+        """Make reports durable, as many at a time as have come."""
+        try:
+            async for first in inbox:
+                batch = [first]
+                while len(batch) < REPORTS_BATCH_MAX and inbox.statistics().current_buffer_used:
+                    batch.append(inbox.receive_nowait())
+                answers = await self._services.store.record(self._node_id, batch)
+                await self._acknowledge(batch, answers)
+        except Gone:
+            self._scope.cancel()
+
+    async def _acknowledge(self, batch: list[Report], answers: list[StaleError | None]) -> None:
+        """Tell the node what is durable, and which attempts are not its own any more."""
+        durable: dict[tuple[str, str], int] = {}
+        stale: dict[tuple[str, str], None] = {}
+        for report, answer in zip(batch, answers, strict=True):
+            pair = (report.job_id, report.lock_token)
+            if answer is None:
+                durable[pair] = max(report.number, durable.get(pair, 0))
+            else:
+                stale[pair] = None
+        for (job_id, lock_token), number in durable.items():
+            await self._frames.send(Ack(job_id=job_id, lock_token=lock_token, number=number))
+        await self._drop(list(stale))
+
+    async def _drop(self, pairs: list[tuple[str, str]]) -> None:
+        """Tell the node to forget stale attempts."""
+        for job_id, lock_token in pairs:
+            await self._frames.send(Drop(job_id=job_id, lock_token=lock_token))
+
+    async def _dispatch_all(self) -> None:
+        """Send work and cancel requests, whenever the store has changed."""
+        try:
+            seen = 0
+            while True:
+                seen = await self._services.changes.next_round(seen)
+                await self._dispatch()
+        except Gone:
+            self._scope.cancel()
+
+    async def _dispatch(self) -> None:
+        """Send what the node does not know yet.
+
+        A RUNNING job that the node does not hold is not sent again: its reports were numbered, and
+        a second run of the same attempt would number others alike. Its lease runs out instead.
+        """
+        jobs = await self._services.store.assigned_to(self._node_id)
+        current = {job.lock_token for job in jobs}
+        self._known &= current
+        self._cancelled &= current
+        for job in jobs:
+            token = job.lock_token
+            if token not in self._known and job.state is JobState.ASSIGNED:
+                self._known.add(token)
+                number = job.attempts[-1].number
+                await self._frames.send(
+                    Assign(job_id=job.id, attempt=number, lock_token=token, spec=job.spec)
+                )
+            if job.cancel_requested and token in self._known and token not in self._cancelled:
+                self._cancelled.add(token)
+                await self._frames.send(Cancel(job_id=job.id, lock_token=token))
+
+
+def _pairs(held: list[Held]) -> list[tuple[str, str]]:
+    """What the store calls a held attempt."""
+    return [(one.job_id, one.lock_token) for one in held]

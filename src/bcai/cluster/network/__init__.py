@@ -1,0 +1,1 @@
+"""A whole network on this machine: starts gateway, scheduler and nodes, and keeps them running."""

@@ -1,0 +1,80 @@
+"""How the processes of a network are started: the module, its environment, its log."""
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from bcai.cluster.network.child import Command
+from bcai.settings import Settings
+
+# What says where a client connects to is nobody's business here.
+_CLIENT_NAMES = ("BCAI_ENDPOINT", "BCAI_API_KEY")
+
+
+def gateway_command(settings: Settings, listener: socket.socket) -> Command:
+    """Gateway on a socket that is already open."""
+    fd = listener.fileno()
+    return Command(
+        name="gateway",
+        module="bcai.cluster.gateway",
+        environment=_environment(settings, {}),
+        log=_log(settings, "gateway"),
+        arguments=("--fd", str(fd)),
+        inherited=(fd,),
+    )
+
+
+def scheduler_command(settings: Settings) -> Command:
+    """Scheduler on the same store."""
+    return Command(
+        name="scheduler",
+        module="bcai.cluster.scheduler",
+        environment=_environment(settings, {}),
+        log=_log(settings, "scheduler"),
+    )
+
+
+def node_commands(settings: Settings, url: str, node_key: str, count: int) -> list[Command]:
+    """Return the nodes' commands; each node has its own folder, and its share of the cores."""
+    machine = settings.node.name or socket.gethostname()
+    cores = len(os.sched_getaffinity(0))
+    commands: list[Command] = []
+    for number in range(1, count + 1):
+        suffix = "" if number == 1 else f"-{number}"
+        own = {
+            "BCAI_ENDPOINT": url,
+            "BCAI_API_KEY": node_key,
+            "BCAI_NODE__HOME": str(settings.node_folder) + suffix,
+            "BCAI_NODE__NAME": machine + suffix,
+            "BCAI_NODE__SLOTS": str(settings.node.slots or max(1, cores // count)),
+        }
+        name = f"node{suffix}"
+        commands.append(
+            Command(
+                name=name,
+                module="bcai.cluster.node",
+                environment=_environment(settings, own),
+                log=_log(settings, name),
+            )
+        )
+    return commands
+
+
+def _environment(settings: Settings, more: Mapping[str, str]) -> dict[str, str]:
+    """Our own environment, with what our flags decided: children read the same files as we."""
+    kept = {name: value for name, value in os.environ.items() if name not in _CLIENT_NAMES}
+    ours = {
+        "BCAI_HOME": str(settings.home.absolute()),
+        "BCAI_HEARTBEAT_S": repr(settings.heartbeat_s),
+        "BCAI_LEASE_S": repr(settings.lease_s),
+        "BCAI_GPU_FALLBACK": "true" if settings.gpu_fallback else "false",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if settings.database_url is not None:
+        ours["BCAI_DATABASE_URL"] = settings.database_url
+    return {**kept, **ours, **more}
+
+
+def _log(settings: Settings, name: str) -> Path:
+    return settings.network_folder / "logs" / f"{name}.log"

@@ -1,0 +1,7 @@
+"""`python -m bcai.cluster.node`."""
+
+import sys
+
+from bcai.cluster.node.main import main
+
+sys.exit(main())

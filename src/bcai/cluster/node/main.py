@@ -1,0 +1,125 @@
+"""A node's process: reads its settings, measures the machine, then works for its gateway."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+
+import anyio
+import httpx
+
+from bcai.base.errors import BcaiError, InputError, exit_status
+from bcai.base.groups import errors_in
+from bcai.base.units import MIB
+from bcai.cluster.node.agent import Agent, Identity
+from bcai.cluster.node.attempt import Attempt
+from bcai.cluster.node.cache import BlobCache
+from bcai.cluster.node.capabilities import measure_capabilities
+from bcai.cluster.node.connection import dialler, is_loopback
+from bcai.cluster.node.folders import fresh_work_folder, node_id, take_folder
+from bcai.cluster.node.run_job import Workbench, run_job
+from bcai.cluster.node.transfer import BlobTransfer
+from bcai.jobs.outcome import Outcome
+from bcai.settings import Settings, read_settings
+
+HTTP_S = 30.0  # without a byte; a blob may take longer than that
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Run a node until SIGTERM or SIGINT; return the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line per blob says nothing new
+    failures: list[BcaiError] = []
+    try:
+        anyio.run(serve, read_settings())
+    except* BcaiError as group:
+        failures += errors_in(group)
+    if not failures:
+        return 0
+    error = failures[0]
+    sys.stderr.write(f"bcai node: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+    return exit_status(error.code)
+
+
+async def serve(settings: Settings) -> None:
+    """Work for the gateway of the settings until a signal says stop.
+
+    Raises
+    ------
+    InputError
+        The settings lack the gateway's address or the key.
+    ConflictError
+        Another node works in the same folder.
+    AuthError
+        The gateway does not accept the key.
+    """
+    if settings.endpoint is None or settings.api_key is None:
+        raise InputError(
+            "a node needs the address of a gateway and a key",
+            hint="set BCAI_ENDPOINT and BCAI_API_KEY; 'bcai up' starts gateway and node together",
+        )
+    folder = settings.node_folder
+    lock = take_folder(folder)
+    try:
+        capabilities = await anyio.to_thread.run_sync(measure_capabilities, settings)
+        logger.info("jail level %s, %d slots", capabilities.jail.level, capabilities.slots)
+        key = settings.api_key.get_secret_value()
+        identity = Identity(
+            node_id=settings.node.id or node_id(folder),
+            name=settings.node.name or socket.gethostname(),
+            capabilities=capabilities,
+        )
+        http_url = _scheme(settings.endpoint, "http")
+        async with httpx.AsyncClient(
+            base_url=http_url,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=HTTP_S,
+            trust_env=not is_loopback(http_url),
+        ) as client:
+            transfer = BlobTransfer(client)
+            bench = Workbench(
+                settings=settings,
+                capabilities=capabilities,
+                cache=BlobCache(
+                    folder / "cache", transfer.download, bytes_max=settings.node.cache_mb * MIB
+                ),
+                transfer=transfer,
+                slots=anyio.Semaphore(capabilities.slots),
+                threads=anyio.CapacityLimiter(capabilities.slots),
+                folder=fresh_work_folder(folder),
+            )
+
+            async def run(attempt: Attempt) -> Outcome:
+                return await run_job(attempt, bench)
+
+            dial = dialler(_scheme(settings.endpoint, "ws") + "/v1/nodes/connect", key)
+            await _until_signal(Agent(identity, dial, run), settings.node.grace_s)
+    finally:
+        os.close(lock)
+
+
+async def _until_signal(agent: Agent, grace_s: float) -> None:
+    stop = anyio.Event()
+
+    async def watch() -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                stop.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        await agent.serve(stop, grace_s=grace_s)
+        group.cancel_scope.cancel()
+
+
+def _scheme(endpoint: str, scheme: str) -> str:
+    """Give an address the scheme `http` or `ws`, with the `s` where it had one."""
+    given, separator, rest = endpoint.partition("://")
+    if not separator or given not in ("http", "https", "ws", "wss"):
+        raise InputError(
+            f"endpoint: found {endpoint!r}, expected an address such as 'http://127.0.0.1:8080'"
+        )
+    return f"{scheme}{'s' if given.endswith('s') else ''}://{rest.rstrip('/')}"

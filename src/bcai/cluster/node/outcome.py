@@ -1,0 +1,74 @@
+"""How the end of a jail becomes the end of an attempt."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bcai.bridge.sandbox.jail import Cause, JailExit
+from bcai.jobs.outcome import Outcome, Output, Reason, ReasonCode, Usage
+from bcai.jobs.states import Move
+
+ENDINGS: dict[Cause, tuple[ReasonCode, Move]] = {
+    # Cause.EXITED is in neither: its exit status decides.
+    Cause.EXCEPTION: (ReasonCode.EXCEPTION, Move.FAIL),
+    Cause.SYNTAX_ERROR: (ReasonCode.SYNTAX_ERROR, Move.FAIL),
+    Cause.MISSING_IMPORT: (ReasonCode.MISSING_IMPORT, Move.FAIL),
+    Cause.SIGNAL: (ReasonCode.SIGNAL, Move.FAIL),
+    Cause.WALL_TIME: (ReasonCode.LIMIT_WALL_TIME, Move.TIME_OUT),
+    Cause.MEMORY: (ReasonCode.LIMIT_MEMORY, Move.FAIL),
+    Cause.LOG_BYTES: (ReasonCode.LIMIT_LOG, Move.FAIL),
+    Cause.OUTPUT_BYTES: (ReasonCode.LIMIT_OUTPUT, Move.FAIL),
+    Cause.DISK_BYTES: (ReasonCode.LIMIT_DISK, Move.FAIL),
+    Cause.PROCESSES: (ReasonCode.LIMIT_PROCESSES, Move.FAIL),
+    Cause.OUTPUT_MISSING: (ReasonCode.OUTPUT_MISSING, Move.FAIL),
+    Cause.OUTPUT_INVALID: (ReasonCode.OUTPUT_INVALID, Move.FAIL),
+    Cause.CANCELLED: (ReasonCode.CANCELLED, Move.CANCEL),
+    Cause.JAIL_ERROR: (ReasonCode.NODE_ERROR, Move.RETRY),
+}
+
+
+def ending_of(ended: JailExit) -> tuple[ReasonCode, Move]:
+    """Why the attempt ended, and what that does to the job."""
+    if ended.cause is not Cause.EXITED:
+        return ENDINGS[ended.cause]
+    if ended.exit_status in (0, None):
+        return ReasonCode.SUCCEEDED, Move.SUCCEED
+    return ReasonCode.EXIT_STATUS, Move.FAIL
+
+
+def outcome_of(
+    ended: JailExit, outputs: Sequence[Output], *, warnings: Sequence[str] = ()
+) -> Outcome:
+    """Say how a jail ended, in the words of the network."""
+    code, move = ending_of(ended)
+    return Outcome(
+        move=move,
+        reason=Reason(code, ended.message, ended.hint),
+        outputs=tuple(outputs),
+        warnings=(*warnings, *ended.warnings),
+        exit_status=ended.exit_status,
+        usage=Usage(ended.wall_s, ended.cpu_s, ended.memory_bytes_peak, ended.log_bytes),
+        jail=ended.jail,
+        user_line=ended.user_line,
+    )
+
+
+def too_large(outcome: Outcome, reason: Reason) -> Outcome:
+    """Fail an attempt that went well but leaves more than can travel; its outputs stay behind."""
+    if outcome.move is not Move.SUCCEED:
+        return replace(outcome, outputs=())
+    return replace(outcome, move=Move.FAIL, reason=reason, outputs=())
+
+
+def refused(reason: Reason) -> Outcome:
+    """End an attempt that this node may not run: the job's requirements or a policy say no."""
+    return Outcome(Move.FAIL, reason)
+
+
+def failed_here(code: ReasonCode, message: str) -> Outcome:
+    """End an attempt through the node's own fault: another try may go well."""
+    return Outcome(Move.RETRY, Reason(code, message))
+
+
+def cancelled_early() -> Outcome:
+    """End an attempt that was cancelled before its jail was up."""
+    return Outcome(Move.CANCEL, Reason(ReasonCode.CANCELLED, "cancelled before it started"))

@@ -1,0 +1,61 @@
+"""What a job leaves: plain values go into the outcome, everything else becomes a blob."""
+
+import json
+from collections.abc import Sequence
+
+from bcai.base.digest import digest_of
+from bcai.base.errors import DependencyError, ResourceError
+from bcai.base.units import MIB, format_size
+from bcai.bridge.sandbox.jail import JailOutput
+from bcai.cluster.node.transfer import BlobTransfer
+from bcai.jobs.outcome import Output, Reason, ReasonCode
+
+VALUES_BYTES_MAX = 8 * MIB  # all values of a job travel in one message, with the outcome
+
+
+def check_values(outputs: Sequence[JailOutput]) -> Reason | None:
+    """Say why these values cannot travel, or None."""
+    sizes = {output.name: _value_bytes(output) for output in outputs if output.content is None}
+    total = sum(sizes.values())
+    if total <= VALUES_BYTES_MAX:
+        return None
+    largest = max(sizes, key=lambda name: sizes[name])
+    return Reason(
+        ReasonCode.LIMIT_OUTPUT,
+        f"the plain values among the outputs take {format_size(total)}, at most "
+        f"{format_size(VALUES_BYTES_MAX)} are allowed; the largest is {largest!r} with "
+        f"{format_size(sizes[largest])}",
+        "give large data out as an array, a tensor or a file",
+    )
+
+
+async def upload_outputs(
+    outputs: Sequence[JailOutput], transfer: BlobTransfer
+) -> tuple[Output, ...]:
+    """Upload the blobs among the outputs, one after the other, and describe all.
+
+    Raises
+    ------
+    ResourceError
+        The gateway does not take one.
+    """
+    described: list[Output] = []
+    for output in outputs:
+        if output.content is None:
+            size = _value_bytes(output)
+            described.append(
+                Output(output.name, output.kind, output.value, None, size, output.summary)
+            )
+            continue
+        digest = digest_of(output.content)
+        try:
+            await transfer.upload(digest, output.content)
+        except DependencyError as error:
+            raise ResourceError(f"output {output.name!r} could not be uploaded: {error}") from error
+        size = len(output.content)
+        described.append(Output(output.name, output.kind, None, digest, size, output.summary))
+    return tuple(described)
+
+
+def _value_bytes(output: JailOutput) -> int:
+    return len(json.dumps(output.value, allow_nan=False).encode())

@@ -1,0 +1,127 @@
+"""One attempt of a job, step by step."""
+
+import tempfile
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from bcai.base.errors import DependencyError, InputError, NoJailError, NotFoundError, ResourceError
+from bcai.bridge.sandbox.jail import JailEvent, JailLimits, JailRequest
+from bcai.bridge.sandbox.launcher import launch
+from bcai.cluster.node.attempt import Attempt
+from bcai.cluster.node.cache import BlobCache
+from bcai.cluster.node.folders import remove_tree
+from bcai.cluster.node.inputs import DATA, PROJECT, build_folders
+from bcai.cluster.node.limits import cap_limits
+from bcai.cluster.node.outcome import cancelled_early, failed_here, outcome_of, refused, too_large
+from bcai.cluster.node.outputs import check_values, upload_outputs
+from bcai.cluster.node.reports import body_of
+from bcai.cluster.node.transfer import BlobTransfer
+from bcai.jobs.node import Capabilities
+from bcai.jobs.outcome import Outcome, Reason, ReasonCode
+from bcai.jobs.placement import misfit
+from bcai.jobs.spec import JobSpec, Mount
+from bcai.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Workbench:
+    """What every job on this node shares."""
+
+    settings: Settings
+    capabilities: Capabilities
+    cache: BlobCache
+    transfer: BlobTransfer
+    slots: anyio.Semaphore
+    threads: anyio.CapacityLimiter  # one per slot; the shared pool must not starve a jail
+    folder: Path  # each attempt has its own folder inside, gone when it ends
+
+
+async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
+    """Run one attempt: these are the steps of a job on a node, in order."""
+    spec = attempt.spec
+    try:
+        # 1. Refuse what this node cannot do.
+        reason = _unfit(spec, bench)
+        if reason is not None:
+            return refused(reason)
+        limits, warnings = cap_limits(spec.limits, bench.settings.enhanced_vm)
+
+        async with _slot(attempt, bench.slots), _own_folder(bench.folder) as folder:
+            # 2. Fetch its files and build its folders.
+            with attempt.interruptible():
+                await build_folders(spec, folder, bench.cache)
+            if attempt.cancelled.is_set():
+                return cancelled_early()
+
+            # 3. Run it in the jail; its output flows into the outbox.
+            def report(event: JailEvent) -> None:
+                attempt.outbox.put(body_of(event, time.time()))
+
+            request = _request(spec, folder, limits)
+            ended = await anyio.to_thread.run_sync(
+                launch, request, report, attempt.cancelled, limiter=bench.threads
+            )
+
+            # 4. Upload what it leaves.
+            excess = check_values(ended.outputs)
+            if excess is not None:
+                return too_large(outcome_of(ended, (), warnings=warnings), excess)
+            outputs = await upload_outputs(ended.outputs, bench.transfer)
+
+            # 5. Say how it ended.
+            return outcome_of(ended, outputs, warnings=warnings)
+    except (DependencyError, NotFoundError) as error:
+        return failed_here(ReasonCode.INPUT_UNAVAILABLE, str(error))
+    except NoJailError as error:
+        return refused(Reason(ReasonCode.NO_JAIL, str(error), error.hint))
+    except (OSError, ResourceError) as error:  # a full disk, say: the node's trouble
+        return failed_here(ReasonCode.NODE_ERROR, f"the node failed: {error}")
+
+
+@asynccontextmanager
+async def _slot(attempt: Attempt, slots: anyio.Semaphore) -> AsyncGenerator[None, None]:
+    """Wait for a slot: two schedulers may hand out the last one twice."""
+    acquired = False
+    try:
+        with attempt.interruptible():
+            await slots.acquire()
+            acquired = True
+        yield
+    finally:
+        if acquired:
+            slots.release()
+
+
+@asynccontextmanager
+async def _own_folder(work: Path) -> AsyncGenerator[Path, None]:
+    folder = Path(tempfile.mkdtemp(dir=work))
+    try:
+        yield folder
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(remove_tree, folder)
+
+
+def _unfit(spec: JobSpec, bench: Workbench) -> Reason | None:
+    try:
+        return misfit(spec, bench.capabilities, gpu_fallback=bench.settings.gpu_fallback)
+    except InputError as error:  # the gateway lets no such job in; we need not trust it
+        return Reason(ReasonCode.REQUIREMENTS, str(error), error.hint)
+
+
+def _request(spec: JobSpec, folder: Path, limits: JailLimits) -> JailRequest:
+    has_data = any(file.mount is Mount.DATA for file in spec.files)
+    return JailRequest(
+        project=folder / PROJECT,
+        entry=spec.entry or spec.code_name,
+        data=folder / DATA if has_data else None,
+        arguments=spec.arguments,
+        limits=limits,
+        required_outputs=spec.required_outputs,
+    )

@@ -1,0 +1,84 @@
+"""Empties QUEUED: gives the oldest jobs that fit to nodes with a free slot."""
+
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from bcai.base.errors import ConflictError
+from bcai.cluster.scheduler.placement import Floor
+from bcai.cluster.store.protocol import JobStore
+from bcai.jobs.job import Job
+from bcai.jobs.node import Node
+from bcai.jobs.outcome import Reason, ReasonCode
+
+SCAN_FIRST = 100  # jobs looked at in one round; their positions are told
+SCAN_MOST = 100_000  # looked at while slots are free and everything older does not fit
+
+logger = logging.getLogger(__name__)
+
+
+async def empty_queued(
+    store: JobStore,
+    floor: Floor,
+    *,
+    lease_s: float,
+    now: float,
+    tell_positions: bool,
+) -> None:
+    """Assign what can run now, and say of the rest why it waits.
+
+    A job that fits nowhere blocks nobody behind it: the scan goes on while slots are free.
+
+    Parameters
+    ----------
+    tell_positions
+        Whether to update positions that only moved; each costs a commit.
+    """
+    scanned, limit = 0, SCAN_FIRST
+    while True:
+        jobs = await store.queued(limit)
+        for position, job in enumerate(jobs[scanned:], start=scanned + 1):
+            answer = _not_yet(job, now) or floor.choose(job)
+            if isinstance(answer, Reason):
+                if position <= SCAN_FIRST:
+                    await _explain(store, job, answer, position, tell_positions)
+            else:
+                await _assign(store, floor, job, answer, lease_s)
+        if len(jobs) < limit or limit >= SCAN_MOST or not floor.has_room:
+            return
+        scanned, limit = len(jobs), limit * 10
+
+
+def _not_yet(job: Job, now: float) -> Reason | None:
+    """Say until when a job rests after an attempt that was lost."""
+    if job.not_before <= now:
+        return None
+    at = datetime.fromtimestamp(job.not_before, UTC).strftime("%H:%M:%S UTC")
+    last = job.attempts[-1].reason if job.attempts else None
+    why = f": {last.message}" if last else ""
+    return Reason(
+        ReasonCode.WAITING_BACKOFF, f"tries again at {at}, after attempt {len(job.attempts)}{why}"
+    )
+
+
+async def _assign(store: JobStore, floor: Floor, job: Job, node: Node, lease_s: float) -> None:
+    try:
+        await store.assign(job, node, lease_s=lease_s)
+    except ConflictError:  # cancelled meanwhile, or another scheduler was faster
+        return
+    floor.take(node)
+    logger.info("%s goes to %s", job.id, node.name)
+
+
+async def _explain(
+    store: JobStore, job: Job, reason: Reason, position: int, tell_positions: bool
+) -> None:
+    if reason.code is ReasonCode.WAITING_CAPACITY:
+        reason = replace(reason, message=f"position {position}; {reason.message}")
+    known = job.waiting
+    if reason == known or (known and known.code is reason.code and not tell_positions):
+        return
+    try:
+        await store.set_waiting(job, reason)
+    except ConflictError:  # it does not wait any more
+        return

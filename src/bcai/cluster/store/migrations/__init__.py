@@ -1,0 +1,1 @@
+"""The database's history, one file per revision; `migrate.py` runs it when a process starts."""

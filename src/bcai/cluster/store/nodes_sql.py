@@ -1,0 +1,78 @@
+"""The nodes: who was seen when, with what, and whose leases that renews."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from bcai.base.errors import InputError
+from bcai.cluster.store.queries_sql import HELD
+from bcai.cluster.store.rows import dump, load
+from bcai.cluster.store.tables import JOBS, NODES
+from bcai.jobs.node import Capabilities, Node
+from bcai.wire.jobs import CAPABILITIES
+
+
+def node_seen(
+    connection: Connection,
+    node_id: str,
+    name: str | None,
+    capabilities: Capabilities | None,
+    held: Sequence[tuple[str, str]],
+    lease_s: float,
+    now: float,
+) -> list[tuple[str, str]]:
+    """Note a node's presence and renew its leases; return the pairs that are stale."""
+    news: dict[str, Any] = {"seen_at": now}
+    if name is not None:
+        news["name"] = name
+    if capabilities is not None:
+        news["capabilities"] = dump(CAPABILITIES, capabilities)
+    known = connection.execute(update(NODES).where(NODES.c.id == node_id).values(**news))
+    if known.rowcount == 0:
+        if name is None or capabilities is None:
+            raise InputError(f"node {node_id[:80]!r} is not known: it has to say hello first")
+        connection.execute(insert(NODES).values(id=node_id, **news))
+    # Sorted, so that two gateways lock the same jobs in the same order.
+    renewed = {
+        pair for pair in sorted(set(held)) if _renew(connection, node_id, pair, now + lease_s)
+    }
+    return [pair for pair in held if pair not in renewed]
+
+
+def _renew(connection: Connection, node_id: str, pair: tuple[str, str], until: float) -> bool:
+    job_id, lock_token = pair
+    renewed = connection.execute(
+        update(JOBS)
+        .where(
+            JOBS.c.id == job_id,
+            JOBS.c.lock_token == lock_token,
+            JOBS.c.node_id == node_id,
+            JOBS.c.state.in_(HELD),
+        )
+        .values(lease_until=until)
+    )
+    return renewed.rowcount == 1
+
+
+def nodes(connection: Connection, online_within_s: float, now: float) -> list[Node]:
+    """Return all nodes by name, with what each runs."""
+    busy: dict[str, list[str]] = {}
+    query = select(JOBS.c.node_id, JOBS.c.id).where(JOBS.c.state.in_(HELD)).order_by(JOBS.c.id)
+    for row in connection.execute(query):
+        busy.setdefault(row.node_id, []).append(row.id)
+    answer: list[Node] = []
+    for row in connection.execute(select(NODES).order_by(NODES.c.name, NODES.c.id)):
+        capabilities = load(CAPABILITIES, row.capabilities)
+        assert capabilities is not None  # the column is never null
+        answer.append(
+            Node(
+                id=row.id,
+                name=row.name,
+                capabilities=capabilities,
+                seen_at=row.seen_at,
+                online=row.seen_at >= now - online_within_s,
+                running=tuple(busy.get(row.id, ())),
+            )
+        )
+    return answer

@@ -1,0 +1,104 @@
+"""Between the database's rows and the values of `jobs`."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+from sqlalchemy import Connection, Row, select
+
+from bcai.base.errors import NotFoundError
+from bcai.cluster.store.tables import ATTEMPTS, JOBS
+from bcai.jobs.job import Attempt, EventKind, Job, JobEvent
+from bcai.jobs.outcome import Reason
+from bcai.jobs.states import JobState
+from bcai.wire.jobs import OUTCOME, REASON, SPEC
+
+T = TypeVar("T")
+
+
+def dump(adapter: TypeAdapter[T], value: T) -> str:
+    """Write a value as the JSON text of `tables`."""
+    return dump_plain(adapter.dump_python(value, mode="json"))
+
+
+def dump_plain(value: object) -> str:
+    """Write dicts, lists, texts and numbers as the JSON text of `tables`."""
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+
+
+def load(adapter: TypeAdapter[T], text: str | None) -> T | None:
+    """Read what `dump` wrote; None stays None."""
+    return None if text is None else adapter.validate_python(json.loads(text))
+
+
+def read_job(connection: Connection, job_id: str) -> Job:
+    """Return one job. Raises NotFoundError."""
+    rows = connection.execute(select(JOBS).where(JOBS.c.id == job_id)).all()
+    if not rows:
+        raise no_such_job(job_id)
+    return to_jobs(connection, rows)[0]
+
+
+def no_such_job(job_id: str) -> NotFoundError:
+    """Describe a job that is not here."""
+    return NotFoundError(f"no job {job_id[:80]!r}", hint="`bcai jobs list` shows your jobs")
+
+
+def to_jobs(connection: Connection, rows: Sequence[Row[Any]]) -> list[Job]:
+    """Build jobs from their rows and those of their attempts."""
+    attempts: dict[str, list[Attempt]] = {row.id: [] for row in rows}
+    tried = [row.id for row in rows if row.attempt > 0]
+    if tried:
+        query = select(ATTEMPTS).where(ATTEMPTS.c.job_id.in_(tried))
+        for row in connection.execute(query.order_by(ATTEMPTS.c.job_id, ATTEMPTS.c.number)):
+            attempts[row.job_id].append(_to_attempt(row))
+    return [_to_job(row, tuple(attempts[row.id])) for row in rows]
+
+
+def to_event(row: Row[Any]) -> JobEvent:
+    """Build an event from its row."""
+    return JobEvent(
+        sequence=row.sequence,
+        at=row.at,
+        attempt=row.attempt,
+        kind=EventKind(row.kind),
+        body=json.loads(row.body),
+    )
+
+
+def _to_job(row: Row[Any], attempts: tuple[Attempt, ...]) -> Job:
+    spec = SPEC.validate_python(json.loads(row.spec))
+    return Job(
+        id=row.id,
+        owner=row.owner,
+        spec=spec,
+        state=JobState(row.state),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        lock_token=row.lock_token,
+        attempts=attempts,
+        node_id=row.node_id,
+        lease_until=row.lease_until,
+        not_before=row.not_before,
+        cancel_requested=row.cancel_requested,
+        waiting=load(REASON, row.waiting),
+        progress=row.progress,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        outcome=load(OUTCOME, row.outcome),
+        warnings=tuple(json.loads(row.warnings)),
+    )
+
+
+def _to_attempt(row: Row[Any]) -> Attempt:
+    reason: Reason | None = load(REASON, row.reason)
+    return Attempt(
+        number=row.number,
+        node_id=row.node_id,
+        node_name=row.node_name,
+        assigned_at=row.assigned_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        reason=reason,
+    )

@@ -1,0 +1,104 @@
+"""The database, as SQLAlchemy Core tables: the same on SQLite and PostgreSQL.
+
+Structured values (specs, outcomes, reasons, event bodies) are JSON text with every other than
+ASCII character escaped: PostgreSQL's own JSON type refuses the NUL that a job may well print.
+Times are Unix seconds.
+"""
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+METADATA = MetaData()
+
+JOBS = Table(
+    "jobs",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("lock_token", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),  # how many there were; the last one's number
+    Column("event_count", Integer, nullable=False),  # the last event's sequence
+    Column("node_id", Text),
+    Column("lease_until", Double),
+    Column("not_before", Double, nullable=False),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("waiting", Text),
+    Column("progress", Double, nullable=False),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    Column("outcome", Text),
+    Column("warnings", Text, nullable=False),
+    Index("jobs_by_time", "created_at", "id"),
+    Index("jobs_by_owner", "owner", "created_at", "id"),
+    Index("jobs_by_state", "state", "created_at", "id"),
+)
+
+ATTEMPTS = Table(
+    "attempts",
+    METADATA,
+    Column("job_id", Text, ForeignKey("jobs.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("lock_token", Text, nullable=False),
+    Column("node_id", Text, nullable=False),
+    Column("node_name", Text, nullable=False),
+    Column("assigned_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("ended_at", Double),
+    Column("reason", Text),
+)
+
+EVENTS = Table(
+    "events",
+    METADATA,
+    Column("job_id", Text, ForeignKey("jobs.id"), primary_key=True),
+    Column("sequence", Integer, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("report", Integer),  # the node's number of the report that this came from
+    Column("kind", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    UniqueConstraint("job_id", "attempt", "report", name="events_report_once"),
+)
+
+NODES = Table(
+    "nodes",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("capabilities", Text, nullable=False),
+    Column("seen_at", Double, nullable=False),
+)
+
+API_KEYS = Table(
+    "api_keys",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("secret_hash", Text, nullable=False, unique=True),
+    Column("created_at", Double, nullable=False),
+    Column("revoked_at", Double),
+)
+
+IDEMPOTENCY = Table(
+    "idempotency",
+    METADATA,
+    Column("owner", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
+    Column("created_at", Double, nullable=False),
+)

@@ -1,0 +1,148 @@
+"""The client of a BCAI network in asynchronous code. `client.py` is the synchronous face of it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from bcai.base.errors import InputError
+from bcai.jobs.node import Node
+from bcai.jobs.states import JobState
+from bcai.sdk.async_job import AsyncJob
+from bcai.sdk.draft import AnyPath, Quantity, draft_job, nearest
+from bcai.sdk.transport import Transport, job_path
+from bcai.wire.jobs import JobList, JobSummary, JobView, NodeList
+
+DEFAULT_TIMEOUT_S = 30.0
+_PAGE_JOBS = 100
+
+
+class AsyncSDK:
+    """A client of a BCAI network.
+
+    Parameters
+    ----------
+    endpoint
+        Address of a gateway, such as `http://localhost:8080`. None: the one in the settings
+        (`BCAI_ENDPOINT`), else the network on this machine, which is started if need be.
+    api_key
+        None: `BCAI_API_KEY`, else the key of the network on this machine.
+    auto_retry
+        Try again, with growing pauses, when the gateway cannot be reached or is too busy.
+    timeout
+        Seconds that one request may take. A job's own limit is `create_job(timeout=...)`.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        api_key: str | None = None,
+        auto_retry: bool = True,
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        self.timeout = timeout
+        self.transport = Transport(endpoint, api_key, auto_retry, timeout)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections. Jobs go on."""
+        await self.transport.aclose()
+
+    async def connect(self) -> str:
+        """Find the gateway, which may start the network on this machine; return its address."""
+        return (await self.transport.find_endpoint()).url
+
+    def create_job(
+        self,
+        code: str | None = None,
+        *,
+        path: AnyPath | None = None,
+        project: AnyPath | None = None,
+        entry: str | None = None,
+        data: AnyPath | Iterable[AnyPath] = (),
+        name: str | None = None,
+        code_name: str | None = None,
+        arguments: Sequence[str] = (),
+        requirements: Sequence[str] = (),
+        hardware: Mapping[str, Quantity] | None = None,
+        limits: Mapping[str, Quantity] | None = None,
+        timeout: float | str = 3600,
+        max_retries: int = 3,
+        required_outputs: Sequence[str] = (),
+        reward_tokens: int = 0,
+        labels: Mapping[str, str] | None = None,
+    ) -> AsyncJob:
+        """Make a job, without sending it; see `SDK.create_job`."""
+        draft = draft_job(
+            code,
+            path=path,
+            project=project,
+            entry=entry,
+            data=data,
+            name=name,
+            code_name=code_name,
+            arguments=arguments,
+            requirements=requirements,
+            hardware=hardware,
+            limits=limits,
+            timeout=timeout,
+            max_retries=max_retries,
+            required_outputs=required_outputs,
+            reward_tokens=reward_tokens,
+            labels=labels,
+        )
+        return AsyncJob(self.transport, draft=draft)
+
+    async def job(self, job_id: str) -> AsyncJob:
+        """Return a job that was submitted before. Raises NotFoundError."""
+        job = AsyncJob(self.transport)
+        job.adopt(await self.transport.get(job_path(job_id), JobView))
+        return job
+
+    async def list_jobs(
+        self, *, state: JobState | str | None = None, limit: int = 50
+    ) -> list[AsyncJob]:
+        """Return your latest jobs, newest first: all, or those in one state."""
+        state = None if state is None else parse_state(state)
+        summaries: list[JobSummary] = []
+        page_token: str | None = None
+        while len(summaries) < limit:
+            page = await self.transport.get(
+                "/v1/jobs",
+                JobList,
+                state=state,
+                page_size=min(limit - len(summaries), _PAGE_JOBS),
+                page_token=page_token,
+            )
+            summaries += page.items
+            page_token = page.next_page_token
+            if page_token is None:
+                break
+        return [AsyncJob(self.transport, summary=summary) for summary in summaries[:limit]]
+
+    async def cancel(self, job_id: str) -> None:
+        """Cancel a job: at once if it waits, else as soon as its node hears of it."""
+        await self.transport.post(job_path(job_id, ":cancel"), JobView)
+
+    async def nodes(self) -> list[Node]:
+        """Return the nodes of the network and what each offers."""
+        return (await self.transport.get("/v1/nodes", NodeList)).items
+
+
+def parse_state(state: JobState | str) -> JobState:
+    """Return the state with this name, in any case. Raises InputError."""
+    try:
+        return JobState(state.upper())
+    except ValueError:
+        raise InputError(
+            f"state: found {str(state)!r}; {nearest(str(state).upper(), JobState)}"
+        ) from None

@@ -1,0 +1,158 @@
+"""The client of a BCAI network in synchronous code: the thin face of `AsyncSDK`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from bcai.jobs.node import Node
+from bcai.jobs.states import JobState
+from bcai.sdk.async_client import DEFAULT_TIMEOUT_S, AsyncSDK
+from bcai.sdk.draft import AnyPath, Quantity
+from bcai.sdk.job import Job
+from bcai.sdk.portal import portal
+
+__all__ = ["SDK", "AsyncSDK"]
+
+
+class SDK:
+    """A client of a BCAI network. It may be used from several threads, and in a notebook.
+
+    Parameters
+    ----------
+    endpoint
+        Address of a gateway, such as `http://localhost:8080`. None: the one in the settings
+        (`BCAI_ENDPOINT`), else the network on this machine, which is started if need be.
+    api_key
+        None: `BCAI_API_KEY`, else the key of the network on this machine.
+    auto_retry
+        Try again, with growing pauses, when the gateway cannot be reached or is too busy.
+    timeout
+        Seconds that one request may take. A job's own limit is `create_job(timeout=...)`.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        api_key: str | None = None,
+        auto_retry: bool = True,
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        self._client = AsyncSDK(endpoint, api_key, auto_retry, timeout)
+        portal().close_at_exit(self._client.transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that one request may take."""
+        return self._client.timeout
+
+    def close(self) -> None:
+        """Close the connections. Jobs go on."""
+        portal().run(self._client.aclose())
+
+    def connect(self) -> str:
+        """Find the gateway, which may start the network on this machine; return its address."""
+        return portal().run(self._client.connect())
+
+    def create_job(
+        self,
+        code: str | None = None,
+        *,
+        path: AnyPath | None = None,
+        project: AnyPath | None = None,
+        entry: str | None = None,
+        data: AnyPath | Iterable[AnyPath] = (),
+        name: str | None = None,
+        code_name: str | None = None,
+        arguments: Sequence[str] = (),
+        requirements: Sequence[str] = (),
+        hardware: Mapping[str, Quantity] | None = None,
+        limits: Mapping[str, Quantity] | None = None,
+        timeout: float | str = 3600,
+        max_retries: int = 3,
+        required_outputs: Sequence[str] = (),
+        reward_tokens: int = 0,
+        labels: Mapping[str, str] | None = None,
+    ) -> Job:
+        """Make a job, without sending it: `execute()` does.
+
+        Parameters
+        ----------
+        code, path, project
+            Exactly one: Python source text, a script, or a folder with modules and files.
+        entry
+            The file of the project that starts; None: `main.py`, or its only script.
+        data
+            Files and folders that the job may read by their own names.
+        code_name
+            What tracebacks call the script; None: the file's own name, or `job.py`.
+        arguments
+            `sys.argv[1:]` of the script.
+        requirements
+            Packages that the node must have, such as `torch>=2`.
+        hardware
+            `cpu_count`, `gpu_count`, `gpu_memory` (per GPU), `memory`; sizes such as `8GB`.
+        limits
+            `memory`, `log`, `output`, `disk`, `processes`.
+        timeout
+            Seconds that the job may run, or text such as `1h30m`.
+        max_retries
+            How often it starts again after a fault of a node; your own errors are final.
+        required_outputs
+            Outputs without which the job counts as failed.
+        reward_tokens
+            Recorded with the job.
+        labels
+            Text of yours that stays with the job.
+
+        Raises
+        ------
+        InputError
+            Something is wrong; the message names the field, the value and what was expected.
+        """
+        job = self._client.create_job(
+            code,
+            path=path,
+            project=project,
+            entry=entry,
+            data=data,
+            name=name,
+            code_name=code_name,
+            arguments=arguments,
+            requirements=requirements,
+            hardware=hardware,
+            limits=limits,
+            timeout=timeout,
+            max_retries=max_retries,
+            required_outputs=required_outputs,
+            reward_tokens=reward_tokens,
+            labels=labels,
+        )
+        return Job(job.blocking())
+
+    def job(self, job_id: str) -> Job:
+        """Return a job that was submitted before. Raises NotFoundError."""
+        return Job(portal().run(self._client.job(job_id)).blocking())
+
+    def list_jobs(self, *, state: JobState | str | None = None, limit: int = 50) -> list[Job]:
+        """Return your latest jobs, newest first: all, or those in one state."""
+        jobs = portal().run(self._client.list_jobs(state=state, limit=limit))
+        return [Job(job.blocking()) for job in jobs]
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel a job: at once if it waits, else as soon as its node hears of it."""
+        portal().run(self._client.cancel(job_id))
+
+    def nodes(self) -> list[Node]:
+        """Return the nodes of the network and what each offers."""
+        return portal().run(self._client.nodes())

@@ -1,0 +1,191 @@
+"""A job before it is sent: keyword arguments as a checked submission, and the files it brings."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from bcai.base.errors import FormatError, InputError, NotFoundError, TooLargeError
+from bcai.base.units import format_size
+from bcai.jobs.spec import CODE_BYTES_MAX
+from bcai.sdk.folder import LocalFile, data_files, entry_of, project_files
+from bcai.wire.submission import HardwareMessage, JobSubmission, LimitsMessage
+
+AnyPath = str | PathLike[str]
+Quantity = int | float | str | None  # a number, or text with a unit such as `8GB`
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What will be sent: the submission still without `files`, and the files to upload."""
+
+    submission: JobSubmission
+    files: tuple[LocalFile, ...] = ()
+
+
+def draft_job(
+    code: str | None = None,
+    *,
+    path: AnyPath | None = None,
+    project: AnyPath | None = None,
+    entry: str | None = None,
+    data: AnyPath | Iterable[AnyPath] = (),
+    name: str | None = None,
+    code_name: str | None = None,
+    arguments: Sequence[str] = (),
+    requirements: Sequence[str] = (),
+    hardware: Mapping[str, Quantity] | None = None,
+    limits: Mapping[str, Quantity] | None = None,
+    timeout: float | str = 3600,
+    max_retries: int = 3,
+    required_outputs: Sequence[str] = (),
+    reward_tokens: int = 0,
+    labels: Mapping[str, str] | None = None,
+) -> Draft:
+    """Check what a job is made of, as `SDK.create_job` describes it.
+
+    Raises
+    ------
+    InputError
+        Something is wrong; the message names the field, the value and what was expected.
+    """
+    if sum(source is not None for source in (code, path, project)) != 1:
+        raise InputError("a job has exactly one of code, path= (a script) and project= (a folder)")
+    files: list[LocalFile] = []
+    if project is not None:
+        folder = Path(project)
+        files = project_files(folder)
+        entry = _entry(entry, files, folder)
+        usual_name = folder.resolve().name
+    elif path is not None:
+        script = Path(path)
+        code, code_name, usual_name = read_script(script), code_name or script.name, script.stem
+    else:
+        usual_name = "job"
+    if project is None and entry is not None:
+        raise InputError("entry: is the file of a project= that starts; a script has none")
+    files += data_files(_paths(data))
+    fields: dict[str, Any] = {
+        "name": name if name is not None else usual_name or "job",
+        "code": code,
+        "code_name": code_name,
+        "entry": entry,
+        "arguments": _texts(arguments, "arguments"),
+        "requirements": _texts(requirements, "requirements"),
+        "hardware": dict(hardware) if hardware else None,
+        "limits": dict(limits) if limits else None,
+        "timeout": timeout,
+        "max_retries": max_retries,
+        "required_outputs": _texts(required_outputs, "required_outputs"),
+        "reward_tokens": reward_tokens,
+        "labels": dict(labels) if labels else None,
+    }
+    given = {name: value for name, value in fields.items() if value not in (None, [])}
+    return Draft(check_submission(given), tuple(files))
+
+
+def check_submission(fields: Mapping[str, Any]) -> JobSubmission:
+    """Build a submission.
+
+    Raises
+    ------
+    InputError
+        A field is wrong; an unknown one comes with the nearest right name.
+    """
+    code = fields.get("code")
+    if isinstance(code, str) and len(code.encode("utf-8", "replace")) > CODE_BYTES_MAX:
+        raise TooLargeError(
+            f"code: longer than {format_size(CODE_BYTES_MAX)}", hint="send it as a project folder"
+        )
+    try:
+        return JobSubmission.model_validate(fields)
+    except ValidationError as error:
+        lines = [
+            _explain(item["loc"], item["type"], item["msg"], item["input"])
+            for item in error.errors()
+        ]
+        raise InputError("; ".join(lines)) from error
+
+
+def read_script(path: Path) -> str:
+    """Read a script's text.
+
+    Raises
+    ------
+    InputError
+        It is not there, not a file, or not UTF-8.
+    """
+    if path.is_dir():
+        raise InputError(f"path: {str(path)!r} is a folder", hint="send a folder with project=")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise NotFoundError(f"path: no file {str(path)!r}") from None
+    except OSError as error:
+        raise InputError(f"path: {str(path)!r}: {error.strerror}") from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise FormatError(
+            f"path: {str(path)!r}, line {line}: byte {content[error.start]:#04x} is not UTF-8 text",
+            hint="save the script as UTF-8",
+        ) from error
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Say which names there are, the nearest one first."""
+    known = sorted(map(str, names))
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    expected = ", ".join([*close, *(other for other in known if other not in close)])
+    return f"did you mean {close[0]!r}? known: {expected}" if close else f"known: {expected}"
+
+
+_TABLES: dict[tuple[int | str, ...], type[JobSubmission | HardwareMessage | LimitsMessage]] = {
+    (): JobSubmission,
+    ("hardware",): HardwareMessage,
+    ("limits",): LimitsMessage,
+}
+
+
+def _explain(place: tuple[int | str, ...], kind: str, message: str, found: object) -> str:
+    field = ".".join(str(part) for part in place) or "job"
+    table = _TABLES.get(place[:-1])
+    if kind == "extra_forbidden" and table is not None:
+        return f"{field}: unknown; {nearest(str(place[-1]), table.model_fields)}"
+    return f"{field}: found {_short(found)}; {message.removeprefix('Value error, ')}"
+
+
+def _short(value: object, length_max: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= length_max else text[: length_max - 1] + "…"
+
+
+def _entry(entry: str | None, files: list[LocalFile], folder: Path) -> str:
+    if entry is None:
+        return entry_of(files, folder)
+    names = {file.path for file in files}
+    if entry not in names:
+        raise NotFoundError(
+            f"entry: {str(folder)!r} has no file {entry!r}; {nearest(entry, names)}"
+        )
+    return entry
+
+
+def _paths(data: AnyPath | Iterable[AnyPath]) -> list[Path]:
+    if isinstance(data, str | PathLike):
+        return [Path(data)]
+    return [Path(source) for source in data]
+
+
+def _texts(values: Sequence[str], field: str) -> list[str]:
+    """A lone text where a list belongs would be taken letter by letter."""
+    if isinstance(values, str):
+        raise InputError(
+            f"{field}: found the text {values!r}; expected a list such as [{values!r}]"
+        )
+    return list(values)

@@ -1,0 +1,151 @@
+"""Where a client connects to: its argument, else the settings, else the network on this machine."""
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bcai.base.errors import InputError
+from bcai.sdk.local import UsersLock, ensure_local_network, read_endpoint_file
+from bcai.sdk.notices import say_of_network
+from bcai.settings import DEFAULT_PORT, Settings, read_settings
+
+_DOCUMENTS_DOMAIN = "bcai.network"  # stands in examples; nobody serves there
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+_CONNECT_S_MAX = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A gateway's address, and what is needed to use it.
+
+    `users_lock` keeps a network on this machine from stopping; None elsewhere.
+    """
+
+    url: str
+    api_key: str | None = None
+    users_lock: UsersLock | None = None
+
+    @property
+    def socket_url(self) -> str:
+        """Address of the client WebSocket."""
+        return f"ws{self.url.removeprefix('http')}/v1/ws"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine, so that no proxy is asked."""
+        return is_loopback(self.url)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that authorise a request."""
+        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.url!r}, api_key={'***' if self.api_key else None})"
+
+
+def parse_endpoint(text: str) -> str:
+    """Normalise `ws://localhost:8080/` to `http://localhost:8080`.
+
+    Raises
+    ------
+    InputError
+        It is not an address.
+    """
+    address = text.strip()
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    scheme = _SCHEMES.get(parts.scheme)
+    try:
+        usable = scheme and parts.hostname and parts.port != 0 and parts.path in {"", "/"}
+    except ValueError:  # the port is no number
+        usable = False
+    if not usable or parts.query or parts.fragment or parts.username:
+        raise InputError(
+            f"endpoint: found {text!r}; expected an address such as 'http://localhost:8080'"
+        )
+    return f"{scheme}://{parts.netloc}"
+
+
+def is_of_documents(url: str) -> bool:
+    """Whether the address is one that only stands in the documents."""
+    host = urlsplit(url).hostname or ""
+    return host == _DOCUMENTS_DOMAIN or host.endswith("." + _DOCUMENTS_DOMAIN)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the address is on this machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def resolve_endpoint(endpoint: str | None, api_key: str | None) -> Endpoint:
+    """Find the gateway to use; this may start the network on this machine.
+
+    An address of the documents is replaced, and a key given with it stays unused: it was for
+    another place.
+    """
+    settings = read_settings()
+    given = None if endpoint is None else parse_endpoint(endpoint)
+    replaced = given if given is not None and is_of_documents(given) else None
+    if replaced:
+        given, api_key = None, None
+    key = api_key or (settings.api_key.get_secret_value() if settings.api_key else None)
+    configured = parse_endpoint(settings.endpoint) if settings.endpoint else None
+    if configured is not None and is_of_documents(configured):
+        replaced, configured = replaced or configured, None
+    url = given or configured
+    if url is None:
+        found = _embedded(settings.home, key)
+    elif is_loopback(url):
+        found = _on_this_machine(url, key, settings, explicit=given is not None)
+    else:
+        found = Endpoint(url, key)
+    if replaced:
+        say_of_network(
+            f"{urlsplit(replaced).hostname} is an address of the documents, where nobody serves; "
+            f"using {found.url}"
+        )
+    return found
+
+
+def _embedded(home: Path, key: str | None, port: int = 0) -> Endpoint:
+    users_lock = UsersLock(home)
+    network = ensure_local_network(home, port)
+    return Endpoint(network.url, key or network.api_key, users_lock)
+
+
+def _on_this_machine(url: str, key: str | None, settings: Settings, *, explicit: bool) -> Endpoint:
+    if explicit and url.startswith("http://") and _port(url) == DEFAULT_PORT and _is_free(url):
+        found = _embedded(settings.home, key, DEFAULT_PORT)
+        if _port(found.url) != DEFAULT_PORT:
+            say_of_network(f"nobody listens at {url}; using this machine's network at {found.url}")
+        return found
+    network = read_endpoint_file(settings.home)
+    if network is None or _port(network.url) != _port(url):
+        return Endpoint(url, key)
+    return Endpoint(url, key or network.api_key, UsersLock(settings.home))
+
+
+def _port(url: str) -> int:
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _is_free(url: str) -> bool:
+    """Whether nothing listens at this address."""
+    try:
+        socket.create_connection(
+            (urlsplit(url).hostname or "", _port(url)), timeout=_CONNECT_S_MAX
+        ).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -1,1 +1,0 @@
-"""Fakes that pass the real thing's tests."""

@@ -1,0 +1,153 @@
+"""Every limit: it ends the job, with its own cause, and says its number."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from bcai.bridge.sandbox.jail import Cause, JailEvent, LogText
+
+from .jails import Jail
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "kept = []\nwhile True: kept.append(bytearray(10_000_000))",
+        "x = bytearray(1 << 40)",
+        "import mmap\nkept = []\nwhile True:\n"
+        "    kept.append(mmap.mmap(-1, 1 << 26)); kept[-1][::4096] = b'x' * (1 << 14)",
+        "import os, time\nfor _ in range(4):\n    if os.fork() == 0:\n"
+        "        kept = bytearray(200 << 20); time.sleep(100)\ntime.sleep(100)",
+        "import ctypes\nlibc = ctypes.CDLL(None)\n"
+        "libc.malloc.restype = ctypes.c_void_p\n"
+        "while True:\n    ctypes.memset(libc.malloc(1 << 24), 1, 1 << 24)",
+    ],
+    ids=["heap", "at once", "shared maps", "children", "malloc that is not checked"],
+)
+def test_memory(jail: Jail, code: str) -> None:
+    run = jail.run(code, memory_bytes=512 * MIB)
+    assert run.exit.cause is Cause.MEMORY, run
+    assert "512.0 MiB" in run.exit.message
+
+
+def test_a_memory_error_names_the_line(jail: Jail) -> None:
+    run = jail.run("a = 1\nb = bytearray(1 << 40)\n", memory_bytes=512 * MIB)
+    assert run.exit.cause is Cause.MEMORY
+    assert run.exit.user_line == 2
+
+
+def test_torch_out_of_memory(jail: Jail) -> None:
+    pytest.importorskip("torch", reason="needs the extra `ml`")
+    run = jail.run("import torch\nx = torch.ones(10 ** 11)", memory_bytes=1024 * MIB)
+    assert run.exit.cause is Cause.MEMORY
+    assert run.exit.user_line == 2
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "while True: pass",
+        "import signal\nfor n in (1, 2, 15): signal.signal(n, signal.SIG_IGN)\nwhile True: pass",
+        "import time\nwhile True: time.sleep(1)",
+        "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)",
+        "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+    ],
+    ids=["loop", "ignores signals", "sleeps", "stops itself", "stubborn fork bomb"],
+)
+def test_wall_time(jail: Jail, code: str) -> None:
+    run = jail.run(code, wall_s=1.0)
+    assert run.exit.cause is Cause.WALL_TIME
+    assert "1.0 s" in run.exit.message
+    assert run.exit.wall_s >= 1.0
+
+
+def test_log_bytes_keeps_what_came_before(jail: Jail) -> None:
+    run = jail.run("while True: print('x' * 99)", log_bytes=100_000)
+    assert run.exit.cause is Cause.LOG_BYTES
+    assert "97.7 KiB" in run.exit.message
+    assert run.exit.log_bytes == 100_000
+    assert run.stdout == ("x" * 99 + "\n") * 1000
+
+
+def test_a_hundred_megabytes_of_output(jail: Jail) -> None:
+    run = jail.run("import sys\nfor _ in range(100): sys.stdout.write('x' * 1_000_000)")
+    assert run.exit.cause is Cause.LOG_BYTES
+    assert len(run.stdout) == 16 * MIB
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "f = open('x', 'wb')\nwhile True: f.write(b'x' * 1_000_000)",
+        "f = open('/dev/shm/x', 'wb')\nwhile True: f.write(b'x' * 1_000_000)",
+        "for i in range(10 ** 9): open(f'{i}', 'w').close()",
+    ],
+    ids=["file", "shared memory", "many files"],
+)
+def test_disk(jail: Jail, code: str) -> None:
+    run = jail.run(code, disk_bytes=32 * MIB)
+    assert run.exit.cause is Cause.DISK_BYTES, run
+    assert "32.0 MiB" in run.exit.message
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os\nwhile True: os.fork()",
+        "import threading as t, time\nwhile True: t.Thread(target=time.sleep, args=(9,)).start()",
+    ],
+    ids=["fork bomb", "threads"],
+)
+def test_processes(jail: Jail, code: str) -> None:
+    run = jail.run(code, processes=20)
+    assert run.exit.cause is Cause.PROCESSES, run
+    assert "limit of 20" in run.exit.message
+
+
+def test_a_lowered_limit_cannot_be_raised_again(jail: Jail) -> None:
+    run = jail.run(
+        "import resource\n"
+        "soft = resource.getrlimit(resource.RLIMIT_NPROC)\n"
+        "try: resource.setrlimit(resource.RLIMIT_NPROC, (soft[0] + 1, soft[1] + 1))\n"
+        "except ValueError as error: refused = str(error)\n"
+    )
+    assert run.values["soft"] == [64, 64]
+    assert "refused" in run.values
+
+
+def test_cancel(jail: Jail) -> None:
+    def cancel_at_first_output(event: JailEvent) -> None:
+        if isinstance(event, LogText):
+            jail.cancelled.set()
+
+    jail.on_event = cancel_at_first_output
+    run = jail.run("import time\nprint('here', flush=True)\ntime.sleep(300)")
+    assert run.exit.cause is Cause.CANCELLED
+    assert run.stdout == "here\n"
+
+
+def test_an_error_in_the_host_kills_the_job(jail: Jail) -> None:
+    class FullError(Exception):
+        pass
+
+    def fail(event: JailEvent) -> None:
+        if isinstance(event, LogText):
+            raise FullError
+
+    jail.on_event = fail
+    begin = time.monotonic()
+    with pytest.raises(FullError):
+        jail.run("import time\nprint('here', flush=True)\ntime.sleep(1000)")
+    assert time.monotonic() - begin < 500
+
+
+def test_the_host_keeps_no_descriptor_and_no_thread(jail: Jail) -> None:
+    jail.run("print(1)")
+    before = len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+    for code in ("print(1)", "import os; os.kill(os.getpid(), 9)", "while"):
+        jail.run(code)
+    assert (len(list(Path("/proc/self/fd").iterdir())), threading.active_count()) == before

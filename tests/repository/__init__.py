@@ -1,0 +1,1 @@
+"""The repository checks itself: what a reviewer would otherwise have to remember."""

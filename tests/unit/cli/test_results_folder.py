@@ -1,0 +1,75 @@
+import json
+from pathlib import Path
+
+import pytest
+from tests.unit.cli.sample_jobs import SUCCESS, job
+
+from bcai.cli import results_folder
+from bcai.cli.results_folder import save_to_folder
+from bcai.jobs.outcome import Outcome, Output
+from bcai.sdk.history import Metric
+from bcai.sdk.outputs import Outputs
+from bcai.sdk.result import Result
+
+METRICS: tuple[Metric, ...] = ({"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0})
+
+
+async def no_fetch(digest: str) -> bytes:
+    raise AssertionError(f"nothing to fetch for {digest}")
+
+
+def result(*outputs: Output, metrics: tuple[Metric, ...] = METRICS) -> Result:
+    view = job(Outcome(SUCCESS.move, SUCCESS.reason, outputs, jail=SUCCESS.jail))
+    return Result(view, Outputs(outputs, no_fetch, blocking=True), "hello\n", metrics)
+
+
+def test_everything_is_there_and_the_metrics_are_lines(tmp_path: Path) -> None:
+    saved = save_to_folder(result(Output("loss", "value", value=1.0)), tmp_path / "out")
+    assert set(saved.files) >= {"result.json", "outputs.json", "metrics.jsonl", "logs.txt"}
+    lines = (saved.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["loss"] for line in lines] == [2.0, 1.0]
+    assert saved.remarks == ()
+
+
+def test_the_curves_are_a_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="pip install matplotlib")
+    save_to_folder(result(), tmp_path)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_one_line_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results_folder, "can_draw", lambda: False)
+    saved = save_to_folder(result(), tmp_path)
+    assert "curves.png" not in saved.files
+    assert "pip install matplotlib" in saved.remarks[0]
+
+
+def test_a_job_without_metrics_has_no_curves(tmp_path: Path) -> None:
+    assert "curves.png" not in save_to_folder(result(metrics=()), tmp_path).files
+
+
+def test_an_earlier_result_is_replaced_and_nothing_else(tmp_path: Path) -> None:
+    save_to_folder(result(), tmp_path)
+    (tmp_path / "notes.md").write_text("mine", encoding="utf-8")
+    saved = save_to_folder(result(metrics=()), tmp_path)
+    assert saved.remarks == ()
+    assert not (tmp_path / "curves.png").exists()
+    assert (tmp_path / "notes.md").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_file_that_has_to_give_way_is_mentioned(tmp_path: Path) -> None:
+    (tmp_path / "outputs.json").write_text("mine", encoding="utf-8")
+    saved = save_to_folder(result(), tmp_path)
+    assert "outputs.json" in saved.remarks[0]
+
+
+@pytest.mark.parametrize("record", ["[]", "{", '{"job_id": 1, "files": {"a": "../keep"}}'])
+def test_a_record_that_is_not_ours_removes_nothing(tmp_path: Path, record: str) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "keep").write_text("mine", encoding="utf-8")
+    (out / "result.json").write_text(record, encoding="utf-8")
+    save_to_folder(result(), out)
+    assert (tmp_path / "keep").read_text(encoding="utf-8") == "mine"

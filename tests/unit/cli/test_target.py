@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+
+from bcai.base.errors import InputError
+from bcai.cli.target import read_target
+
+
+def test_a_script_brings_its_text(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("print('hé')\n", encoding="utf-8")
+    target = read_target(str(script), None)
+    assert (target.name, target.code_name, target.code) == ("train", "train.py", "print('hé')\n")
+    assert target.source("train.py") == "print('hé')\n"
+
+
+def test_a_folder_is_named_after_itself(tmp_path: Path) -> None:
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    (folder / "main.py").write_text("x = 1\n", encoding="utf-8")
+    target = read_target(str(folder), None)
+    assert (target.name, target.code, target.folder) == ("digits", None, folder)
+    assert target.source("main.py") == "x = 1\n"
+    assert target.source("absent.py") is None
+
+
+@pytest.mark.parametrize(
+    ("file_name", "content", "asked", "says"),
+    [
+        ("digits.py", b"", "digit.py", "did you mean 'digits.py'"),
+        ("notes.txt", b"", "notes.txt", "expected a Python script"),
+        ("book.ipynb", b"{}", "book.ipynb", "expected a Python script"),
+        ("latin.py", b"# ok\nx = '\xe9'\n", "latin.py", "line 2"),
+    ],
+)
+def test_what_cannot_run_is_said(
+    tmp_path: Path, file_name: str, content: bytes, asked: str, says: str
+) -> None:
+    (tmp_path / file_name).write_bytes(content)
+    with pytest.raises(InputError, match=says):
+        read_target(str(tmp_path / asked), None)
+
+
+def test_nothing_and_both_are_refused() -> None:
+    with pytest.raises(InputError, match="nothing to run"):
+        read_target(None, None)
+    with pytest.raises(InputError, match="both"):
+        read_target("a.py", "print(1)")

@@ -1,0 +1,50 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from bcai.base.errors import ConflictError
+from bcai.cluster.network.identity import (
+    IDENTITY_FILE,
+    read_identity,
+    take_network_lock,
+    write_identity,
+    write_private,
+)
+
+
+def test_an_identity_outlives_its_process_with_its_port(tmp_path: Path) -> None:
+    identity = read_identity(tmp_path)
+    write_identity(tmp_path, identity, port=4711)
+    again = read_identity(tmp_path)
+    assert (again.admin_key, again.node_key) == (identity.admin_key, identity.node_key)
+    assert again.port == 4711
+    assert again.admin_key.startswith("bcai_")
+    assert again.admin_key != again.node_key
+
+
+def test_secrets_do_not_show(tmp_path: Path) -> None:
+    identity = read_identity(tmp_path)
+    assert identity.admin_key not in repr(identity)
+    assert identity.node_key not in repr(identity)
+
+
+def test_private_files_are_for_their_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "endpoint.json"
+    (tmp_path / "endpoint.part").write_text("of a process that was killed")
+    write_private(file, {"url": "http://127.0.0.1:1"})
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert json.loads(file.read_text()) == {"url": "http://127.0.0.1:1"}
+
+
+def test_a_damaged_identity_is_named_with_a_way_out(tmp_path: Path) -> None:
+    (tmp_path / IDENTITY_FILE).write_text("{")
+    with pytest.raises(ConflictError, match=IDENTITY_FILE) as caught:
+        read_identity(tmp_path)
+    assert "remove it" in caught.value.hint
+
+
+def test_a_home_has_one_network(tmp_path: Path) -> None:
+    take_network_lock(tmp_path)
+    with pytest.raises(ConflictError, match="runs already"):
+        take_network_lock(tmp_path)

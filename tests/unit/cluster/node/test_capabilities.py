@@ -1,0 +1,47 @@
+from pathlib import Path
+
+from bcai.base.units import MIB
+from bcai.cluster.node.capabilities import (
+    installed_packages,
+    measure_capabilities,
+    memory_bytes,
+    parse_gpus,
+)
+from bcai.jobs.node import Gpu
+from bcai.settings import EnhancedVmSettings, NodeSettings, Settings
+
+
+def test_gpus_are_read_from_the_drivers_table() -> None:
+    text = "NVIDIA H200, 143771\nNVIDIA RTX 4090, 24564\n"
+    assert parse_gpus(text) == (
+        Gpu("NVIDIA H200", 143771 * MIB),
+        Gpu("NVIDIA RTX 4090", 24564 * MIB),
+    )
+
+
+def test_what_is_no_gpu_does_not_count() -> None:
+    assert parse_gpus("") == ()
+    assert parse_gpus("No devices were found\nNVIDIA T4, [N/A]\n") == ()
+
+
+def test_packages_are_named_as_jobs_ask_for_them() -> None:
+    packages = installed_packages()
+    assert "pydantic" in packages
+    assert all(name == name.lower() and "_" not in name for name in packages)
+
+
+def test_memory_is_what_the_machine_has_or_less() -> None:
+    assert 0 < memory_bytes() < 2**60
+
+
+def test_an_owner_who_switches_python_off_offers_no_jail(tmp_path: Path) -> None:
+    settings = Settings(
+        home=tmp_path,
+        node=NodeSettings(slots=3),
+        enhanced_vm=EnhancedVmSettings(enable_python=False),
+    )
+    capabilities = measure_capabilities(settings)
+    assert capabilities.jail.level == "none"
+    assert "enable_python" in capabilities.jail.missing[0]
+    assert capabilities.slots == 3
+    assert capabilities.gpus == ()

@@ -1,0 +1,72 @@
+"""A submission is lowered to a spec, or every wrong field is named."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from bcai.base.errors import BcaiError
+from bcai.wire.submission import JobSubmission
+
+
+def places(**fields: object) -> set[str]:
+    """Where a submission is wrong."""
+    with pytest.raises(ValidationError) as refused:
+        JobSubmission.model_validate({"code": "x", **fields})
+    return {".".join(str(part) for part in error["loc"]) for error in refused.value.errors()}
+
+
+def test_units_are_read() -> None:
+    submission = JobSubmission.model_validate(
+        {
+            "code": "x",
+            "timeout": "1h30m",
+            "hardware": {"gpu_memory": "8GB", "memory": "2GiB"},
+            "limits": {"log": "1MiB"},
+        }
+    )
+    spec = submission.to_spec()
+    assert spec.limits.wall_s == 5400
+    assert spec.limits.memory_bytes == 2 * 2**30
+    assert spec.limits.log_bytes == 2**20
+    assert (spec.hardware.gpu_count, spec.hardware.gpu_memory_bytes) == (1, 8 * 10**9)
+
+
+@pytest.mark.parametrize(
+    "value", [None, [], {}, True, "soon", "", float("nan"), float("inf"), "inf", -1, 0, 10**400]
+)
+def test_a_timeout_that_is_none_is_named(value: object) -> None:
+    assert places(timeout=value) == {"timeout"}
+
+
+@pytest.mark.parametrize("value", [[], {}, True, "much", float("nan"), 1e300, "9" * 400, -1, 0])
+def test_a_size_that_is_none_is_named(value: object) -> None:
+    assert places(limits={"memory": value}) == {"limits.memory"}
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+def test_text_that_nothing_can_store_is_named(text: str) -> None:
+    assert places(code=text) == {"code"}
+    assert places(arguments=["a", text]) == {"arguments.1"}
+    assert places(requirements=[text]) == {"requirements.0"}
+    assert places(code_name=text) == {"code_name"}
+    assert places(labels={"key": text}) == {"labels.key"}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(JobSubmission.model_fields)), JSON))
+def test_whatever_is_sent_becomes_a_spec_or_a_named_error(fields: dict[str, object]) -> None:
+    try:
+        spec = JobSubmission.model_validate(fields).to_spec()
+    except (ValidationError, BcaiError):
+        return
+    json.dumps(spec.requirements).encode()
+    assert (spec.code is None) != (spec.entry is None)
