@@ -167,6 +167,7 @@ def main() -> None:
             -3,
         )
         show(f"ERF_TAIL {digits}", [text(c, kind) for c in fit(tail, digits)])
+        show_erfc(digits, kind)
     for digits, kind in FORMATS:
         show(f"LOG2E {digits}", pieces(1 / mp.log(2), 1, kind, digits))
         show(f"LN2 {digits}", pieces(mp.log(2), 3, kind, digits))
@@ -176,6 +177,35 @@ def main() -> None:
     show("TWO_OVER_PI * 2**64, 24", truncated(2 / mp.pi, 128 + 64, 24, 64))
     mp.mp.dps = 400
     show("TWO_OVER_PI * 2**600, 53", truncated(2 / mp.pi, 1024 + 128, 53, 600))
+
+
+def show_erfc(digits: int, kind: Any) -> None:
+    """e^(x^2) erfc(x) around 1.5; x times it, as a function of 1 / x^2 around 5/64."""
+    centre, place = mp.mpf("1.5"), mp.mpf("0.078125")
+    at_centre = scaled_erfc(centre)
+    show(f"ERFC at {centre} {digits}", pieces(at_centre, 2, kind, digits))
+    slope = 2 * centre * at_centre - 2 / mp.sqrt(mp.pi)
+    middle = Polynomial(
+        "ERFC_MIDDLE",
+        near_zero(lambda u: (scaled_erfc(centre + u) - at_centre) / u, slope),
+        mp.mpf("0.75") - centre,
+        mp.mpf("2.5") - centre,
+        5,
+    )
+    show(f"ERFC_MIDDLE {digits}", [text(c, kind) for c in fit(middle, digits)])
+    show(f"ONE_OVER_ROOT_PI {digits}", pieces(1 / mp.sqrt(mp.pi), 2, kind, digits))
+
+    def tail(u: Any) -> Any:
+        x = 1 / mp.sqrt(place + u)
+        return (scaled_erfc(x) * x - 1 / mp.sqrt(mp.pi)) / (place + u)
+
+    end = 10.5 if digits == 24 else 27.5
+    far = Polynomial("ERFC_TAIL", tail, 1 / mp.mpf(end) ** 2 - place, mp.mpf("0.16") - place, 0)
+    show(f"ERFC_TAIL {digits}", [text(c, kind) for c in fit(far, digits)])
+
+
+def scaled_erfc(x: Any) -> Any:
+    return mp.erfc(x) * mp.exp(x * x)
 
 
 def show(name: str, values: list[str]) -> None:

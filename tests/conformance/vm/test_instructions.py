@@ -201,8 +201,8 @@ def check_close(op: Op, values: Mapping[str, Array], result: Array, plain: Array
     wide, expected = result.astype(np.float64), plain.astype(np.float64)
     finite = np.isfinite(expected)
     np.testing.assert_array_equal(wide[~finite], expected[~finite])
-    magnitude = np.abs(plain[finite])
-    unit = np.maximum(np.spacing(magnitude).astype(np.float64), 0.0)
+    magnitude = np.abs(plain[finite]).astype(result.dtype)
+    unit = np.spacing(magnitude).astype(np.float64)
     terms = max((value.size for value in values.values()), default=1)
     largest = max(
         (float(np.abs(v.astype(np.float64)).max()) for v in values.values() if v.size), default=1.0

@@ -9,6 +9,7 @@ from bcai.vm.isa.ops import (
     conv,
     create,
     elementwise,
+    hybrid,
     index,
     logic,
     loss,
@@ -48,4 +49,5 @@ OPS_1 = (
     *random.OPS,
     *optim.OPS,
     *schedule.OPS,
+    *hybrid.OPS,
 )

@@ -12,7 +12,7 @@ from bcai.vm.isa.ops.elementwise import unbroadcast
 from bcai.vm.isa.rules import BINARY, UNARY, check_axis
 from bcai.vm.isa.symbol import Symbol
 from bcai.vm.isa.types import FLOATS, Array, TensorType
-from bcai.vm.isa.widened import widened
+from bcai.vm.isa.widened import widened, widened_gradient
 
 _ROUNDINGS = Bound(ulp=4)
 """A few roundings, none of them amplified."""
@@ -127,6 +127,7 @@ def _(call: Call) -> Symbol:
 
 
 @gelu.gradient
+@widened_gradient
 def _(call: Call) -> Gradients:
     x, d = call[0], call.d
     if call.attributes["approximate"] == "tanh":
@@ -185,6 +186,7 @@ def _(call: Call) -> Symbol:
 
 
 @softplus.gradient
+@widened_gradient
 def _(call: Call) -> Gradients:
     x, beta = call[0], call.attributes["beta"]
     z = x if beta == 1.0 else x * beta
@@ -247,6 +249,7 @@ def thresholded_relu(x: Array, *, threshold: float = 1.0, value: float = 0.0) ->
 
 
 @thresholded_relu.lowering
+@widened
 def _(call: Call) -> Symbol:
     return where(call[0] > call.attributes["threshold"], call[0], call.attributes["value"])
 
@@ -264,6 +267,7 @@ def _(call: Call) -> Symbol:
 
 
 @prelu.gradient
+@widened_gradient
 def _(call: Call) -> Gradients:
     x, slope, d = call[0], call[1], call.d
     return (

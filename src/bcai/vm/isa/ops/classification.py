@@ -18,7 +18,7 @@ from bcai.vm.isa.ops.loss import SUMMED, Reduction, reduced_type
 from bcai.vm.isa.rules import same_dtype
 from bcai.vm.isa.symbol import Symbol
 from bcai.vm.isa.types import FLOATS, Array, TensorType
-from bcai.vm.isa.widened import widened
+from bcai.vm.isa.widened import widened, widened_gradient
 
 
 def _nll(
@@ -56,9 +56,9 @@ def _cross_entropy(
     if not target.dtype.is_float:
         return _nll(logits, target, weight, reduction=reduction, ignore_index=ignore_index)
     same_dtype(logits, target)
-    if target != logits or logits.rank < 1:
-        raise VerifyError(f"target is {target}, expected probabilities {logits} or classes")
     axis = min(1, logits.rank - 1)
+    if target != logits or logits.rank < 1 or logits.shape[axis] < 1:
+        raise VerifyError(f"target is {target}, expected probabilities {logits} or classes")
     if weight is not None and weight != logits.with_shape(logits.shape[axis]):
         raise VerifyError(f"weight is {weight}, expected {logits.with_shape(logits.shape[axis])}")
     positions = logits.with_shape(*logits.shape[:axis], *logits.shape[axis + 1 :])
@@ -230,7 +230,7 @@ def cross_entropy(
     shifted = logits - logits.max(axis, keepdims=True)
     logp = shifted - np.log(np.exp(shifted).sum(axis, keepdims=True))
     e, classes = label_smoothing, logits.shape[axis]
-    shape = (-1, *(1,) * (logits.ndim - axis - 1))
+    shape = (classes, *(1,) * (logits.ndim - axis - 1))
     weights = np.ones(shape) if weight is None else weight.reshape(shape)
     if target.dtype.kind == "f":
         loss = -((target * (1 - e) + e / classes) * weights * logp).sum(axis)
@@ -255,7 +255,7 @@ def _(call: Call) -> Symbol:
     parts = _parts(call)
     total = _log_sum_exp(x, parts.axis)
     if parts.counted is None:
-        loss = ((total - x) * _target_weights(parts, smoothing)).sum(parts.axis, keepdims=True)
+        loss = ((total - x) * _mixed(parts, smoothing)).sum(parts.axis, keepdims=True)
         return _reduce(call, loss, parts)
     loss = (total - x.emit("GatherElements", parts.target, axis=parts.axis)) * parts.counted
     if smoothing:
@@ -265,11 +265,16 @@ def _(call: Call) -> Symbol:
     return _reduce(call, loss, parts)
 
 
-def _target_weights(parts: _Parts, smoothing: float) -> Symbol:
-    target = parts.target
-    if smoothing:
-        target = target * (1.0 - smoothing) + smoothing / parts.classes
+def _mixed(parts: _Parts, smoothing: float) -> Symbol:
+    """Smoothed probabilities, weighted."""
+    target = _smoothed(parts, smoothing)
     return target if parts.weights is None else target * parts.weights
+
+
+def _smoothed(parts: _Parts, smoothing: float) -> Symbol:
+    if not smoothing:
+        return parts.target
+    return parts.target * (1.0 - smoothing) + smoothing / parts.classes
 
 
 def _valid(call: Call, parts: _Parts) -> Symbol:
@@ -281,25 +286,47 @@ def _valid(call: Call, parts: _Parts) -> Symbol:
 
 
 @cross_entropy.gradient
+@widened_gradient
 def _(call: Call) -> Gradients:
     x, smoothing = call[0], float(call.attributes["label_smoothing"])
     parts = _parts(call)
     p = x.emit("Softmax", axis=parts.axis)
     scale = _scale(call, parts)
     if parts.counted is None:
-        mixed = _target_weights(parts, smoothing)
+        mixed = _mixed(parts, smoothing)
         d_x = (p * mixed.sum(parts.axis, keepdims=True) - mixed) * scale
         d_target = (_log_sum_exp(x, parts.axis) - x) * scale * (1.0 - smoothing)
-        return d_x, d_target if parts.weights is None else d_target * parts.weights, None
-    classes = np.arange(parts.classes, dtype=parts.target.dtype.numpy.newbyteorder("<"))
-    shape = (parts.classes, *(1 for _ in x.shape[parts.axis + 1 :]))
-    constant = {"data": classes.tobytes(), "shape": shape, "dtype": parts.target.dtype}
-    hit = call.builder.emit("Const", (), constant)[0].equal(parts.target).cast(x.dtype)
-    d_x = (p - hit) * parts.counted
+        if parts.weights is not None:
+            d_target = d_target * parts.weights
+        return d_x, d_target, _weight_gradient(call, parts, scale)
+    minus_one = parts.counted.full_like(-1.0)
+    d_x = p.emit("ScatterAdd", parts.target, minus_one, axis=parts.axis) * parts.counted
     if smoothing:
         spread = _spread_gradient(p, parts) * _valid(call, parts)
         d_x = d_x * (1.0 - smoothing) + spread * (smoothing / parts.classes)
-    return d_x * scale, None, None
+    return d_x * scale, None, _weight_gradient(call, parts, scale)
+
+
+def _weight_gradient(call: Call, parts: _Parts, scale: Symbol) -> Symbol | None:
+    """Sum over positions; of a mean over classes also through its denominator."""
+    x, weight, smoothing = call[0], call.get(2), float(call.attributes["label_smoothing"])
+    if weight is None:
+        return None
+    gap = _log_sum_exp(x, parts.axis) - x
+    others = {"axes": tuple(each for each in range(len(x.shape)) if each != parts.axis)}
+    if parts.counted is None:
+        return (gap * _smoothed(parts, smoothing) * scale).emit("Sum", **others)
+    share = _valid(call, parts) * scale
+    at_target = gap.emit("GatherElements", parts.target, axis=parts.axis) * (1.0 - smoothing)
+    if call.attributes["reduction"] == "mean":
+        at_target = at_target - call.result
+    count = parts.target.type.elements
+    flat = (at_target * share).reshape(count)
+    places = parts.target.reshape(count)
+    d_weight = weight.full_like(0.0).emit("ScatterAdd", places, flat, axis=0)
+    if not smoothing:
+        return d_weight
+    return d_weight + (gap * share).emit("Sum", **others) * (smoothing / parts.classes)
 
 
 def _spread_gradient(p: Symbol, parts: _Parts) -> Symbol:

@@ -7,7 +7,7 @@ from bcai.vm.isa.op import Bound, Call, Gradients, Types, case, instruction, typ
 from bcai.vm.isa.rules import ALONG_AXIS, check_axis, same_dtype
 from bcai.vm.isa.symbol import Symbol
 from bcai.vm.isa.types import FLOATS, Array, TensorType
-from bcai.vm.isa.widened import widened
+from bcai.vm.isa.widened import widened, widened_gradient
 
 _SUMMED = Bound(ulp=8, terms_ulp=2)
 
@@ -82,6 +82,7 @@ def _(call: Call) -> Symbol:
 
 
 @softmax.gradient
+@widened_gradient
 def _(call: Call) -> Gradients:
     y, d = call.result, call.d
     weighted = d * y
@@ -107,6 +108,7 @@ def _(call: Call) -> Symbol:
 
 
 @log_softmax.gradient
+@widened_gradient
 def _(call: Call) -> Gradients:
     total = call.d.sum(call.attributes["axis"], keepdims=True)
     return (call.d - call.result.emit("Exp") * total,)
@@ -290,7 +292,7 @@ def batch_norm(
     Source: arXiv:1502.03167, ONNX BatchNormalization-15.
     """
     shape = (-1, *(1,) * (x.ndim - 2))
-    normal = (x - mean.reshape(shape)) / np.sqrt(np.abs(variance.reshape(shape)) + eps)
+    normal = (x - mean.reshape(shape)) / np.sqrt(variance.reshape(shape) + eps)
     return normal * weight.reshape(shape) + bias.reshape(shape)
 
 

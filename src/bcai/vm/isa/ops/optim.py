@@ -214,7 +214,7 @@ def adam_step(
     d = g if decoupled else g + weight_decay * p
     kept = p * (1 - lr * weight_decay) if decoupled else p
     m, v = beta1 * m + (1 - beta1) * d, beta2 * v + (1 - beta2) * d * d
-    return kept - lr / first * m / (np.sqrt(np.abs(v)) / np.sqrt(np.abs(second)) + eps), m, v
+    return kept - lr / first * m / (np.sqrt(v) / np.sqrt(second) + eps), m, v
 
 
 @adam_step.lowering

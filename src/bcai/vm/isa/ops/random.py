@@ -271,6 +271,8 @@ def dropout(x: Array, seed: Array, step: Array, *, p: float, stream: int) -> Arr
 
     With p = 0 it is `x`. Source: JMLR 15 (2014) 1929.
     """
+    if p == 0.0:
+        return x
     drawn = np.asarray(uniform.body(seed, step, stream=stream, shape=x.shape))
     return np.where(drawn < np.float32(p), 0, x * (1 / (1 - p))).astype(x.dtype)
 

@@ -11,7 +11,7 @@ from bcai.vm.isa.order import fold_last, sum_last
 from bcai.vm.isa.rules import REDUCE, check_axes, reduced
 from bcai.vm.isa.symbol import Symbol
 from bcai.vm.isa.types import ANY, FLOATS, NUMBERS, Array, TensorType
-from bcai.vm.isa.widened import widened
+from bcai.vm.isa.widened import widened, widened_gradient
 
 
 def flatten_axes(x: Array, axes: tuple[int, ...]) -> Array:
@@ -27,7 +27,7 @@ def keep(result: Array, x: Array, axes: tuple[int, ...], keepdims: bool) -> Arra
     plain = {axis % x.ndim for axis in axes} if x.ndim else set[int]()
     if not keepdims:
         return result
-    return result.reshape(*(1 if axis in plain else n for axis, n in enumerate(x.shape)))
+    return result.reshape(tuple(1 if axis in plain else n for axis, n in enumerate(x.shape)))
 
 
 def unreduce(d: Symbol, x: Symbol, axes: tuple[int, ...]) -> Symbol:
@@ -233,6 +233,7 @@ def _(call: Call) -> Symbol:
 
 
 @norm.gradient
+@widened_gradient
 def _(call: Call) -> Gradients:
     x, axes, order = call[0], call.attributes["axes"], float(call.attributes["order"])
     d, y = unreduce(call.d, x, axes), unreduce(call.result, x, axes)
@@ -274,6 +275,7 @@ def _(call: Call) -> Symbol:
 
 
 @log_sum_exp.gradient
+@widened_gradient
 def _(call: Call) -> Gradients:
     x, axes = call[0], call.attributes["axes"]
     share = (x - unreduce(call.result, x, axes)).emit("Exp")

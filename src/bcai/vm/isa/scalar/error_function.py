@@ -13,7 +13,15 @@ Note [Error function]
 
 from bcai.vm.isa.scalar.exponential import exp_moderate, exp_words
 from bcai.vm.isa.scalar.expression import Real, fma, polynomial, table, unary
-from bcai.vm.isa.scalar.words import Words, choose, divide, fast_two_sum, scale, two_product, two_sum
+from bcai.vm.isa.scalar.words import (
+    Words,
+    choose,
+    divide,
+    fast_two_sum,
+    scale,
+    two_product,
+    two_sum,
+)
 from bcai.vm.isa.types import DType
 
 ERF = {
