@@ -1,7 +1,7 @@
 """Every property that an instruction owes, derived from its declaration; none is named below.
 
 `pytest tests/conformance/vm/test_instructions.py -k MatMul` runs those of one instruction. While
-the set is unpublished, `python tests/conformance/vm/test_instructions.py` writes its golden file.
+the set is unpublished, `python -m tests.conformance.vm.test_instructions` writes its golden file.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from instruction_cases import (
+from tests.conformance.vm.instruction_cases import (
     OPS,
     REFERENCE,
     Accepted,
@@ -53,7 +53,9 @@ MACROS = [each for each in ACCEPTED if isinstance(op := each.values[0], Op) and 
 
 
 def test_the_golden_file_holds_the_set() -> None:
-    assert GOLDEN.read_text() == golden(), f"to renew it: python {Path(__file__).name}"
+    assert GOLDEN.read_text() == golden(), (
+        "to renew: python -m tests.conformance.vm.test_instructions"
+    )
 
 
 def test_names_and_opcodes_are_unique() -> None:

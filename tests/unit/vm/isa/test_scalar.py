@@ -293,7 +293,7 @@ def golden() -> str:
 
 def test_bits_are_those_of_the_golden_file() -> None:
     """A published function never changes its bits; this machine has those of every other."""
-    assert golden() == GOLDEN.read_text(), f"if that is meant: python {Path(__file__).name}"
+    assert golden() == GOLDEN.read_text(), "if meant: python -m tests.unit.vm.isa.test_scalar"
 
 
 if __name__ == "__main__":
