@@ -6,7 +6,7 @@ F); subnormals are kept. float16 and bfloat16 are computed in float32 and rounde
 Note [Bounds]
     A bound holds for float32 and float64. It is a little above the largest error seen: in float32
     over 10^7 random operands of each function (of every exponent, and of the range where it bends)
-    and every float of some binades; in float64 over 10^5 against 140 digits, and for sin, cos and
+    and every float of some binades; in float64 over 6 * 10^4 against 140 bits, and for sin, cos and
     tan over the operands of each exponent that lie closest to a multiple of pi/2.
 """
 

@@ -116,7 +116,7 @@ def log_words(x: Words, times: Whole | None = None) -> Words:
 
 
 def _scaled_low(low: Real, e: Whole) -> Real:
-    """low * 2^-e; beyond 2^64 the logarithm is so large that the low float does not show."""
+    """`low` * 2^-e; beyond 2^64 the logarithm is so large that the low float does not show."""
     is_near = (e < 64) & (low.whole(-64) < e)
     k = is_near.choose(low.whole(0) - e, low.whole(0))
     return is_near.select(low * power_of_two(k, low), 0.0)
