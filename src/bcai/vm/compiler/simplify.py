@@ -6,9 +6,6 @@ from bcai.vm.isa.attribute import Attribute
 from bcai.vm.program.program import Instruction, Program, VerifiedProgram
 from bcai.vm.program.verifier import verify
 
-IMPURE = frozenset({"PythonExecute"})
-"""Instructions that may give different results for the same operands: never merged."""
-
 
 def simplify(verified: VerifiedProgram) -> VerifiedProgram:
     """Return a program with the same outputs, bit for bit, and no instruction too many."""
@@ -25,7 +22,7 @@ def simplify(verified: VerifiedProgram) -> VerifiedProgram:
         operands = tuple(None if each is None else number[each] for each in instruction.operands)
         attributes = tuple(_exact(each) for each in instruction.attributes.values())
         key = (instruction.op.opcode, operands, attributes)
-        if key in seen and instruction.op.name not in IMPURE:
+        if instruction.op.pure and key in seen:
             first = seen[key]
         elif position in used:
             first = seen[key] = count

@@ -133,6 +133,8 @@ class Op:
     gradient_rule: GradientRule | None = None
     lowering_rule: LoweringRule | None = None
     differentiable: bool = True
+    pure: bool = True
+    """Whether the same operands and attributes always give the same results."""
 
     def __call__(self, *operands: Symbol | float | None, **attributes: Any) -> Symbol:
         """Emit the instruction and return its only (or first) result."""
@@ -170,6 +172,7 @@ def instruction(
     name: str | None = None,
     bound: Bound = EXACT,
     differentiable: bool = True,
+    pure: bool = True,
 ) -> Callable[[Callable[..., Any]], Op]:
     """Declare an instruction (decorator).
 
@@ -200,6 +203,7 @@ def instruction(
             bound=bound,
             doc=inspect.getdoc(body) or "",
             differentiable=differentiable,
+            pure=pure,
         )
 
     return declare

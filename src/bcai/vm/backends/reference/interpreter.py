@@ -1,20 +1,19 @@
 """Run a verified program instruction by instruction. In a dispute this is what is right."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 
 from bcai.base.errors import InputError
+from bcai.vm.compiler.backend import Observer, PythonCode, PythonRunner
 from bcai.vm.compiler.expand import lower
 from bcai.vm.isa.op import Op
+from bcai.vm.isa.ops.hybrid import RAN, parse_outputs, python_execute
 from bcai.vm.isa.types import Array, DType, TensorType
 from bcai.vm.isa.versions import instruction_set
 from bcai.vm.program.builder import Builder
 from bcai.vm.program.program import VerifiedProgram
-
-Observer = Callable[[int, tuple[Array, ...]], None]
-"""Sees each instruction's position and results, in order."""
 
 _NANS = {
     DType.float32: 0x7FC00000,
@@ -27,7 +26,8 @@ _NANS = {
 class ReferenceInterpreter:
     """Interprets verified programs. One may run many programs, one at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, python: PythonRunner | None = None) -> None:
+        self._python = python
         self._lowered: dict[tuple[object, ...], VerifiedProgram] = {}
 
     def run(
@@ -58,6 +58,8 @@ class ReferenceInterpreter:
         self, version: int, op: Op, operands: Sequence[Array | None], attributes: Mapping[str, Any]
     ) -> tuple[Array, ...]:
         """Execute one instruction: a primitive's body, or a macro's lowering."""
+        if op is python_execute and self._python is not None:
+            return run_python(self._python, operands, attributes)
         if not op.is_macro:
             with np.errstate(all="ignore"):
                 result = op.body(*operands, **attributes)
@@ -115,6 +117,34 @@ def check_inputs(verified: VerifiedProgram, values: Mapping[str, Array]) -> list
             raise InputError(f"input {port.name!r}: found {found}, expected {port.type}")
         arrays.append(array)
     return arrays
+
+
+def run_python(
+    runner: PythonRunner, operands: Sequence[Array | None], attributes: Mapping[str, Any]
+) -> tuple[Array, ...]:
+    """`PythonExecute`: run the code and hold what comes back against the declaration.
+
+    Raises
+    ------
+    InputError
+        An output is missing or of another type than declared.
+    """
+    declared = parse_outputs(attributes["outputs"])
+    code = PythonCode(attributes["code"], declared, attributes["sandbox"], attributes["gpu"])
+    found = runner(code, [each for each in operands if each is not None])
+    results: list[Array] = []
+    for name, type_ in declared.items():
+        if name not in found:
+            there = ", ".join(map(repr, found)) or "nothing"
+            raise InputError(f"the code left no {name!r} ({type_}); it left {there}")
+        array = np.asarray(found[name])
+        if TensorType.of(array) != type_:
+            raise InputError(
+                f"the code left {name!r} as {TensorType.of(array)}, expected {type_}",
+                hint=f"convert it in the code, such as {name}.astype('{type_.dtype.name}')",
+            )
+        results.append(canonical(array))
+    return tuple(results) if declared else (np.ones(RAN.shape, RAN.dtype.numpy),)
 
 
 def canonical(array: Array) -> Array:
