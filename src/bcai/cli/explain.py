@@ -5,7 +5,7 @@ from typing import Any
 
 from bcai.base.units import format_duration_s, format_size
 from bcai.cli.terminal import print_block, print_json, stdout_console
-from bcai.jobs.spec import JobSpec, Mount
+from bcai.jobs.spec import JobKind, JobSpec, Mount
 from bcai.sdk.draft import Draft
 
 _FILES_SHOWN_MAX = 12
@@ -20,6 +20,10 @@ _SEEN = (
 _JAIL = (
     "The job runs in a jail: no network, no other files than its own, no way to other processes, "
     "hard limits. A node that cannot build that jail refuses the job."
+)
+_PROGRAM = (
+    "The job is a Program: instructions on tensors, no code. The node verifies it before it runs, "
+    "and its memory is known beforehand; it needs no jail."
 )
 
 
@@ -44,7 +48,7 @@ def explain_job(draft: Draft, place: str, *, as_json: bool) -> None:
     console.print(Text.assemble((spec.name, "bold"), " would do this; nothing has been sent."))
     for title, rows in (
         ("What is sent", _sent(draft, spec)),
-        ("Where it runs", [("network", place), ("needs", _needs(spec)), ("jail", _JAIL)]),
+        ("Where it runs", [("network", place), ("needs", _needs(spec)), _wall(draft)]),
         ("Limits", _limits(spec)),
     ):
         console.print(Text(f"\n{title}", style="bold cyan"))
@@ -56,8 +60,14 @@ def explain_job(draft: Draft, place: str, *, as_json: bool) -> None:
 
 def _spec_of(draft: Draft) -> JobSpec:
     """Lower the draft as the gateway would; files are named by a digest only once they are sent."""
-    submission = draft.submission.model_copy(update={"entry": None, "code": ""})
+    update = {"entry": None, "code": "", "kind": JobKind.PYTHON}
+    submission = draft.submission.model_copy(update=update)
     return submission.to_spec()
+
+
+def _wall(draft: Draft) -> tuple[str, str]:
+    is_program = draft.submission.kind is JobKind.PROGRAM
+    return ("program", _PROGRAM) if is_program else ("jail", _JAIL)
 
 
 def _sent(draft: Draft, spec: JobSpec) -> list[tuple[str, str]]:

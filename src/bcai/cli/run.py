@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from bcai.base.errors import EXIT_OK
+from bcai.base.errors import EXIT_OK, InputError
 from bcai.cli.options import OUTPUT, NetworkOptions
 from bcai.cli.target import Target, read_target
 
@@ -35,6 +35,10 @@ class RunOptions(NetworkOptions):
         tuple[str, ...],
         LIST(help="Output without which the job counts as failed. Repeatable."),
     ] = ()
+    input: Annotated[
+        tuple[str, ...],
+        LIST(help="Input of a program: NAME=FILE.npy. Repeatable."),
+    ] = ()
     gpu_memory: Annotated[str | None, Parameter(group=JOB, help="Ask for a GPU: '8GB'.")] = None
     memory: Annotated[
         str | None, Parameter(group=JOB, help="Memory that the job may use. Default: 4GiB.")
@@ -61,7 +65,9 @@ DEFAULT_RUN = RunOptions()
 
 
 def run(
-    target: Annotated[str | None, Parameter(help="A script, or a folder with a main.py.")] = None,
+    target: Annotated[
+        str | None, Parameter(help="A script, a folder with a main.py, or a .bcai program.")
+    ] = None,
     /,
     *arguments: Annotated[
         str, Parameter(help="The script's own arguments, after two dashes: -- --epochs 5")
@@ -72,20 +78,53 @@ def run(
     if options.code is not None and target is not None:
         target, arguments = None, (target, *arguments)
     found = read_target(target, options.code)
-    fields = job_fields(found, arguments, options)
+    if found.program is not None:
+        fields = program_fields(found, arguments, options)
+    else:
+        fields = job_fields(found, arguments, options)
     if options.explain:
         from bcai.cli.explain import explain_job
         from bcai.sdk.draft import draft_job
+        from bcai.sdk.program import draft_program
 
-        explain_job(draft_job(**fields), _place(options), as_json=options.json)
+        draft = draft_job(**fields) if found.program is None else draft_program(**fields)
+        explain_job(draft, _place(options), as_json=options.json)
         return EXIT_OK
     from bcai.cli.run_job import run_job
 
     return run_job(found, fields, options)
 
 
+def program_fields(
+    target: Target, arguments: tuple[str, ...], options: RunOptions
+) -> dict[str, Any]:
+    """Keyword arguments of `create_program_job`."""
+    from bcai.cli.arrays import read_inputs
+
+    for name, value in (
+        ("arguments", arguments),
+        ("--data", options.data),
+        ("--require", options.require),
+        ("--gpu-memory", options.gpu_memory),
+    ):
+        if value:
+            raise InputError(f"{name}: a program takes none; its inputs are --input NAME=FILE.npy")
+    fields: dict[str, Any] = {
+        "program": target.program,
+        "inputs": read_inputs(options.input),
+        "name": options.name or target.name,
+        "required_outputs": options.output,
+        "limits": {"memory": options.memory} if options.memory else None,
+        "timeout": options.timeout,
+        "max_retries": options.max_retries,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def job_fields(target: Target, arguments: tuple[str, ...], options: RunOptions) -> dict[str, Any]:
     """Keyword arguments of `create_job`: flags first, then what the project says."""
+    if options.input:
+        raise InputError("--input: only a program has inputs; bring files with --data")
     project = target.project
     memory = options.memory or project.memory
     gpu_memory = options.gpu_memory or project.gpu_memory

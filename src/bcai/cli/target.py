@@ -7,12 +7,15 @@ from bcai.base.errors import FormatError, InputError, NotFoundError
 from bcai.cli.project import Project, read_project
 from bcai.cli.suggest import did_you_mean
 
+PROGRAM_SUFFIXES = (".bcai", ".bcaiasm")  # canonical bytes, assembly
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """Something to run.
 
-    A script has `code`, and `script` where it is a file; a project has `folder`.
+    A script has `code`, and `script` where it is a file; a project has `folder`; a Program of the
+    instruction set has `program`.
     """
 
     name: str
@@ -21,6 +24,7 @@ class Target:
     script: Path | None
     folder: Path | None
     project: Project
+    program: Path | None = None
 
     def source(self, file_name: str) -> str | None:
         """Return the text of one of the target's own files, if it is there and is text."""
@@ -72,9 +76,11 @@ def read_target(target: str | None, code: str | None) -> Target:
         return Target(project.name or path.resolve().name, None, project.entry, None, path, project)
     if not path.is_file():
         raise _not_found(path)
+    if path.suffix in PROGRAM_SUFFIXES:
+        return Target(path.stem, None, path.name, None, None, Project(), path)
     if path.suffix != ".py":
         raise InputError(
-            f"{target}: expected a Python script (.py) or a project folder",
+            f"{target}: expected a Python script (.py), a project folder or a program (.bcai)",
             hint=_conversion(path.suffix),
         )
     return Target(path.stem, _read_script(path), path.name, path, None, Project())

@@ -1,4 +1,4 @@
-"""Whether a node can run a job, as a pure function: the gateway's admission and the scheduler ask."""
+"""Whether a node can run a job, as a pure function: admission and the scheduler ask it."""
 
 import difflib
 
@@ -9,7 +9,7 @@ from bcai.base.errors import InputError
 from bcai.base.units import format_size
 from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Reason, ReasonCode
-from bcai.jobs.spec import JobSpec
+from bcai.jobs.spec import JobKind, JobSpec
 
 # Names that people import, where the distribution has another one.
 _IMPORT_NAMES = {
@@ -52,7 +52,7 @@ def misfit(spec: JobSpec, capabilities: Capabilities, *, gpu_fallback: bool) -> 
     gpu_fallback
         The network runs GPU jobs on the CPU: whether the node has a GPU does not matter.
     """
-    if capabilities.jail.level == "none":
+    if capabilities.jail.level == "none" and spec.kind is JobKind.PYTHON:
         return Reason(
             ReasonCode.NO_JAIL,
             "the node cannot build the jail that untrusted code needs",

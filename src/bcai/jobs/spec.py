@@ -13,6 +13,13 @@ FILES_MAX = 10_000
 FILE_BYTES_MAX = 16 * GIB
 
 
+class JobKind(StrEnum):
+    """What runs: Python in a jail, or a Program of the instruction set."""
+
+    PYTHON = "python"
+    PROGRAM = "program"
+
+
 class Mount(StrEnum):
     """Where a file of a job comes from; both are read-only in the jail."""
 
@@ -72,7 +79,8 @@ class JobSpec:
     """One job, complete: the same spec runs on every kind of network.
 
     Exactly one of `code` and `entry` is set: a script brings its text, a project names the
-    file of `files` that starts.
+    file of `files` that starts. A Program is an `entry` of canonical bytes; its inputs are the
+    data file `inputs.safetensors`.
     """
 
     name: str
@@ -88,6 +96,7 @@ class JobSpec:
     required_outputs: tuple[str, ...] = ()
     reward_tokens: int = 0
     labels: dict[str, str] = field(default_factory=dict[str, str])
+    kind: JobKind = JobKind.PYTHON
 
     def __post_init__(self) -> None:
         """Refuse a spec that could not run."""
@@ -97,6 +106,8 @@ class JobSpec:
             raise InputError(
                 f"code: longer than {format_size(CODE_BYTES_MAX)}; send it as a project folder"
             )
+        if self.kind is JobKind.PROGRAM and self.entry is None:
+            raise InputError("a program is sent as 'entry' (a file of 'files'), not as 'code'")
         if len(self.files) > FILES_MAX:
             raise InputError(f"files: found {len(self.files)}, expected at most {FILES_MAX}")
         paths = [(file.mount, file.path) for file in self.files]

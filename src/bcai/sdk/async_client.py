@@ -1,16 +1,21 @@
 """The client of a BCAI network in asynchronous code. `client.py` is the synchronous face of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 from bcai.base.errors import InputError
 from bcai.jobs.node import Node
 from bcai.jobs.states import JobState
 from bcai.sdk.async_job import AsyncJob
 from bcai.sdk.draft import AnyPath, Quantity, draft_job, nearest
+from bcai.sdk.result import Result
 from bcai.sdk.transport import Transport, job_path
 from bcai.wire.jobs import JobList, JobSummary, JobView, NodeList
+
+if TYPE_CHECKING:
+    from bcai.vm.program.program import Program, VerifiedProgram
 
 DEFAULT_TIMEOUT_S = 30.0
 _PAGE_JOBS = 100
@@ -101,6 +106,42 @@ class AsyncSDK:
             labels=labels,
         )
         return AsyncJob(self.transport, draft=draft)
+
+    def create_program_job(
+        self,
+        program: "Program | VerifiedProgram | bytes | str | PathLike[str]",
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        limits: Mapping[str, Quantity] | None = None,
+        timeout: float | str = 3600,
+        max_retries: int = 3,
+        required_outputs: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+    ) -> AsyncJob:
+        """Make a job of a Program, without sending it; see `SDK.create_program_job`."""
+        from bcai.sdk.program import draft_program
+
+        draft = draft_program(
+            program,
+            inputs or {},
+            name=name,
+            limits=limits,
+            timeout=timeout,
+            max_retries=max_retries,
+            required_outputs=required_outputs,
+            labels=labels,
+        )
+        return AsyncJob(self.transport, draft=draft)
+
+    async def submit_program(
+        self,
+        program: "Program | VerifiedProgram | bytes | str | PathLike[str]",
+        inputs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Result:
+        """Run a Program on the network and wait for its outputs; see `SDK.submit_program`."""
+        return await self.create_program_job(program, inputs, **options).execute()
 
     async def job(self, job_id: str) -> AsyncJob:
         """Return a job that was submitted before. Raises NotFoundError."""

@@ -1,8 +1,9 @@
 """The client of a BCAI network in synchronous code: the thin face of `AsyncSDK`."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 from bcai.jobs.node import Node
 from bcai.jobs.states import JobState
@@ -10,6 +11,10 @@ from bcai.sdk.async_client import DEFAULT_TIMEOUT_S, AsyncSDK
 from bcai.sdk.draft import AnyPath, Quantity
 from bcai.sdk.job import Job
 from bcai.sdk.portal import portal
+from bcai.sdk.result import Result
+
+if TYPE_CHECKING:
+    from bcai.vm.program.program import Program, VerifiedProgram
 
 __all__ = ["SDK", "AsyncSDK"]
 
@@ -139,6 +144,58 @@ class SDK:
             labels=labels,
         )
         return Job(job.blocking())
+
+    def create_program_job(
+        self,
+        program: "Program | VerifiedProgram | bytes | str | PathLike[str]",
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        limits: Mapping[str, Quantity] | None = None,
+        timeout: float | str = 3600,
+        max_retries: int = 3,
+        required_outputs: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+    ) -> Job:
+        """Make a job of a Program of the instruction set, without sending it.
+
+        Parameters
+        ----------
+        program
+            A program, its canonical bytes, or a file with its bytes or its assembly.
+        inputs
+            A NumPy array (or what converts to one) for every input and parameter, by name.
+        name, limits, timeout, max_retries, required_outputs, labels
+            As for `create_job`.
+
+        Raises
+        ------
+        InputError
+            The program is not legal, or an input is missing or of another type.
+        """
+        job = self._client.create_program_job(
+            program,
+            inputs,
+            name=name,
+            limits=limits,
+            timeout=timeout,
+            max_retries=max_retries,
+            required_outputs=required_outputs,
+            labels=labels,
+        )
+        return Job(job.blocking())
+
+    def submit_program(
+        self,
+        program: "Program | VerifiedProgram | bytes | str | PathLike[str]",
+        inputs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Result:
+        """Run a Program on the network and wait: `create_program_job(...).execute()`.
+
+        The outputs are `result.outputs[name]`: a number for a scalar, else a NumPy array.
+        """
+        return self.create_program_job(program, inputs, **options).execute()
 
     def job(self, job_id: str) -> Job:
         """Return a job that was submitted before. Raises NotFoundError."""

@@ -19,12 +19,16 @@ _DEPTH_MAX = 64
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """One file on this machine, and its place in the job's working folder."""
+    """One file on this machine, and its place in the job's working folder.
+
+    `content` holds what was made in memory; `source` then only names it.
+    """
 
     source: Path
     path: str
     size: int
     mount: Mount
+    content: bytes | None = None
 
 
 def project_files(folder: Path) -> list[LocalFile]:

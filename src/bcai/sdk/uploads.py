@@ -7,7 +7,7 @@ from typing import cast
 import anyio
 import anyio.to_thread
 
-from bcai.base.digest import digest_of_chunks
+from bcai.base.digest import digest_of, digest_of_chunks
 from bcai.base.errors import BcaiError, FormatError, InputError, NotFoundError
 from bcai.sdk.folder import LocalFile
 from bcai.sdk.transport import Transport
@@ -36,7 +36,10 @@ async def upload_files(transport: Transport, files: Iterable[LocalFile]) -> list
 
 
 async def _upload(transport: Transport, file: LocalFile) -> FileMessage:
-    digest = await anyio.to_thread.run_sync(_digest_of_file, file.source)
+    if file.content is not None:
+        digest = digest_of(file.content)
+    else:
+        digest = await anyio.to_thread.run_sync(_digest_of_file, file.source)
     try:
         await transport.request("HEAD", f"/v1/blobs/{digest}")
     except NotFoundError:
@@ -58,6 +61,9 @@ async def _send(transport: Transport, file: LocalFile, digest: str) -> None:
 
 
 async def _read(file: LocalFile) -> AsyncIterator[bytes]:
+    if file.content is not None:
+        yield file.content
+        return
     sent = 0
     async with await anyio.open_file(file.source, "rb") as stream:
         while chunk := await stream.read(_CHUNK_BYTES):

@@ -10,6 +10,7 @@ from bcai.jobs.spec import (
     FILES_MAX,
     FileRef,
     Hardware,
+    JobKind,
     JobSpec,
     Limits,
     Mount,
@@ -71,6 +72,7 @@ class JobSubmission(_Strict):
         }
     )
 
+    kind: JobKind = JobKind.PYTHON
     name: Text = Field(default="job", min_length=1, max_length=200)
     code: Text | None = Field(default=None, max_length=CODE_BYTES_MAX)
     code_name: str = Field(
@@ -124,4 +126,5 @@ class JobSubmission(_Strict):
             required_outputs=tuple(self.required_outputs),
             reward_tokens=self.reward_tokens,
             labels=dict(self.labels),
+            kind=self.kind,
         )

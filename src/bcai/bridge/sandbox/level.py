@@ -11,7 +11,8 @@ class JailReport:
     ----------
     level
         `A` (namespaces, seccomp, Landlock and a cgroup), `B` (A without the cgroup),
-        `none` (untrusted jobs are refused).
+        `none` (untrusted jobs are refused), `program` (a verified Program, which runs no code
+        of the user's and needs no jail).
     layers
         The walls that stand, such as `user namespace`, `no network`, `Landlock ABI 7`.
     limits

@@ -21,11 +21,12 @@ from bcai.cluster.node.limits import cap_limits
 from bcai.cluster.node.outcome import cancelled_early, failed_here, outcome_of, refused, too_large
 from bcai.cluster.node.outputs import check_values, upload_outputs
 from bcai.cluster.node.reports import body_of
+from bcai.cluster.node.run_program import launch_program
 from bcai.cluster.node.transfer import BlobTransfer
 from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
 from bcai.jobs.placement import misfit
-from bcai.jobs.spec import JobSpec, Mount
+from bcai.jobs.spec import JobKind, JobSpec, Mount
 from bcai.settings import Settings
 
 
@@ -59,13 +60,14 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
             if attempt.cancelled.is_set():
                 return cancelled_early()
 
-            # 3. Run it in the jail; its output flows into the outbox.
+            # 3. Run it: Python in the jail, a Program beside it. Its output flows into the outbox.
             def report(event: JailEvent) -> None:
                 attempt.outbox.put(body_of(event, time.time()))
 
             request = _request(spec, folder, limits)
+            run = launch_program if spec.kind is JobKind.PROGRAM else launch
             ended = await anyio.to_thread.run_sync(
-                launch, request, report, attempt.cancelled, limiter=bench.threads
+                run, request, report, attempt.cancelled, limiter=bench.threads
             )
 
             # 4. Upload what it leaves.

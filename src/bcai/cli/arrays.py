@@ -1,0 +1,33 @@
+"""Arrays on the command line: `--input NAME=FILE.npy`."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bcai.base.errors import FormatError, InputError, NotFoundError
+
+
+def read_inputs(pairs: Iterable[str]) -> dict[str, Any]:
+    """Read `NAME=FILE.npy` pairs; a file is never unpickled.
+
+    Raises
+    ------
+    InputError
+        A pair or a file is not what it should be; the message names it.
+    """
+    import numpy as np
+
+    arrays: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, file = pair.partition("=")
+        if not equals or not name or not file:
+            raise InputError(f"--input {pair!r}: expected NAME=FILE.npy, such as x=x.npy")
+        if name in arrays:
+            raise InputError(f"--input {name!r} stands twice")
+        try:
+            arrays[name] = np.load(Path(file), allow_pickle=False)
+        except FileNotFoundError:
+            raise NotFoundError(f"--input {name}: no file {file!r}") from None
+        except (OSError, ValueError, EOFError) as error:
+            raise FormatError(f"--input {name}: {file!r} is not a .npy file: {error}") from error
+    return arrays
