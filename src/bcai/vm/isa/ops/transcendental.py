@@ -279,7 +279,7 @@ def _(call: Call) -> Gradients:
     return (call.d * ((-(x * x)).emit("Exp") * (TWO_OVER_ROOT_PI)),)
 
 
-@instruction(opcode=0x0153, dtypes=FLOATS, types=UNARY, bound=Bound(ulp=1.5))
+@instruction(opcode=0x0153, dtypes=FLOATS, types=UNARY, bound=Bound(ulp=1.3))
 def erfc(x: Array) -> Array:
     """1 - Erf(`x`) without cancellation, down to subnormals; of +infinity +0, of -infinity 2."""
     return evaluate(scalar.erfc, x)

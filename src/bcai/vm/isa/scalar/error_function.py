@@ -162,7 +162,11 @@ def _scaled_erfc(a: Real) -> Words:
     """e^(a^2) erfc(a), for a from 0.75 to the end."""
     u = a - ERFC_CENTRE
     high, low = ERFC_OF_CENTRE[a.dtype]
-    middle = fast_two_sum(a.of(high), polynomial(ERFC_MIDDLE[a.dtype], u) * u)
+    slope, *rest = ERFC_MIDDLE[a.dtype]
+    p = fast_two_sum(a.of(slope), polynomial(tuple(rest), u) * u)
+    change = two_product(p.high, u)
+    middle = fast_two_sum(a.of(high), change.high)
+    low = fma(p.low, u, change.low) + low
     z = 1.0 / (a * a)
     root_high, root_low = ONE_OVER_ROOT_PI[a.dtype]
     tail = fast_two_sum(a.of(root_high), polynomial(ERFC_TAIL[a.dtype], z - ERFC_PLACE) * z)
