@@ -4,6 +4,7 @@
   - InputError            fix what you sent
     + FormatError         text or bytes do not parse
     + VerifyError         a program breaks a rule of the instruction set
+    + StackUnderflowError, DivisionByZeroError   a stack program cannot go on
     + NotFoundError       no such job, blob, file or node
     + ConflictError       it exists already, or changed meanwhile
       . StaleError        the writer's lock token is not current any more
@@ -14,6 +15,7 @@
     + NoJailError         this machine cannot build the jail that the job needs
   - ResourceError         a limit or a device ran out; retry elsewhere
     + BusyError           the queue is full; retry later
+    + StackLimitError     a stack program is larger than the machine
   - DependencyError       another service failed; retry with back-off
     + UnreachableError    nobody answers at that address
   - JobError              the job ended without success
@@ -61,6 +63,18 @@ class VerifyError(InputError):
     """A program breaks a rule of the instruction set."""
 
     code = "input.program"
+
+
+class StackUnderflowError(InputError):
+    """A stack instruction needs more values than the stack holds."""
+
+    code = "input.stack_underflow"
+
+
+class DivisionByZeroError(InputError):
+    """A stack program divides by 0."""
+
+    code = "input.division_by_zero"
 
 
 class NotFoundError(InputError):
@@ -121,6 +135,12 @@ class BusyError(ResourceError):
     """A queue is full; the same request may succeed later."""
 
     code = "resource.busy"
+
+
+class StackLimitError(ResourceError):
+    """The stack, the memory or the length of a stack program is over its limit."""
+
+    code = "resource.stack_limit"
 
 
 class DependencyError(BcaiError):

@@ -3,26 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from bcai.base.errors import InputError, ResourceError
+from bcai.base.errors import DivisionByZeroError, StackLimitError, StackUnderflowError
 from bcai.vm.stack.bytecode import StackInstruction, StackOp
-
-
-class StackUnderflowError(InputError):
-    """An instruction needs more values than the stack holds."""
-
-    code = "input.stack_underflow"
-
-
-class DivisionByZeroError(InputError):
-    """The divisor is 0."""
-
-    code = "input.division_by_zero"
-
-
-class StackLimitError(ResourceError):
-    """The stack, the memory or the program is larger than its limit."""
-
-    code = "resource.stack_limit"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bcai.base.errors import BcaiError, FormatError
+from bcai.base.errors import (
+    BcaiError,
+    DivisionByZeroError,
+    FormatError,
+    StackLimitError,
+    StackUnderflowError,
+)
 from bcai.vm.backends.reference.interpreter import ReferenceInterpreter
 from bcai.vm.stack.bytecode import StackInstruction, StackOp, decode, encode
-from bcai.vm.stack.machine import (
-    DivisionByZeroError,
-    StackLimitError,
-    StackLimits,
-    StackUnderflowError,
-    run,
-)
+from bcai.vm.stack.machine import StackLimits, run
 from bcai.vm.stack.rewrite import rewrite
 
 
