@@ -1,0 +1,248 @@
+"""The machine: takes instructions or programs, runs them on a backend, and keeps their tensors."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from bcai.base.errors import InputError, NotFoundError, RefusedError
+from bcai.base.units import GIB, MIB
+from bcai.vm.compiler.backend import Backend, Observer, PythonRunner
+from bcai.vm.isa.ops.hybrid import python_execute
+from bcai.vm.isa.types import Array, DType, TensorType
+from bcai.vm.program.builder import Builder
+from bcai.vm.program.merkle import program_root
+from bcai.vm.program.program import VerifiedProgram
+from bcai.vm.program.verifier import ProgramLimits
+from bcai.vm.runtime.choose_backend import BACKENDS, choose_backend
+from bcai.vm.runtime.form import Start
+from bcai.vm.runtime.ml_instruction import MLInstruction
+from bcai.vm.runtime.result import ExecutionResult
+from bcai.vm.runtime.tensor_id import TensorId
+from bcai.vm.runtime.translate import translate
+from bcai.vm.stack import machine
+from bcai.vm.stack.bytecode import StackInstruction, decode
+
+
+class EnhancedVM:
+    """Runs instructions over numbered tensors, and keeps the tensors between programs.
+
+    Parameters
+    ----------
+    hardware_backend
+        Name of a backend, or `auto`.
+    enable_python, python
+        Whether programs may hold Python code, and what runs it (see `bcai.vm.compiler.backend`).
+    enable_gpu
+        Whether that code may ask for a GPU.
+    max_memory_mb
+        The largest program that is accepted, by its live values at the worst moment.
+    seed
+        Key of first values, such as a `Linear`'s missing weight.
+    clock
+        Seconds from any point on, such as `time.perf_counter`; without it nothing is timed.
+    """
+
+    def __init__(
+        self,
+        *,
+        hardware_backend: str = "auto",
+        enable_python: bool = True,
+        enable_gpu: bool = False,
+        max_memory_mb: int | None = None,
+        seed: int = 0,
+        python: PythonRunner | None = None,
+        clock: Callable[[], float] | None = None,
+        backends: Sequence[Backend] = BACKENDS,
+    ) -> None:
+        self.choice = choose_backend(hardware_backend, backends)
+        self._python = python if enable_python else None
+        self._why_no_python = "" if enable_python else "enable_python is off"
+        self._enable_gpu = enable_gpu
+        memory = 1024 * GIB if max_memory_mb is None else max_memory_mb * MIB
+        self._limits = ProgramLimits(bytes_peak=memory)
+        self._seed = seed
+        self._clock = clock
+        self._kept: dict[str, Array] = {}
+        self._job: tuple[str | None, str | None] = (None, None)
+
+    def start_execution(self, job_id: str, node_id: str) -> None:
+        """Begin a job: forget the tensors of the last one, and name this one on every result."""
+        self._job = (job_id, node_id)
+        self._kept.clear()
+
+    def set_tensor(self, identity: int, value: npt.ArrayLike) -> None:
+        """Keep a value for programs to come."""
+        self._kept[TensorId(identity).port] = _array(value, f"tensor {identity}")
+
+    def tensor(self, identity: int) -> Array:
+        """Present value of a tensor. Raises NotFoundError if it has none."""
+        found = self._kept.get(TensorId(identity).port)
+        if found is None:
+            there = ", ".join(map(repr, self.tensors)) or "none"
+            raise NotFoundError(f"{TensorId(identity)!r} has no value; there are {there}")
+        return found
+
+    @property
+    def tensors(self) -> list[TensorId]:
+        """Tensors that have a value."""
+        return [each for port in self._kept for each in _identity(port)]
+
+    def execute_program(
+        self,
+        instructions: Sequence[MLInstruction],
+        inputs: Mapping[int, npt.ArrayLike] | None = None,
+        *,
+        outputs: Iterable[int] | None = None,
+        observe: Observer | None = None,
+    ) -> ExecutionResult[TensorId]:
+        """Run instructions; tensors that get a value keep it for programs to come.
+
+        The result's arrays are the kept ones, and read-only.
+
+        Parameters
+        ----------
+        inputs
+            Values for this run alone, by id; they go before kept ones.
+        outputs
+            Tensors that come out; without it every one that got a value and was not freed.
+        observe
+            Sees the position and the results of every instruction of the program.
+
+        Raises
+        ------
+        VerifyError
+            The instructions are not a legal program; the message names the instruction.
+        InputError, RefusedError
+            See `run`.
+        """
+        given = {
+            TensorId(key).port: _array(value, f"inputs[{key}]")
+            for key, value in (inputs or {}).items()
+        }
+        translation = translate(
+            instructions,
+            inputs={port: TensorType.of(array) for port, array in given.items()},
+            kept={port: TensorType.of(array) for port, array in self._kept.items()},
+            outputs=None if outputs is None else [TensorId(each) for each in outputs],
+            limits=self._limits,
+        )
+        starts = {port: self._start(port, each) for port, each in translation.starts.items()}
+        values = self._kept | starts | given
+        ports = translation.program.program.ports
+        result = self.run(
+            translation.program, {port.name: values[port.name] for port in ports}, observe=observe
+        )
+        self._kept |= starts
+        self._kept |= result.outputs
+        for array in result.outputs.values():
+            array.flags.writeable = False  # what the caller sees is what the machine keeps
+        for port in translation.freed:
+            self._kept.pop(port, None)
+        found = {key: array for port, array in result.outputs.items() for key in _identity(port)}
+        told = {
+            key: _describe(start, self._seed)
+            for port, start in translation.starts.items()
+            for key in _identity(port)
+        }
+        return ExecutionResult(
+            found, result.program, result.program_root, result.backend, result.backend_reason,
+            result.job_id, result.node_id, result.wall_s, told,
+        )  # fmt: skip
+
+    def run(
+        self,
+        program: VerifiedProgram,
+        inputs: Mapping[str, Array],
+        *,
+        observe: Observer | None = None,
+    ) -> ExecutionResult[str]:
+        """Run a verified program on inputs and parameters by name; nothing is kept.
+
+        Raises
+        ------
+        InputError
+            A value is missing, unknown, or not of its port's type; or an index is out of range.
+        RefusedError
+            The program holds Python code that nothing here may run.
+        """
+        self._admit(program)
+        executable = self.choice.backend.compile(program, python=self._python)
+        started = self._clock() if self._clock else 0.0
+        if observe is None:
+            outputs = executable.run(inputs)
+        else:
+            outputs = executable.run_traced(inputs, observe)
+        wall_s = self._clock() - started if self._clock else None
+        return ExecutionResult(
+            outputs, program, program_root(program.program), self.choice.backend.name,
+            self.choice.reason, *self._job, wall_s,
+        )  # fmt: skip
+
+    def execute_stack(
+        self,
+        code: bytes | Sequence[StackInstruction],
+        memory: Iterable[tuple[int, float]] = (),
+        limits: machine.StackLimits | None = None,
+    ) -> machine.StackResult:
+        """Run legacy stack code, as bytes or as instructions. Raises what `bcai.vm.stack` does."""
+        instructions = decode(code) if isinstance(code, bytes) else code
+        return machine.run(instructions, memory, limits or machine.StackLimits())
+
+    def _admit(self, program: VerifiedProgram) -> None:
+        if program.bytes_peak > self._limits.bytes_peak:
+            raise RefusedError(
+                f"the program needs {program.bytes_peak} bytes at its peak, "
+                f"max_memory_mb allows {self._limits.bytes_peak}"
+            )
+        for position, instruction in enumerate(program.program.instructions):
+            if instruction.op is not python_execute:
+                continue
+            place = f"instruction {position} (PythonExecute)"
+            if self._python is None:
+                why = self._why_no_python or "nothing here runs Python code"
+                raise RefusedError(
+                    f"{place}: {why}",
+                    hint="run the program on a node, or give EnhancedVM a `python` runner",
+                )
+            if instruction.attributes["gpu"] and not self._enable_gpu:
+                raise RefusedError(f"{place}: it asks for a GPU, and enable_gpu is off")
+
+    def _start(self, port: str, start: Start) -> Array:
+        """Make a first value: by a program of its own, as everything here is computed."""
+        type_ = start.type
+        builder = Builder()
+        if start.low == start.high:
+            attributes = {"shape": type_.shape, "value": start.low, "dtype": type_.dtype}
+            symbol = builder.emit("Full", (), attributes)[0]
+        else:
+            wide = DType.float64 if type_.dtype is DType.float64 else DType.float32
+            seed, step = (builder.constant(np.asarray(each, np.int64)) for each in (self._seed, 0))
+            attributes = {"stream": int(port[1:]), "shape": type_.shape, "dtype": wide}
+            drawn = builder.emit("Uniform", (seed, step), attributes)[0]
+            symbol = (drawn * (start.high - start.low) + start.low).cast(type_.dtype)
+        program = builder.finish(value=symbol)
+        return self.choice.backend.compile(program).run({})["value"]
+
+
+def _array(value: npt.ArrayLike, what: str) -> Array:
+    """A value as an array of its own; Python's floats are float32. Raises InputError."""
+    array: Array = np.asarray(value)
+    if not hasattr(value, "dtype") and array.dtype == np.float64:
+        array = array.astype(np.float32)
+    try:
+        TensorType.of(array)
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error
+    return array.copy()
+
+
+def _identity(port: str) -> list[TensorId]:
+    """Id of a port that has one."""
+    return [TensorId(int(port[1:]))] if port[1:].isdigit() else []
+
+
+def _describe(start: Start, seed: int) -> str:
+    if start.low == start.high:
+        return f"{start.type} of {start.low:g}"
+    return f"{start.type} uniform in +-{start.text or start.high}, Philox, seed {seed}"
