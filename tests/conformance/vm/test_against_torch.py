@@ -1,6 +1,6 @@
 """Results and gradients of the instructions against torch's own functions, in float64."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def run_torch(row: Row, operands: list[Array | None]) -> tuple[list[Array], dict
         if each is not None and each.is_floating_point()
     }
     result = row.expected(*(each for each in tensors if each is not None))
-    results: list[Any] = list(result) if isinstance(result, tuple | list) else [result]
+    results = cast("list[Any]", [*result] if isinstance(result, tuple | list) else [result])
     pulled = {
         index: each
         for index, each in enumerate(results)
