@@ -1,0 +1,102 @@
+"""A Program as a job: checked here, sent as canonical bytes, with its inputs as safetensors."""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bcai.base.errors import InputError, NotFoundError
+from bcai.jobs.spec import JobKind, Mount
+from bcai.sdk.draft import Draft, Quantity, check_submission
+from bcai.sdk.folder import LocalFile
+
+if TYPE_CHECKING:
+    from bcai.vm.program.program import Program, VerifiedProgram
+
+ENTRY = "program.bcai"
+INPUTS = "inputs.safetensors"
+
+
+def draft_program(
+    program: "Program | VerifiedProgram | bytes | str | PathLike[str]",
+    inputs: Mapping[str, Any],
+    *,
+    name: str | None = None,
+    limits: Mapping[str, Quantity] | None = None,
+    timeout: float | str = 3600,
+    max_retries: int = 3,
+    required_outputs: Sequence[str] = (),
+    labels: Mapping[str, str] | None = None,
+) -> Draft:
+    """Check a program and its inputs, and put them in a submission.
+
+    Raises
+    ------
+    InputError
+        The program is not legal, or an input is missing or of another type.
+    """
+    from safetensors.numpy import save
+
+    from bcai.vm.backends.reference.interpreter import check_inputs
+    from bcai.vm.program.codec import encode_program
+
+    verified = read_program(program)
+    arrays = check_inputs(verified, inputs)
+    named = {port.name: array for port, array in zip(verified.program.ports, arrays, strict=True)}
+    content = {ENTRY: encode_program(verified.program), INPUTS: save(named)}
+    files = [
+        LocalFile(Path(path), path, len(data), mount, data)
+        for (path, data), mount in zip(content.items(), (Mount.PROJECT, Mount.DATA), strict=True)
+    ]
+    usual_name = Path(program).stem if isinstance(program, str | PathLike) else "program"
+    fields: dict[str, Any] = {
+        "kind": JobKind.PROGRAM,
+        "name": name or usual_name,
+        "entry": ENTRY,
+        "limits": dict(limits) if limits else None,
+        "timeout": timeout,
+        "max_retries": max_retries,
+        "required_outputs": list(required_outputs),
+        "labels": dict(labels) if labels else None,
+    }
+    given = {field: value for field, value in fields.items() if value not in (None, [])}
+    return Draft(check_submission(given), tuple(files))
+
+
+def read_program(
+    program: "Program | VerifiedProgram | bytes | str | PathLike[str]",
+) -> "VerifiedProgram":
+    """Return a program verified: given as an object, as canonical bytes, or as a file.
+
+    Raises
+    ------
+    InputError
+        It is not there, or not legal; errors in assembly point at their line.
+    """
+    from bcai.vm.program.codec import MAGIC, decode_program
+    from bcai.vm.program.program import Program, VerifiedProgram
+    from bcai.vm.program.text import parse_program
+    from bcai.vm.program.verifier import verify
+
+    if isinstance(program, VerifiedProgram):
+        return program
+    if isinstance(program, Program):
+        return verify(program)
+    data = program if isinstance(program, bytes) else _read(Path(program))
+    if data.startswith(MAGIC):
+        return verify(decode_program(data))
+    try:
+        return parse_program(data.decode())
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{program!r}: neither canonical bytes nor assembly: byte {error.start} is not UTF-8"
+        ) from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise NotFoundError(f"program: no file {str(path)!r}") from None
+    except OSError as error:
+        raise InputError(f"program: {str(path)!r}: {error.strerror}") from error
