@@ -233,15 +233,16 @@ def _wrapped(line: str) -> list[str]:
 
 
 def _array(array: Array) -> str:
-    return f"np.array({array.tolist()}, np.{array.dtype.type.__name__})"
+    dtype = "bool_" if array.dtype == np.bool_ else array.dtype.name
+    return f"np.array({array.tolist()}, np.{dtype})"
 
 
 def _run(program: VerifiedProgram) -> tuple[dict[str, Array], list[Array]]:
     """Run on the first values that give finite results, or the first that are not refused."""
     found: tuple[dict[str, Array], list[Array]] | None = None
-    for lowest in (-4, 1, 5, 0):
+    for lowest, count in ((-4, 9), (1, 9), (5, 9), (1, 3), (0, 9)):
         values = {
-            port.name: _values(number, port.type, lowest)
+            port.name: _values(number, port.type, lowest, count)
             for number, port in enumerate(program.program.ports)
         }
         try:
@@ -255,11 +256,11 @@ def _run(program: VerifiedProgram) -> tuple[dict[str, Array], list[Array]]:
     return found
 
 
-def _values(number: int, type_: TensorType, lowest: int) -> Array:
-    """Quarters from `lowest` / 4 on; whole numbers from 0 on, but from 1 on where 0 may not be."""
+def _values(number: int, type_: TensorType, lowest: int, count: int) -> Array:
+    """`count` quarters from `lowest` / 4 on; whole numbers from 0 on, but from 1 on where 0 may not be."""
     places: Any = np.arange(type_.elements).reshape(type_.shape)
     if type_.dtype.is_float:
-        return ((places * 4 + 2 * number) % 9 + lowest).astype(type_.dtype.numpy) / 4
+        return ((places * 4 + 2 * number) % count + lowest).astype(type_.dtype.numpy) / 4
     if type_.dtype is DType.bool:
         return (places * 4 + number) % 3 > 0
     return (places % 2 + (lowest > 0)).astype(type_.dtype.numpy)
