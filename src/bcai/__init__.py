@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bcai.sdk.client import SDK
     from bcai.sdk.job import Job
     from bcai.sdk.result import Result
+    from bcai.sdk.tensor import Tensor
 
 _HOMES = {
     "SDK": "bcai.sdk.client",
@@ -31,6 +32,7 @@ _HOMES = {
     "Job": "bcai.sdk.job",
     "AsyncJob": "bcai.sdk.async_job",
     "Result": "bcai.sdk.result",
+    "Tensor": "bcai.sdk.tensor",
     "BcaiError": "bcai.base.errors",
     "InputError": "bcai.base.errors",
     "JobError": "bcai.base.errors",
@@ -55,6 +57,7 @@ __all__ = [
     "JobFailedError",
     "JobTimedOutError",
     "Result",
+    "Tensor",
     "UnreachableError",
     "log",
     "output",

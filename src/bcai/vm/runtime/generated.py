@@ -72,8 +72,9 @@ def generated_form(op: Op) -> Form:
 
 def _sgd_starts(given: Fields, type_of: TypeOf) -> Mapping[str, Start]:
     type_, moment = type_of(given["p"]), given["m"]
-    known = type_ is not None and isinstance(moment, TensorId)
-    return {moment.port: Start(type_)} if known else {}
+    if type_ is None or not isinstance(moment, TensorId):
+        return {}
+    return {moment.port: Start(type_)}
 
 
 def operands_of(op: Op, writer: Writer, given: Fields) -> list[Symbol | float | None]:
