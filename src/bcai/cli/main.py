@@ -50,6 +50,12 @@ _KEYS = {
     "add": ("bcai.cli.keys:add_key", "Make an API key; its secret is shown once."),
     "revoke": ("bcai.cli.keys:revoke_key", "Switch an API key off."),
 }
+_PROGRAM = {
+    "verify": ("bcai.cli.program:verify_program", "Check a program and sum it up."),
+    "show": ("bcai.cli.program:show_program", "Print a program as assembly, or convert it."),
+    "hash": ("bcai.cli.program:hash_program", "Print what identifies a program."),
+    "run": ("bcai.cli.program:run_program", "Run a program here, without a network."),
+}
 
 
 def build_app() -> App:
@@ -73,9 +79,16 @@ def build_app() -> App:
         help_epilogue="",
         sort_key=10,
     )
-    app.command(jobs)
-    app.command(keys)
-    for parent, commands in ((app, _COMMANDS), (jobs, _JOBS), (keys, _KEYS)):
+    program = App(
+        name="program",
+        help="Check, show, hash and run programs of the instruction set.",
+        help_epilogue="",
+        sort_key=10,
+    )
+    groups = ((app, _COMMANDS), (jobs, _JOBS), (keys, _KEYS), (program, _PROGRAM))
+    for parent, commands in groups:
+        if parent is not app:
+            app.command(parent)
         for place, (name, (home, help_text)) in enumerate(commands.items()):
             parent.command(home, name=name, help=help_text, sort_key=place, help_epilogue="")
     app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType]
