@@ -53,6 +53,11 @@ class AttributeSchema:
         return checked
 
 
+def is_text(value: str) -> bool:
+    """Whether UTF-8 can hold it: it has no half of a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def _int(value: object) -> int | None:
     if isinstance(value, bool | DType) or not isinstance(value, int):
         return None
@@ -83,7 +88,7 @@ _CHECKS: dict[AttributeKind, Callable[[object], Attribute | None]] = {
     "int": _int,
     "float": _float,
     "bool": lambda value: value if isinstance(value, bool) else None,
-    "str": lambda value: value if isinstance(value, str) else None,
+    "str": lambda value: value if isinstance(value, str) and is_text(value) else None,
     "bytes": lambda value: value if isinstance(value, bytes) else None,
     "dtype": lambda value: value if isinstance(value, DType) else None,
     "ints": _ints,

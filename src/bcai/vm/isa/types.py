@@ -17,6 +17,7 @@ Array = npt.NDArray[Any]
 
 RANK_MAX = 16
 ELEMENTS_MAX = 1 << 40
+COUNT_MAX = 1 << 100
 
 
 class DType(IntEnum):
@@ -91,8 +92,19 @@ class TensorType:
 
     @property
     def elements(self) -> int:
-        """Number of elements; 1 for a scalar."""
-        return math.prod(self.shape)
+        """Number of elements; 1 for a scalar.
+
+        With more than `RANK_MAX` axes, which nothing legal has, it stops counting at `COUNT_MAX`:
+        a product of many large sizes would take for ever.
+        """
+        if len(self.shape) <= RANK_MAX:
+            return math.prod(self.shape)
+        count = 0 if 0 in self.shape else 1
+        for size in self.shape:
+            count *= size
+            if abs(count) > COUNT_MAX:
+                return COUNT_MAX
+        return count
 
     @property
     def nbytes(self) -> int:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from bcai.base.errors import VerifyError
 from bcai.base.units import GIB, format_size
-from bcai.vm.isa.attribute import Attribute
+from bcai.vm.isa.attribute import Attribute, is_text
 from bcai.vm.isa.op import Op
 from bcai.vm.isa.types import ELEMENTS_MAX, RANK_MAX, TensorType
 from bcai.vm.isa.versions import VERSIONS
@@ -41,6 +41,9 @@ def verify(program: Program, limits: ProgramLimits = LIMITS) -> VerifiedProgram:
     if program.isa_version not in VERSIONS:
         raise VerifyError(f"instruction set version {program.isa_version} is not known")
     _check_ports(program, limits)
+    for text in (each for pair in program.metadata.items() for each in pair):
+        if not is_text(text):
+            raise VerifyError(f"metadata {text!r} is not text")
     types = [port.type for port in program.ports]
     first_result: list[int] = []
     known: dict[tuple[object, ...], Inferred] = {}
@@ -133,11 +136,13 @@ def _infer(
         raise VerifyError("an absent operand at the end is left out")
     attributes = instruction.attributes
     key = (instruction.op.opcode, tuple(operands), tuple(attributes.items()), _kinds(attributes))
-    results = known.get(key)
+    try:
+        results = known.get(key)
+    except TypeError as error:  # a list in a tuple's place
+        raise VerifyError("attributes are not in the schema's order and kinds") from error
     if results is None:
-        if bind_attributes(instruction.op, attributes) != attributes or _kinds(
-            attributes
-        ) != _kinds(bind_attributes(instruction.op, attributes)):
+        bound = bind_attributes(instruction.op, attributes)
+        if bound != attributes or [*bound] != [*attributes] or _kinds(bound) != _kinds(attributes):
             raise VerifyError("attributes are not in the schema's order and kinds")
         results = known[key] = infer(instruction.op, tuple(operands), attributes)
     return results
@@ -161,6 +166,8 @@ def _check_ports(program: Program, limits: ProgramLimits) -> None:
             raise VerifyError(f"input or parameter {port.name!r} is named twice")
         if port.type.rank > RANK_MAX or port.type.elements > ELEMENTS_MAX:
             raise VerifyError(f"input {port.name!r}: {port.type} is too large")
+        if min(port.type.shape, default=0) < 0:
+            raise VerifyError(f"input {port.name!r}: {port.type} has a negative size")
         seen.add(port.name)
 
 

@@ -47,8 +47,13 @@ class ReferenceInterpreter:
         live: list[Array] = check_inputs(verified, values)
         for position, instruction in enumerate(program.instructions):
             operands = [None if each is None else live[each] for each in instruction.operands]
-            version = program.isa_version
-            results = self.step(version, instruction.op, operands, instruction.attributes)
+            try:
+                results = self.step(
+                    program.isa_version, instruction.op, operands, instruction.attributes
+                )
+            except InputError as error:
+                place = f"instruction {position} ({instruction.op.name})"
+                raise type(error)(f"{place}: {error}", hint=error.hint) from error
             live += results
             if observe is not None:
                 observe(position, results)
@@ -86,7 +91,8 @@ class ReferenceInterpreter:
         types: tuple[TensorType | None, ...],
         attributes: Mapping[str, Any],
     ) -> VerifiedProgram:
-        key = (version, op.opcode, types, tuple(attributes.items()))
+        exact = tuple(map(repr, attributes.values()))  # 0.0 == -0.0, but not here
+        key = (version, op.opcode, types, exact)
         if key not in self._lowered:
             builder = Builder(instruction_set(version))
             symbols = [
