@@ -257,7 +257,7 @@ def _run(program: VerifiedProgram) -> tuple[dict[str, Array], list[Array]]:
 
 
 def _values(number: int, type_: TensorType, lowest: int, count: int) -> Array:
-    """`count` quarters from `lowest` / 4 on; whole numbers from 0 on, but from 1 on where 0 may not be."""
+    """`count` quarters from `lowest` / 4 on; whole numbers from 0, or from 1 if that is above 0."""
     places: Any = np.arange(type_.elements).reshape(type_.shape)
     if type_.dtype.is_float:
         return ((places * 4 + 2 * number) % count + lowest).astype(type_.dtype.numpy) / 4

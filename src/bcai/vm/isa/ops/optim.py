@@ -2,7 +2,8 @@
 
 A step takes a parameter, its gradient and its state, and gives the next ones; a program hands them
 on by naming its outputs as its parameters. Nothing here has a gradient. Hyper-parameters that a
-schedule changes are `float32[]` operands; the others are attributes, rounded once to the dtype.
+schedule changes are `float32[]` or `float64[]` operands; the others are attributes, rounded once
+to the dtype.
 """
 
 import math
@@ -17,8 +18,7 @@ from bcai.vm.isa.types import FLOATS, Array, DType, TensorType
 from bcai.vm.isa.widened import widened
 
 _ROUNDINGS = Bound(ulp=64)
-_FLOAT32 = frozenset({DType.float32})
-_SCALAR = TensorType(DType.float32)
+_WIDE = frozenset({DType.float32, DType.float64})
 
 
 def _alike(p: TensorType, *others: TensorType) -> None:
@@ -29,8 +29,8 @@ def _alike(p: TensorType, *others: TensorType) -> None:
 
 def _scalars(*types: TensorType) -> None:
     for each in types:
-        if each != _SCALAR:
-            raise VerifyError(f"found {each}, expected float32[]")
+        if each.shape or each.dtype not in _WIDE:
+            raise VerifyError(f"found {each}, expected float32[] or float64[]")
 
 
 def _sgd(
@@ -125,19 +125,26 @@ _BETAS = {"beta1": 0.9, "beta2": 0.999}
 
 @instruction(
     opcode=0x0901,
-    dtypes=_FLOAT32,
+    dtypes=_WIDE,
     differentiable=False,
     bound=Bound(ulp=1),
     types=types_of(
         _adam_powers,
-        accepts=(case("float32[]", "float32[]", **_BETAS),),
+        accepts=(
+            case("float32[]", "float32[]", **_BETAS),
+            case("float64[]", "float64[]", **_BETAS),
+        ),
         rejects=(case("float32[1]", "float32[]", **_BETAS),),
     ),
 )
 def adam_powers(
     b1t: Array, b2t: Array, *, beta1: float = 0.9, beta2: float = 0.999
 ) -> tuple[Array, Array]:
-    """Running products `beta1^t` and `beta2^t`: state that starts at 1, advanced once a step."""
+    """Running products `beta1^t` and `beta2^t`: state that starts at 1, advanced once a step.
+
+    Early on `1 - beta2^t` is so small that in float32 it keeps about five digits; in float64 the
+    first steps are those of `torch.optim.AdamW`.
+    """
     return b1t * beta1, b2t * beta2
 
 
@@ -181,6 +188,7 @@ _ADAM_TYPES = (*_PGM, "float32[3,2]", "float32[]", "float32[]", "float32[]")
         accepts=(
             case(*_ADAM_TYPES, **_ADAM, decoupled=True),
             case(*_ADAM_TYPES, **_ADAM, decoupled=False),
+            case(*_ADAM_TYPES[:4], "float64[]", "float64[]", "float64[]", **_ADAM, decoupled=True),
         ),
         rejects=(
             case(*_ADAM_TYPES[:-1], "float32[3]", **_ADAM, decoupled=True),
@@ -221,7 +229,8 @@ def adam_step(
 @widened
 def _(call: Call) -> tuple[Symbol, ...]:
     p, g, m, v = call[0], call[1], call[2], call[3]
-    b1t, b2t, lr = (call[index].cast(p.dtype) for index in (4, 5, 6))
+    lr = call[6].cast(p.dtype)
+    first, second = (_correction(call[index], p.dtype) for index in (4, 5))
     beta1, beta2 = float(call.attributes["beta1"]), float(call.attributes["beta2"])
     decay = float(call.attributes["weight_decay"])
     if decay and call.attributes["decoupled"]:
@@ -230,15 +239,19 @@ def _(call: Call) -> tuple[Symbol, ...]:
         g = p.scalar(decay).emit("Fma", p, g)
     m = p.scalar(beta1).emit("Fma", m, g * (1.0 - beta1))
     v = p.scalar(beta2).emit("Fma", v, g * g * (1.0 - beta2))
-    root = v.emit("Sqrt") / _correction(b2t).emit("Sqrt") + float(call.attributes["eps"])
-    step = lr / _correction(b1t)
+    root = v.emit("Sqrt") / second.emit("Sqrt") + float(call.attributes["eps"])
+    step = lr / first
     return (-step).emit("Fma", m / root, p), m, v
 
 
-def _correction(power: Symbol) -> Symbol:
-    """`1 - power`, and 1 for a power of 1, so that a first step without `AdamPowers` is finite."""
-    one = power.scalar(1.0)
-    return power.equal(1.0).emit("Where", one, 1.0 - power)
+def _correction(power: Symbol, dtype: DType) -> Symbol:
+    """`1 - power`, and 1 for a power of 1, so that a first step without `AdamPowers` is finite.
+
+    It is subtracted in the wider of both element types.
+    """
+    wide = power if power.dtype is DType.float64 else power.cast(dtype)
+    one = wide.scalar(1.0)
+    return wide.equal(1.0).emit("Where", one, 1.0 - wide).cast(dtype)
 
 
 def _clip(*grads: TensorType, max_norm: float) -> Types:
