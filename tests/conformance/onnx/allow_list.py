@@ -27,8 +27,9 @@ interpreter runs it, and the outputs are compared at onnx's own tolerances (rela
 1e-7; integers and bools exactly). `passing.txt` beside the importer lists them; it only grows.
 
 Inputs that decide shapes (axes, sizes, repeats, trip counts, ...) are constants of the Program,
-with the values that the test gives them. A test with `_expanded` in its name is counted under the
-operator whose function body it spells out.
+with the values that the test gives them; some 30 tests (Shape, Range, EyeLike, windows) have no
+other input. A test with `_expanded` in its name is counted under the operator whose function body
+it spells out.
 
 ## Why tests are skipped
 

@@ -51,6 +51,7 @@ class Importer:
     """Values of the ports, then of every instruction evaluated so far."""
     reference: ReferenceInterpreter = field(default_factory=ReferenceInterpreter)
     evaluated: int = 0
+    ports: int = 0
 
     def value(self, symbol: Symbol) -> Array:
         """What the reference finds for a symbol."""
@@ -62,6 +63,16 @@ class Importer:
             self.live += self.reference.step(version, each.op, operands, each.attributes)
             self.evaluated += 1
         return self.live[symbol.index]
+
+    def depends(self, symbol: Symbol) -> bool:
+        """Whether a symbol's value depends on an input."""
+        wanted, count = {symbol.index}, len(self.builder.instructions)
+        for position in reversed(range(count)):
+            results = self.builder.results_of(position)
+            if any(each.index in wanted for each in results):
+                operands = self.builder.instructions[position].operands
+                wanted.update(each for each in operands if each is not None)
+        return any(index < self.ports for index in wanted)
 
     def graph(self, graph: Graph, scope: Mapping[str, Symbol]) -> list[Symbol]:
         """Write a graph whose free names are in `scope`; return its outputs."""
@@ -236,7 +247,7 @@ def _run(case: Case) -> dict[str, Array]:
             dtype_of(cast("Array", value).dtype)
         else:
             raise UnsupportedError("sequence or optional output")
-    importer = Importer(builder, case.opset, list(named.values()))
+    importer = Importer(builder, case.opset, list(named.values()), ports=len(named))
     outputs = importer.graph(case.graph, scope)
     program = builder.finish(**dict(zip(case.graph.outputs, outputs, strict=True)))
     return ReferenceInterpreter().run(program, named)

@@ -16,8 +16,14 @@ def _graph(node: Node, name: str) -> Graph:
 
 @onnx_op("If")
 def if_(node: Node) -> Results:
-    taken = "then_branch" if node.known(0).reshape(()) else "else_branch"
-    return node.importer.graph(_graph(node, taken), node.scope)
+    """Both branches and a choice; one branch where the condition decides shapes."""
+    condition = node[0].reshape()
+    names = ("then_branch", "else_branch")
+    if node.importer.depends(condition):
+        sides = [node.importer.graph(_graph(node, name), node.scope) for name in names]
+        if all(yes.type == no.type for yes, no in zip(*sides, strict=True)):
+            return [node.where(condition, yes, no) for yes, no in zip(*sides, strict=True)]
+    return node.importer.graph(_graph(node, names[not node.known(0).reshape(())]), node.scope)
 
 
 @onnx_op("Loop")

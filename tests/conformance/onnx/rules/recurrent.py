@@ -1,4 +1,4 @@
-"""RNN, GRU and LSTM, step by step, for the activations that the tests use."""
+"""RNN, GRU and LSTM: our instructions where they mean the same, else step by step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from bcai.vm.isa.symbol import Symbol
 from bcai.vm.isa.types import DType
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+ORDER = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 2, 3, 1)}
+"""Where each gate of our instruction stands among ONNX's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Direction:
 def recurrent(node: Node) -> Results:
     if node.has("clip") or node.has("activation_alpha") or node.integer("input_forget", 0):
         raise UnsupportedError("a clipped or otherwise altered recurrence")
+    if _is_plain(node):
+        return _instruction(node)
     x = node[0].permute(1, 0, 2) if node.integer("layout", 0) else node[0]
     direction = node.text("direction", "forward")
     runs: list[tuple[list[Symbol], Symbol, Symbol]] = []
@@ -42,6 +46,56 @@ def recurrent(node: Node) -> Results:
     if node.integer("layout", 0):
         y, h, c = y.permute(2, 0, 1, 3), h.permute(1, 0, 2), c.permute(1, 0, 2)
     return y, h, c
+
+
+def _is_plain(node: Node) -> bool:
+    """Whether our instruction means the same."""
+    linear = node.raw.op != "GRU" or bool(node.integer("linear_before_reset", 0))
+    rows_end = node.get(4) is not None
+    return linear and not (rows_end or node.get(7) is not None or node.has("activations"))
+
+
+def _instruction(node: Node) -> list[Symbol]:
+    x, directions, hidden = node[0], node[1].shape[0], node[2].shape[-1]
+    by_batch = bool(node.integer("layout", 0))
+    steps, batch = x.shape[by_batch], x.shape[1 - by_batch]
+    backward = node.text("direction", "forward") == "reverse"
+    states: list[Symbol] = []
+    for index in (5, 6) if node.raw.op == "LSTM" else (5,):
+        given = node.get(index)
+        if given is None:
+            states.append(node.zeros((directions, batch, hidden), x))
+        else:
+            states.append(given.permute(1, 0, 2) if by_batch else given)
+    y, *last = node.all(
+        node.raw.op.capitalize(),
+        node.emit("Flip", x, axes=(int(by_batch),)) if backward else x,
+        *states,
+        *(each for place in range(directions) for each in _weights(node, place)),
+        hidden=hidden,
+        bidirectional=directions == 2,
+        batch_first=by_batch,
+        bias=node.get(3) is not None,
+    )
+    y = node.emit("Flip", y, axes=(int(by_batch),)) if backward else y
+    if by_batch:
+        apart = y.reshape(batch, steps, directions, hidden)
+        return [apart, *(each.permute(1, 0, 2) for each in last)]
+    return [y.reshape(steps, batch, directions, hidden).permute(0, 2, 1, 3), *last]
+
+
+def _weights(node: Node, place: int) -> list[Symbol]:
+    """Weights and biases of one direction, gates in the order of our instruction."""
+    count, bias = GATES[node.raw.op], node.get(3)
+    parts = [node[index].emit("Select", axis=0, index=place) for index in (1, 2)]
+    if bias is not None:
+        own = bias.emit("Select", axis=0, index=place)
+        parts += [own[: own.shape[0] // 2], own[own.shape[0] // 2 :]]
+    ordered: list[Symbol] = []
+    for each in parts:
+        gates = node.all("Split", each, axis=0, sizes=(each.shape[0] // count,) * count)
+        ordered.append(node.emit("Concat", *(gates[at] for at in ORDER[node.raw.op]), axis=0))
+    return ordered
 
 
 def _row(x: Symbol, axis: int) -> Symbol:

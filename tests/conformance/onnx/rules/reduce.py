@@ -38,6 +38,8 @@ def reduce(node: Node) -> Results:
             return node.emit("Mean", x, **over)
         case "ReduceProd":
             return node.emit("Prod", x, **over)
+        case "ReduceL1" | "ReduceL2" if x.dtype.is_float:
+            return node.emit("Norm", x, order=float(node.raw.op[-1]), **over)
         case "ReduceLogSumExp":
             if not x.type.elements:
                 return node.emit("Log", node.emit("Sum", x, **over))
@@ -113,10 +115,11 @@ def softmax(node: Node) -> Results:
 def _softmax(node: Node, x: Symbol, axis: int) -> Symbol:
     if node.raw.op != "Hardmax":
         return node.emit(node.raw.op, x, axis=axis)
-    first = node.emit("ArgMax", x, axis=axis, keepdims=True)
-    shape = [1] * len(x.shape)
-    shape[axis] = x.shape[axis]
-    return first.equal(node.arange(x.shape[axis]).reshape(*shape)).cast(x.dtype)
+    hot = node.emit("OneHot", node.emit("ArgMax", x, axis=axis), depth=x.shape[axis], dtype=x.dtype)
+    last = len(x.shape) - 1
+    return hot.permute(
+        *(axis_ - (axis_ > axis) if axis_ != axis else last for axis_ in range(last + 1))
+    )
 
 
 @onnx_op("LpNormalization")

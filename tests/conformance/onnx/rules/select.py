@@ -107,11 +107,10 @@ def one_hot(node: Node) -> Results:
     values, indices = node[2], node[0].cast(DType.int64)
     axis = axis_of(node.integer("axis", -1), len(indices.shape) + 1)
     wrapped = node.where(indices < 0, indices + depth, indices)
-    shape = [1] * (len(indices.shape) + 1)
-    shape[axis] = depth
-    chosen = node.emit("Unsqueeze", wrapped, axes=(axis,))
-    hot = chosen.equal(node.arange(depth).reshape(*shape))
-    return node.where(hot, values[1], values[0])
+    hot = node.emit("OneHot", wrapped, depth=depth, dtype=DType.bool)
+    order = list(range(len(indices.shape)))
+    order.insert(axis, len(indices.shape))
+    return node.where(hot.permute(*order), values[1], values[0])
 
 
 @onnx_op("Compress")
