@@ -112,7 +112,7 @@ def _plain(value: Attribute) -> object:
 def _read_instruction(item: Any, by_opcode: Any, position: int) -> Instruction:
     place = f"instruction {position}"
     opcode, operands, values = _fields(item, 3, place)
-    op = by_opcode.get(opcode)
+    op = by_opcode.get(opcode) if type(opcode) is int else None
     if op is None:
         raise FormatError(f"{place}: opcode {opcode!r} is not in the instruction set")
     numbers = tuple(

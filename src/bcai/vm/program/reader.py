@@ -11,9 +11,9 @@ from bcai.vm.isa.types import DType
 
 _SPACE = re.compile(r"[ \t]*(?:#.*)?")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_WHOLE = re.compile(r"\d{1,15}")
-_INT = re.compile(r"[+-]?\d{1,19}(?![.\deE])")
-_FLOAT = re.compile(r"[+-]?(?:\d+(?:\.\d*)?(?:[eE][+-]?\d{1,4})?|\.\d+|inf|nan)")
+_WHOLE = re.compile(r"\d{1,15}(?!\d)", re.ASCII)
+_INT = re.compile(r"[+-]?\d{1,19}(?![.\deE])", re.ASCII)
+_FLOAT = re.compile(r"[+-]?(?:\d+(?:\.\d*)?(?:[eE][+-]?\d{1,4})?|\.\d+|inf|nan)", re.ASCII)
 _BYTES = re.compile(r"0x(?:[0-9a-f]{2})*")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-f]{1,6})\}|(.))")

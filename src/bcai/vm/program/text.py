@@ -65,7 +65,10 @@ def parse_program(text: str) -> VerifiedProgram:
     header = lines[0]
     header.expect("bcai")
     header.expect("program")
-    parser = _Parser(instruction_set(header.whole("version")))
+    mark = header.at
+    version = header.whole("version")
+    with located(header, mark):
+        parser = _Parser(instruction_set(version))
     header.end()
     for reader in lines[1:]:
         parser.line(reader)
@@ -133,13 +136,17 @@ class _Parser:
             reader.expect("=")
             self._metadata[key] = reader.quoted("value")
         elif word == "output":
+            mark = reader.at
             name = reader.quoted("name")
-            reader.expect("=")
             if name in self._outputs:
-                raise reader.error(f"output {name!r} is named twice")
+                raise reader.error(f"output {name!r} is named twice", mark)
+            reader.expect("=")
             self._outputs[name] = self._value(reader)
         else:
-            raise reader.error(f"found {word!r}, expected input, parameter, meta, output or %")
+            raise reader.error(
+                f"found {word!r}, expected input, parameter, meta, output or %",
+                reader.at - len(word),
+            )
         reader.end()
 
     def program(self) -> Program:
@@ -213,18 +220,19 @@ class _Parser:
         return op
 
     def _new_value(self, reader: LineReader, expected: int) -> None:
+        mark = reader.at
         reader.expect("%")
         number = reader.whole("number")
         if number != expected:
-            raise reader.error(f"found %{number}, the next value is %{expected}")
+            raise reader.error(f"found %{number}, the next value is %{expected}", mark)
 
     def _value(self, reader: LineReader) -> int:
+        mark = reader.at
         reader.expect("%")
         number = reader.whole("number")
         if number >= len(self._types):
-            raise reader.error(
-                f"%{number} is not defined yet; %0 to %{len(self._types) - 1} are", kind=VerifyError
-            )
+            message = f"%{number} is not defined yet; %0 to %{len(self._types) - 1} are"
+            raise reader.error(message, mark, VerifyError)
         return number
 
     def _attributes(self, reader: LineReader, op: Op) -> Iterable[tuple[str, Attribute]]:
@@ -237,7 +245,7 @@ class _Parser:
             if name not in schemas:
                 raise reader.unknown(f"attribute of {op.name}", name, schemas)
             if name in seen:
-                raise reader.error(f"attribute {name} stands twice")
+                raise reader.error(f"attribute {name} stands twice", reader.at - len(name))
             seen.add(name)
             reader.expect("=")
             yield name, reader.attribute(schemas[name])

@@ -37,7 +37,7 @@ def test_python_numbers_take_the_tensors_type() -> None:
     assert (half + 1).dtype is DType.float16
     assert (1 - whole).dtype is DType.int64
     with pytest.raises(VerifyError, match=r"number 1\.5 beside int64; insert a Cast"):
-        whole + 1.5
+        _ = whole + 1.5
 
 
 def test_constants_and_metadata_come_along() -> None:
@@ -59,9 +59,9 @@ def test_mistakes_are_refused_where_they_are_made() -> None:
     with pytest.raises(VerifyError, match="has no 'MatMull'"):
         x.emit("MatMull", x)
     with pytest.raises(VerifyError, match=r"^MatMul: .*float32\[2,3\]"):
-        x @ x
+        _ = x @ x
     with pytest.raises(VerifyError, match="a symbol of another program"):
-        x + Builder().input("x", "float32[2,3]")
+        _ = x + Builder().input("x", "float32[2,3]")
     with pytest.raises(VerifyError, match="needs a tensor beside it"):
         builder.emit("Add", (1.0, 2.0), {})
     assert (x + 1).shape == (2, 3)
