@@ -64,6 +64,12 @@ def _(call: Call) -> Gradients:
     return (call.d,)
 
 
+@instruction(opcode=0x0006, dtypes=ANY, differentiable=False, types=UNARY)
+def stop_gradient(x: Array) -> Array:
+    """`x`, as a constant for gradients. Source: `torch.Tensor.detach`, JAX `stop_gradient`."""
+    return x
+
+
 def _cast(x: TensorType, *, dtype: DType) -> Types:
     return x.with_dtype(dtype)
 
@@ -119,4 +125,4 @@ def _round_once(x: Array, target: np.dtype[np.generic]) -> Array:
     return np.where(inexact, moved, bits).astype(np.int32).view(np.float32).astype(target)
 
 
-OPS = (const, full, copy, cast)
+OPS = (const, full, copy, stop_gradient, cast)
