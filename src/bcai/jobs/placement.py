@@ -1,4 +1,4 @@
-"""Whether a node can run a job, as a pure function: the gateway's admission and the scheduler ask."""
+"""Whether a node can run a job: a pure function that admission and the scheduler both ask."""
 
 import difflib
 
