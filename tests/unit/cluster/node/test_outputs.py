@@ -77,6 +77,18 @@ def test_values_that_cannot_travel_name_the_largest() -> None:
     assert (outcome.move, outcome.reason) == (Move.FAIL, reason)
 
 
+def test_many_outputs_without_a_value_cannot_travel_either() -> None:
+    shape = "float32[" + "1000000000000000, " * 60 + "0]"
+    many = [
+        JailOutput(f"{number:0200}", "array", content=b"", summary=shape)
+        for number in range(10_000)
+    ]
+    reason = check_values(many)
+    assert reason is not None
+    assert "10000 outputs" in reason.message
+    assert check_values(many[:1000]) is None
+
+
 def test_an_earlier_fault_stays_the_reason() -> None:
     ended = JailExit(Cause.EXCEPTION, "ZeroDivisionError", JailReport("B"), exit_status=1)
     large = check_values([JailOutput("large", "value", "x" * VALUES_BYTES_MAX)])
