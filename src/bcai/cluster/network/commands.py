@@ -69,6 +69,7 @@ def _environment(settings: Settings, more: Mapping[str, str]) -> dict[str, str]:
         "BCAI_HEARTBEAT_S": repr(settings.heartbeat_s),
         "BCAI_LEASE_S": repr(settings.lease_s),
         "BCAI_GPU_FALLBACK": "true" if settings.gpu_fallback else "false",
+        "PYTHONSAFEPATH": "1",  # a `random.py` in the folder we were started in is not ours
         "PYTHONUNBUFFERED": "1",
     }
     if settings.database_url is not None:

@@ -32,6 +32,10 @@ def test_only_nodes_get_the_nodes_key(tmp_path: Path, monkeypatch: pytest.Monkey
     assert node.environment["BCAI_API_KEY"] == "bcai_of_the_node"
 
 
+def test_a_module_in_the_working_folder_is_not_imported(tmp_path: Path) -> None:
+    assert scheduler_command(Settings(home=tmp_path)).environment["PYTHONSAFEPATH"] == "1"
+
+
 @pytest.mark.parametrize(
     ("status", "text"), [(1, "ended with status 1"), (-9, "was killed by SIGKILL")]
 )
