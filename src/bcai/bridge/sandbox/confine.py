@@ -22,6 +22,7 @@ def become_job(plan: dict[str, Any], status: Status) -> NoReturn:
     mounts.link_inputs(plan["linked"])
     job_status = _arrange_descriptors(plan["descriptors"])
     with job_status.step("resource limits"):
+        limits.prefer_to_kill()
         limits.apply(plan["memory_bytes"], plan["processes"])
     with job_status.step("no capabilities, no new privileges"):
         libc.drop_all_capabilities()

@@ -15,7 +15,7 @@ from bcai.bridge.sandbox.confine import become_job
 from bcai.bridge.sandbox.status import Status
 from bcai.bridge.sandbox.watchdog import Watchdog
 
-_POLL_MS = 50
+_POLL_MS, _POLL_MS_MAX = 50, 500
 _HOST_NAME = "job"
 
 
@@ -55,7 +55,8 @@ def _watch(job: int, watchdog: Watchdog, status: Status, parent_alive: int) -> N
     pause_ms = _POLL_MS
     while not (events := poll.poll(pause_ms)):
         spent_s = watchdog.look()
-        pause_ms = max(_POLL_MS, int(spent_s * 10_000))  # never more than a tenth of one core
+        # A tenth of one core, unless a job makes each look so slow that it could hide meanwhile.
+        pause_ms = min(max(_POLL_MS, int(spent_s * 10_000)), _POLL_MS_MAX)
         if watchdog.violation:
             status.say(memory=watchdog.violation, peak=watchdog.peak_bytes)
             return
