@@ -151,3 +151,33 @@ def test_the_host_keeps_no_descriptor_and_no_thread(jail: Jail) -> None:
     for code in ("print(1)", "import os; os.kill(os.getpid(), 9)", "while"):
         jail.run(code)
     assert (len(list(Path("/proc/self/fd").iterdir())), threading.active_count()) == before
+
+
+def test_the_kernel_takes_a_job_before_anything_else_of_the_machine(jail: Jail) -> None:
+    code = (
+        "print(open('/proc/self/oom_score_adj').read())\n"
+        "try: open('/proc/self/oom_score_adj', 'w').write('0')\n"
+        "except OSError: print('refused')"
+    )
+    assert jail.run(code).stdout.split() == ["1000", "refused"]
+
+
+def test_plain_values_are_not_read_beyond_what_may_travel(jail: Jail) -> None:
+    code = "import bcai\nfor n in range(40): bcai.output(f'v{n}', [[]] * 240_000)"
+    run = jail.run(code)
+    assert run.exit.cause is Cause.OUTPUT_INVALID
+    assert "8.0 MiB" in run.exit.message
+    assert len(run.exit.outputs) < 20
+
+
+def test_a_job_that_reads_its_own_output_is_stopped_in_time(jail: Jail) -> None:
+    thief = (
+        "import os\n"
+        "try: own = os.open('/proc/self/fd/1', os.O_RDONLY | os.O_NONBLOCK)\n"
+        "except OSError: own = os.open('/dev/zero', os.O_RDONLY)\n"
+        "while True:\n"
+        "    os.write(1, b'x')\n"
+        "    try: os.read(own, 1)\n"
+        "    except BlockingIOError: pass\n"
+    )
+    assert jail.run(thief, wall_s=1.0).exit.cause in (Cause.WALL_TIME, Cause.LOG_BYTES)

@@ -95,6 +95,8 @@ class Supervisor:
             (self._jail.status, self._read_status),
             (self._jail.control, self._read_control),
         ]
+        for descriptor in (self._jail.stdout, self._jail.stderr):
+            os.set_blocking(descriptor, False)
         with self._selector:
             for source, read in readers:
                 self._selector.register(source, selectors.EVENT_READ, read)
@@ -149,7 +151,10 @@ class Supervisor:
             self._on_event(progress)
 
     def _read_log(self, descriptor: int, stream: LogStream) -> bool:
-        data = os.read(descriptor, _READ_BYTES)
+        try:
+            data = os.read(descriptor, _READ_BYTES)
+        except BlockingIOError:
+            return True  # the job opened its own pipe through /proc and was quicker
         stream.feed(data)
         return bool(data)
 
