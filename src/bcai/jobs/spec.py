@@ -42,11 +42,16 @@ class FileRef:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What the job needs of a node."""
+    """What the job needs of a node; 0 bytes: nothing in particular.
+
+    `memory_bytes` is the memory limit that somebody asked for. One that nobody asked for is the
+    node's to lower.
+    """
 
     cpu_count: int = 1
     gpu_count: int = 0
     gpu_memory_bytes: int = 0
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

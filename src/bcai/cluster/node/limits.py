@@ -41,7 +41,10 @@ def cap_limits(
     memory_bytes_max = (owner.max_memory_mb or 0) * MIB or wanted.memory_bytes
     limits = JailLimits(
         wall_s=capped("run time", wanted.wall_s, wall_s_max, format_duration_s, allows),
-        memory_bytes=size("memory", wanted.memory_bytes, memory_bytes_max, allows),
+        # A job that asked for more than the machine has was refused: this one asked for nothing.
+        memory_bytes=min(
+            size("memory", wanted.memory_bytes, memory_bytes_max, allows), machine_bytes
+        ),
         log_bytes=size("log", wanted.log_bytes, LOG_BYTES_MAX),
         output_bytes=size("outputs", wanted.output_bytes, machine_bytes // OUTPUT_SHARE),
         disk_bytes=size("files", wanted.disk_bytes, machine_bytes // DISK_SHARE),

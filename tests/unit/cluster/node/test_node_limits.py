@@ -39,3 +39,9 @@ def test_what_lies_in_memory_is_bounded_by_the_machine() -> None:
     assert limits.log_bytes == LOG_BYTES_MAX
     assert [text for text in warnings if "1048576.0 TiB" in text] == warnings
     assert len(warnings) == 3
+
+
+def test_memory_is_lowered_to_what_the_machine_has() -> None:
+    limits, warnings = cap_limits(Limits(), EnhancedVmSettings(), 2 * GIB)
+    assert limits.memory_bytes == 2 * GIB
+    assert not any("memory" in warning for warning in warnings)
