@@ -9,7 +9,12 @@ from starlette.websockets import WebSocket
 
 from bcai.base.errors import BcaiError, ForbiddenError, StaleError
 from bcai.cluster.gateway.frames import Frames, Gone
-from bcai.cluster.gateway.limits import HELLO_S_MAX, REPORTS_BATCH_MAX, REPORTS_WAITING_MAX
+from bcai.cluster.gateway.limits import (
+    CLOSE_POLICY,
+    HELLO_S_MAX,
+    REPORTS_BATCH_MAX,
+    REPORTS_WAITING_MAX,
+)
 from bcai.cluster.gateway.services import Services
 from bcai.cluster.store.protocol import ApiKey
 from bcai.jobs.states import JobState
@@ -27,7 +32,6 @@ from bcai.wire.nodes import (
     Welcome,
 )
 
-CLOSE_POLICY = 1008
 CLOSE_INTERNAL = 1011
 CLOSE_SUPERSEDED = 4001
 _LOG = logging.getLogger("bcai.gateway.nodes")
