@@ -181,3 +181,11 @@ def test_a_job_that_reads_its_own_output_is_stopped_in_time(jail: Jail) -> None:
         "    except BlockingIOError: pass\n"
     )
     assert jail.run(thief, wall_s=1.0).exit.cause in (Cause.WALL_TIME, Cause.LOG_BYTES)
+
+
+def test_a_flood_of_metrics_is_thinned_and_said(jail: Jail) -> None:
+    run = jail.run("import bcai\nfor step in range(50_000): bcai.log(step=step, loss=1.0)")
+    assert run.exit.cause is Cause.EXITED
+    assert len(run.metrics) < 40_000
+    assert run.metrics[-1].step == 49_999
+    assert any("left out" in warning for warning in run.exit.warnings)

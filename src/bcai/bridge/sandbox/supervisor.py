@@ -23,6 +23,7 @@ from bcai.bridge.sandbox.messages import (
     Warned,
     parse_message,
 )
+from bcai.bridge.sandbox.metrics import PER_S, MetricGate
 from bcai.bridge.sandbox.outputs import OUTPUTS_MAX
 from bcai.bridge.sandbox.process import JailProcess
 from bcai.bridge.sandbox.text import one_line
@@ -84,6 +85,7 @@ class Supervisor:
         self._status_line = b""
         self._report_bytes = 0
         self._garbage = 0
+        self._metrics = MetricGate(on_event)
         self._progress: Progress | None = None
         self._not_finite: set[str] = set()
 
@@ -110,7 +112,13 @@ class Supervisor:
         self._jail.end()
         self._stdout.finish()
         self._stderr.finish()
+        self._metrics.finish()
         self._send_progress()
+        if self._metrics.left_out:
+            self._warn(
+                f"{self._metrics.left_out} points of the metrics were left out: they came faster "
+                f"than {PER_S:g} a second"
+            )
         facts = self._facts
         facts.log_bytes, facts.stderr_tail = self._budget.used, self._stderr.tail
         if self._started_at is not None:
@@ -143,6 +151,7 @@ class Supervisor:
     def _flush_due(self) -> None:
         self._stdout.flush_if_due()
         self._stderr.flush_if_due()
+        self._metrics.flush_if_due()
         self._send_progress()
 
     def _send_progress(self) -> None:
@@ -204,7 +213,7 @@ class Supervisor:
         facts = self._facts
         if isinstance(message, Metric):
             self._warn_of_nan(message)
-            self._on_event(message)
+            self._metrics.feed(message)
         elif isinstance(message, Progress):
             self._progress = message
         elif isinstance(message, Announced):
