@@ -28,7 +28,7 @@ def become_first_process(
     parent_alive: int,
 ) -> NoReturn:
     """Build the rest of the jail around this process, run the job, and exit with it."""
-    with status.step("read-only file system of its own"):
+    with status.step("read-only root"):
         mounts.build_root(binds, plan["disk_bytes"], outside_id, maps)
         libc.set_host_name(_HOST_NAME)
     if outside_id is not None:
@@ -44,7 +44,21 @@ def become_first_process(
         if descriptor != plan["status"]:
             os.close(descriptor)
     _watch(job, Watchdog(plan["memory_bytes"]), status, parent_alive)
+    _end_all()
     os._exit(0)
+
+
+def _end_all() -> None:
+    """Kill and collect what is left: only then does its time count as used by the job."""
+    try:
+        os.kill(-1, signal.SIGKILL)  # everything in this pid namespace but us
+    except ProcessLookupError:
+        return
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            return
 
 
 def _watch(job: int, watchdog: Watchdog, status: Status, parent_alive: int) -> None:

@@ -33,6 +33,7 @@ _BUILD_S_MAX = 60.0  # from start to the first line of the user's code
 _DRAIN_S_MAX = 20.0  # from the kill to the last byte of the pipes
 _READ_BYTES = 1 << 16
 REPORT_BYTES_MAX = 64 << 20  # metrics of a job: about a million points
+_ALARM_S = 1.0  # beyond the wall limit: then a jail is killed even while nobody takes its events
 _GARBAGE_MAX = 100  # messages that are not ours
 _WARNINGS_MAX = 100
 _STATUS_BYTES_MAX = 1 << 16
@@ -85,6 +86,7 @@ class Supervisor:
         self._status_line = b""
         self._report_bytes = 0
         self._garbage = 0
+        self._alarm: threading.Timer | None = None
         self._metrics = MetricGate(on_event)
         self._progress: Progress | None = None
         self._not_finite: set[str] = set()
@@ -99,16 +101,10 @@ class Supervisor:
         ]
         for descriptor in (self._jail.stdout, self._jail.stderr):
             os.set_blocking(descriptor, False)
-        with self._selector:
-            for source, read in readers:
-                self._selector.register(source, selectors.EVENT_READ, read)
-            while self._selector.get_map():
-                for key, _ in self._selector.select(_TICK_S):
-                    if not cast("Callable[[], bool]", key.data)():
-                        self._selector.unregister(key.fileobj)
-                self._flush_due()
-                if not self._may_go_on():
-                    break
+        try:
+            self._serve(readers)
+        finally:
+            self._stop_alarm()
         self._jail.end()
         self._stdout.finish()
         self._stderr.finish()
@@ -124,6 +120,29 @@ class Supervisor:
         if self._started_at is not None:
             facts.wall_s = time.monotonic() - self._started_at
         return facts
+
+    def _serve(self, readers: list[tuple[int | socket.socket, Callable[[], bool]]]) -> None:
+        with self._selector:
+            for source, read in readers:
+                self._selector.register(source, selectors.EVENT_READ, read)
+            while self._selector.get_map():
+                for key, _ in self._selector.select(_TICK_S):
+                    if not cast("Callable[[], bool]", key.data)():
+                        self._selector.unregister(key.fileobj)
+                self._flush_due()
+                if not self._may_go_on():
+                    break
+
+    def _set_alarm(self) -> None:
+        """Keep the wall limit by a thread, too: `on_event` may block while a network is away."""
+        self._alarm = threading.Timer(self._limits.wall_s + _ALARM_S, self._jail.let_go)
+        self._alarm.daemon = True
+        self._alarm.start()
+
+    def _stop_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm.join()
 
     def _may_go_on(self) -> bool:
         """Check the limits; False when a killed jail does not even close its pipes."""
@@ -180,6 +199,7 @@ class Supervisor:
             facts.is_started = True
             self._started_at = time.monotonic()
             self._deadline = self._started_at + self._limits.wall_s
+            self._set_alarm()
             self._on_event(Started(self._report))
         elif "failed" in fact:
             facts.failed_wall = f"{fact['failed']}: {fact.get('error')}"
