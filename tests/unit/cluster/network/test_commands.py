@@ -15,6 +15,7 @@ def test_nodes_have_their_own_folders_and_share_the_cores(tmp_path: Path) -> Non
     names = {command.environment["BCAI_NODE__NAME"] for command in commands}
     assert len(homes) == len(names) == len({command.log for command in commands}) == 2
     assert all(int(command.environment["BCAI_NODE__SLOTS"]) >= 1 for command in commands)
+    assert all(command.environment["BCAI_NODE__LOG"] == str(command.log) for command in commands)
 
 
 def test_what_the_owner_set_reaches_the_node(tmp_path: Path) -> None:
