@@ -1,5 +1,6 @@
 """Every limit: it ends the job, with its own cause, and says its number."""
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -189,3 +190,26 @@ def test_a_flood_of_metrics_is_thinned_and_said(jail: Jail) -> None:
     assert len(run.metrics) < 40_000
     assert run.metrics[-1].step == 49_999
     assert any("left out" in warning for warning in run.exit.warnings)
+
+
+def test_the_wall_limit_holds_while_nobody_takes_the_output(jail: Jail) -> None:
+    ended = threading.Event()
+
+    def be_away(event: JailEvent) -> None:
+        for _ in range(600 if isinstance(event, LogText) else 0):
+            if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                ended.set()  # the jail's outermost process; nobody has waited for it yet
+                return
+            time.sleep(0.1)
+
+    jail.on_event = be_away
+    run = jail.run("print('here', flush=True)\nwhile True: pass", wall_s=1.0)
+    assert run.exit.cause is Cause.WALL_TIME
+    assert ended.is_set()
+
+
+def test_what_a_killed_job_used_is_counted(jail: Jail) -> None:
+    busy = "import time\nend = time.process_time() + 1\nwhile time.process_time() < end: pass\n"
+    run = jail.run(busy + "print('here', flush=True)\ntime.sleep(600)", wall_s=20.0)
+    assert run.exit.cause is Cause.WALL_TIME
+    assert run.exit.cpu_s >= 1
