@@ -56,6 +56,7 @@ class NodeSettings(BaseModel):
     home: Path | None = Field(default=None, description="None: `node` in the home folder.")
     id: str | None = Field(default=None, description="None: made once and kept in the node's home.")
     name: str | None = Field(default=None, description="None: the machine's name.")
+    log: Path | None = Field(default=None, description="Where its log goes, for those who ask.")
     slots: int | None = Field(default=None, ge=1, description="Jobs at once; None: one per core.")
     cache_mb: int = Field(default=10_240, ge=1, description="Disk for files of earlier jobs.")
     grace_s: float = Field(default=5.0, ge=0, description="How long jobs may go on after SIGTERM.")

@@ -72,6 +72,9 @@ def test_a_missing_package_says_how_to_ask_for_it(jail: Jail) -> None:
         ("import os; os.system('ls') and 1/0", ""),
         ("import urllib.request as u; u.urlopen('http://example.com')", "no network"),
         ("open('/input/project/job.py', 'w')", "read-only"),
+        ("import multiprocessing as m; m.get_context('spawn').Pool(1)", "'fork'"),
+        ("import multiprocessing as m; m.get_context('forkserver').Pool(1)", "'fork'"),
+        ("input('name? ')", "arguments"),
     ],
 )
 def test_what_the_jail_refuses_is_explained(jail: Jail, code: str, hint: str) -> None:

@@ -1,5 +1,6 @@
 """Every limit: it ends the job, with its own cause, and says its number."""
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -151,3 +152,64 @@ def test_the_host_keeps_no_descriptor_and_no_thread(jail: Jail) -> None:
     for code in ("print(1)", "import os; os.kill(os.getpid(), 9)", "while"):
         jail.run(code)
     assert (len(list(Path("/proc/self/fd").iterdir())), threading.active_count()) == before
+
+
+def test_the_kernel_takes_a_job_before_anything_else_of_the_machine(jail: Jail) -> None:
+    code = (
+        "print(open('/proc/self/oom_score_adj').read())\n"
+        "try: open('/proc/self/oom_score_adj', 'w').write('0')\n"
+        "except OSError: print('refused')"
+    )
+    assert jail.run(code).stdout.split() == ["1000", "refused"]
+
+
+def test_plain_values_are_not_read_beyond_what_may_travel(jail: Jail) -> None:
+    code = "import bcai\nfor n in range(40): bcai.output(f'v{n}', [[]] * 240_000)"
+    run = jail.run(code)
+    assert run.exit.cause is Cause.OUTPUT_INVALID
+    assert "8.0 MiB" in run.exit.message
+    assert len(run.exit.outputs) < 20
+
+
+def test_a_job_that_reads_its_own_output_is_stopped_in_time(jail: Jail) -> None:
+    thief = (
+        "import os\n"
+        "try: own = os.open('/proc/self/fd/1', os.O_RDONLY | os.O_NONBLOCK)\n"
+        "except OSError: own = os.open('/dev/zero', os.O_RDONLY)\n"
+        "while True:\n"
+        "    os.write(1, b'x')\n"
+        "    try: os.read(own, 1)\n"
+        "    except BlockingIOError: pass\n"
+    )
+    assert jail.run(thief, wall_s=1.0).exit.cause in (Cause.WALL_TIME, Cause.LOG_BYTES)
+
+
+def test_a_flood_of_metrics_is_thinned_and_said(jail: Jail) -> None:
+    run = jail.run("import bcai\nfor step in range(50_000): bcai.log(step=step, loss=1.0)")
+    assert run.exit.cause is Cause.EXITED
+    assert len(run.metrics) < 40_000
+    assert run.metrics[-1].step == 49_999
+    assert any("left out" in warning for warning in run.exit.warnings)
+
+
+def test_the_wall_limit_holds_while_nobody_takes_the_output(jail: Jail) -> None:
+    ended = threading.Event()
+
+    def be_away(event: JailEvent) -> None:
+        for _ in range(600 if isinstance(event, LogText) else 0):
+            if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                ended.set()  # the jail's outermost process; nobody has waited for it yet
+                return
+            time.sleep(0.1)
+
+    jail.on_event = be_away
+    run = jail.run("print('here', flush=True)\nwhile True: pass", wall_s=1.0)
+    assert run.exit.cause is Cause.WALL_TIME
+    assert ended.is_set()
+
+
+def test_what_a_killed_job_used_is_counted(jail: Jail) -> None:
+    busy = "import time\nend = time.process_time() + 1\nwhile time.process_time() < end: pass\n"
+    run = jail.run(busy + "print('here', flush=True)\ntime.sleep(600)", wall_s=20.0)
+    assert run.exit.cause is Cause.WALL_TIME
+    assert run.exit.cpu_s >= 1

@@ -196,5 +196,7 @@ def test_the_result_says_which_walls_stood(jail: Jail) -> None:
     report = jail.run("pass").exit.jail
     assert report.level in ("A", "B")
     assert any(wall.startswith("Landlock ABI") for wall in report.layers)
+    assert len(set(report.layers)) == len(report.layers)
+    assert all(len(wall) <= 24 and "," not in wall for wall in report.layers)
     assert report.limits["memory_bytes"] == 2 << 30
     assert bool(report.missing) == (report.level == "B")

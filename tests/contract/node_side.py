@@ -87,10 +87,12 @@ class Node:
 
 
 @contextmanager
-def connected(gateway: Gateway, node_id: str, *held: Held) -> Generator[Node, None, None]:
+def connected(
+    gateway: Gateway, node_id: str, *held: Held, secret: str = SECRETS[Role.NODE]
+) -> Generator[Node, None, None]:
     """Connect a node and say hello."""
     url = gateway.url.replace("http", "ws", 1) + "/v1/nodes/connect"
-    headers = {"Authorization": f"Bearer {SECRETS[Role.NODE]}"}
+    headers = {"Authorization": f"Bearer {secret}"}
     with connect(url, additional_headers=headers, max_size=None) as socket:
         node = Node(socket, node_id)
         node.send(Hello(node_id=node_id, name=node_id, capabilities=CAPABILITIES, held=list(held)))

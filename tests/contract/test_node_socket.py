@@ -51,6 +51,21 @@ def test_what_a_node_holds_is_not_sent_again(gateway: Gateway) -> None:
             assert node.receive() == Cancel(job_id=job_id, lock_token=work.lock_token)
 
 
+def test_a_node_is_not_replaced_by_who_has_another_key(gateway: Gateway) -> None:
+    with gateway.client() as client, connected(gateway, "node_owned") as node:
+        with (
+            pytest.raises(ConnectionClosed) as refused,
+            connected(gateway, "node_owned", secret=SECRETS[Role.ADMIN]),
+        ):
+            raise AssertionError("it was welcomed")
+        assert refused.value.rcvd is not None
+        assert refused.value.rcvd.code == 1008
+        assert "another API key" in refused.value.rcvd.reason
+        job_id = submitted(client)
+        assign(gateway, job_id, "node_owned")
+        assert node.assigned().job_id == job_id
+
+
 def test_an_assignment_that_was_lost_is_sent_again(gateway: Gateway) -> None:
     with gateway.client() as client:
         job_id = submitted(client)

@@ -185,7 +185,7 @@ def test_a_failure_names_the_line_and_the_way_out(client: SDK) -> None:
 def test_a_job_is_cancelled_and_another_times_out(client: SDK) -> None:
     job = client.create_job("while True: pass").submit()
     until_running(job)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=rf"{job.id} did not end within 0.1 s"):
         job.wait(0.1)
     client.cancel(job.id)
     with pytest.raises(JobCancelledError):

@@ -1,7 +1,7 @@
 """Plain output values as strict JSON: not-a-number and infinities become `{"$number": "nan"}`.
 
 A dict of the job's own that looks like one of these marks is wrapped, as `{"$dict": {...}}`, so
-that every value comes back as it was.
+that every value comes back as it was. Only text that is no Unicode comes back escaped.
 """
 
 import math
@@ -27,7 +27,9 @@ def encode_value(value: object, depth: int = 0) -> object:
         raise FormatError(f"nested deeper than {DEPTH_MAX} levels")
     if isinstance(value, float) and not math.isfinite(value):
         return {_NUMBER: repr(float(value))}  # a subclass, such as NumPy's, prints otherwise
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, str):
+        return _whole_text(value)
+    if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list | tuple):
         items = cast("list[object]", value)
@@ -35,7 +37,9 @@ def encode_value(value: object, depth: int = 0) -> object:
     if isinstance(value, dict):
         pairs = cast("dict[object, object]", value)
         if all(isinstance(key, str) for key in pairs):
-            encoded = {cast("str", key): encode_value(pairs[key], depth + 1) for key in pairs}
+            encoded = {
+                _whole_text(cast("str", key)): encode_value(pairs[key], depth + 1) for key in pairs
+            }
             return {_DICT: encoded} if _looks_marked(encoded) else encoded
     raise FormatError(f"not a plain value: {type(cast('object', value)).__name__}")
 
@@ -54,6 +58,11 @@ def decode_value(data: object) -> object:
     if pairs.keys() == {_DICT} and isinstance(inner, dict):
         pairs = cast("dict[str, object]", inner)
     return {key: decode_value(item) for key, item in pairs.items()}
+
+
+def _whole_text(text: str) -> str:
+    """Show half a surrogate pair as its escape: no message can carry the thing itself."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _looks_marked(pairs: dict[str, object]) -> bool:

@@ -1,4 +1,4 @@
-"""Whether a node can run a job, as a pure function: admission and the scheduler ask it."""
+"""Whether a node can run a job: a pure function that admission and the scheduler both ask."""
 
 import difflib
 
@@ -90,11 +90,11 @@ def _hardware_misfit(spec: JobSpec, capabilities: Capabilities) -> Reason | None
             f"needs {_counted(wanted, 'CPU core')}; the node has {capabilities.cpu_count}",
             hint=f"ask for at most {capabilities.cpu_count} with hardware.cpu_count",
         )
-    if spec.limits.memory_bytes > capabilities.memory_bytes:
+    if spec.hardware.memory_bytes > capabilities.memory_bytes:
         offered = format_size(capabilities.memory_bytes)
         return Reason(
             ReasonCode.HARDWARE,
-            f"needs {format_size(spec.limits.memory_bytes)} of memory; the node has {offered}",
+            f"needs {format_size(spec.hardware.memory_bytes)} of memory; the node has {offered}",
             hint=f"ask for at most {offered} with limits.memory",
         )
     return None

@@ -11,6 +11,7 @@ from bcai.base.units import GIB, MIB, format_size
 CODE_BYTES_MAX = MIB  # a longer script is a project
 FILES_MAX = 10_000
 FILE_BYTES_MAX = 16 * GIB
+NAME_BYTES_MAX = 255  # of one file or folder, on every file system that we know
 
 
 class JobKind(StrEnum):
@@ -48,11 +49,16 @@ class FileRef:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What the job needs of a node."""
+    """What the job needs of a node; 0 bytes: nothing in particular.
+
+    `memory_bytes` is the memory limit that somebody asked for. One that nobody asked for is the
+    node's to lower.
+    """
 
     cpu_count: int = 1
     gpu_count: int = 0
     gpu_memory_bytes: int = 0
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +150,16 @@ def check_path(path: str) -> str:
     Raises
     ------
     InputError
-        It is empty, absolute, not normal (`a//b`, `./a`), climbs with `..`, or holds control bytes.
+        It is empty, absolute, not normal (`a//b`, `./a`), climbs with `..`, holds control bytes,
+        or a name in it is longer than a file system takes.
     """
     parts = PurePosixPath(path).parts
     plain = path and not path.startswith("/") and ".." not in parts and "/".join(parts) == path
     if not plain or any(ord(character) < 32 or character == "\\" for character in path):
         raise InputError(f"path {path!r}: expected a plain relative path such as 'data/train.csv'")
+    longest = max(len(part.encode("utf-8", "surrogatepass")) for part in parts)
+    if longest > NAME_BYTES_MAX:
+        raise InputError(
+            f"path {path[:80]!r}...: a name of {longest} bytes, expected at most {NAME_BYTES_MAX}"
+        )
     return path

@@ -30,7 +30,7 @@ class AsyncSDK:
         Address of a gateway, such as `http://localhost:8080`. None: the one in the settings
         (`BCAI_ENDPOINT`), else the network on this machine, which is started if need be.
     api_key
-        None: `BCAI_API_KEY`, else the key of the network on this machine.
+        None: the network on this machine has its own key; for any other, `BCAI_API_KEY`.
     auto_retry
         Try again, with growing pauses, when the gateway cannot be reached or is too busy.
     timeout

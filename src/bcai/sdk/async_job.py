@@ -168,15 +168,16 @@ class AsyncJob:
         JobFailedError, JobCancelledError, JobTimedOutError
             The job ended without success, and `check` is true.
         """
-        with anyio.fail_after(timeout):
+        with anyio.move_on_after(timeout):
             if not self.ended:
                 async with aclosing(self.follow(self._history.after)) as batches:
                     async for _ in batches:
                         pass
             result = await self._final_result()
-        if check:
-            result.check()
-        return result
+            if check:
+                result.check()
+            return result
+        raise TimeoutError(f"{self.id} did not end within {timeout} s; it goes on")
 
     async def result(self, timeout: float | None = None, *, check: bool = True) -> Result:  # noqa: ASYNC109 - as concurrent.futures has it
         """Return the result; the same as `wait`."""

@@ -7,9 +7,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bcai.base.errors import InputError
-from bcai.sdk.local import UsersLock, ensure_local_network, read_endpoint_file
+from bcai.sdk.local import (
+    UsersLock,
+    ensure_local_network,
+    read_endpoint_file,
+    wait_for_endpoint_file,
+)
 from bcai.sdk.notices import say_of_network
-from bcai.settings import DEFAULT_PORT, Settings, read_settings
+from bcai.settings import DEFAULT_PORT, read_settings
 
 _DOCUMENTS_DOMAIN = "bcai.network"  # stands in examples; nobody serves there
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
@@ -89,24 +94,28 @@ def resolve_endpoint(endpoint: str | None, api_key: str | None) -> Endpoint:
     """Find the gateway to use; this may start the network on this machine.
 
     An address of the documents is replaced, and a key given with it stays unused: it was for
-    another place.
+    another place. So is a key in the settings where the network on this machine is used.
     """
     settings = read_settings()
     given = None if endpoint is None else parse_endpoint(endpoint)
     replaced = given if given is not None and is_of_documents(given) else None
     if replaced:
         given, api_key = None, None
-    key = api_key or (settings.api_key.get_secret_value() if settings.api_key else None)
+    configured_key = settings.api_key.get_secret_value() if settings.api_key else None
     configured = parse_endpoint(settings.endpoint) if settings.endpoint else None
     if configured is not None and is_of_documents(configured):
         replaced, configured = replaced or configured, None
     url = given or configured
     if url is None:
-        found = _embedded(settings.home, key)
+        found = _embedded(settings.home, api_key)
+    elif is_loopback(url) and given and _is_default_port(url) and _is_free(url):
+        found = _embedded(settings.home, api_key, DEFAULT_PORT)
+        if _port(found.url) != DEFAULT_PORT:
+            say_of_network(f"nobody listens at {url}; using this machine's network at {found.url}")
     elif is_loopback(url):
-        found = _on_this_machine(url, key, settings, explicit=given is not None)
+        found = _on_this_machine(url, api_key or configured_key, settings.home)
     else:
-        found = Endpoint(url, key)
+        found = Endpoint(url, api_key or configured_key)
     if replaced:
         say_of_network(
             f"{urlsplit(replaced).hostname} is an address of the documents, where nobody serves; "
@@ -115,22 +124,22 @@ def resolve_endpoint(endpoint: str | None, api_key: str | None) -> Endpoint:
     return found
 
 
-def _embedded(home: Path, key: str | None, port: int = 0) -> Endpoint:
+def _embedded(home: Path, api_key: str | None, port: int = 0) -> Endpoint:
+    """Use this machine's network: its own key fits, and one in the settings is for another."""
     users_lock = UsersLock(home)
     network = ensure_local_network(home, port)
-    return Endpoint(network.url, key or network.api_key, users_lock)
+    return Endpoint(network.url, api_key or network.api_key, users_lock)
 
 
-def _on_this_machine(url: str, key: str | None, settings: Settings, *, explicit: bool) -> Endpoint:
-    if explicit and url.startswith("http://") and _port(url) == DEFAULT_PORT and _is_free(url):
-        found = _embedded(settings.home, key, DEFAULT_PORT)
-        if _port(found.url) != DEFAULT_PORT:
-            say_of_network(f"nobody listens at {url}; using this machine's network at {found.url}")
-        return found
-    network = read_endpoint_file(settings.home)
+def _on_this_machine(url: str, key: str | None, home: Path) -> Endpoint:
+    network = read_endpoint_file(home) if key else wait_for_endpoint_file(home)
     if network is None or _port(network.url) != _port(url):
         return Endpoint(url, key)
-    return Endpoint(url, key or network.api_key, UsersLock(settings.home))
+    return Endpoint(url, key or network.api_key, UsersLock(home))
+
+
+def _is_default_port(url: str) -> bool:
+    return url.startswith("http://") and _port(url) == DEFAULT_PORT
 
 
 def _port(url: str) -> int:

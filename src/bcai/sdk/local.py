@@ -165,6 +165,19 @@ def read_endpoint_file(home: Path) -> LocalNetwork | None:
         return None
 
 
+def wait_for_endpoint_file(home: Path) -> LocalNetwork | None:
+    """Return what this home folder's network wrote about itself; one that starts is waited for."""
+    until = time.monotonic() + _START_S_MAX
+    while True:
+        network = read_endpoint_file(home)
+        pid = running_network(home)
+        if pid is None or (network is not None and network.pid == pid):
+            return network
+        if time.monotonic() > until:
+            return None
+        time.sleep(_POLL_S)
+
+
 def answers(url: str) -> bool:
     """Whether a gateway is well at this address."""
     try:

@@ -5,11 +5,13 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
+import anyio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from bcai.base.errors import BcaiError, BusyError, DependencyError, UnreachableError
 from bcai.jobs.job import JobEvent
+from bcai.sdk.notices import say_of_network
 from bcai.sdk.transport import Transport, job_path, read_problem, status_problem, unreachable
 from bcai.wire.clients import TO_CLIENT, Failed, Follow, FromClient, Submit, Submitted, Update
 from bcai.wire.jobs import EventList, JobView
@@ -18,7 +20,8 @@ from bcai.wire.submission import JobSubmission
 _MESSAGE_BYTES_MAX = 64 * 1024 * 1024  # a page of events, each with at most a chunk of log text
 _PAGE_EVENTS = 1000
 
-Watch = Callable[[Transport, str, int], AsyncGenerator[Update, None]]
+Watch = Callable[[Transport, str, int], AsyncGenerator[Update | None, None]]
+"""Updates of one connection; None where it was silent for long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ async def follow_job(
     """Yield a job's events after a cursor, each once and in order, until the job has ended.
 
     A connection that breaks is opened again from the cursor; what the gateway skipped because
-    this watcher was slow is read from the store.
+    this watcher was slow is read from the store. Where all is silent, the job is asked for.
     """
     backoff = transport.backoff()
     while True:
@@ -43,6 +46,12 @@ async def follow_job(
             async with aclosing((watch or watch_over_socket)(transport, job_id, after)) as updates:
                 async for update in updates:
                     backoff.reset()
+                    if update is None:
+                        job = await transport.get(job_path(job_id), JobView)
+                        if job.state.is_final:
+                            yield Batch(await _missing_events(transport, job_id, after, None), job)
+                            return
+                        continue
                     if update.skipped or (update.events and update.events[0].sequence > after + 1):
                         before = update.events[0].sequence if update.events else None
                         missing = await _missing_events(transport, job_id, after, before)
@@ -59,6 +68,8 @@ async def follow_job(
         delay_s = backoff.delay_s()
         if delay_s is None:
             raise problem
+        if transport.reached:
+            say_of_network("the connection to the network broke; trying again")
         await transport.sleep(delay_s)
         backoff.tries_max = transport.backoff().tries_max  # more patience once it was reached
 
@@ -90,6 +101,8 @@ async def submit_over_socket(
                 async for answer in answers:
                     if isinstance(answer, Submitted):
                         return answer.job
+                    if answer is None:
+                        break
             problem: BcaiError = DependencyError("the gateway did not answer the submission")
         except (UnreachableError, DependencyError, BusyError) as error:
             problem = error
@@ -114,19 +127,22 @@ async def _missing_events(
 
 async def watch_over_socket(
     transport: Transport, job_id: str, after: int
-) -> AsyncGenerator[Update, None]:
+) -> AsyncGenerator[Update | None, None]:
     """Yield a job's updates from one connection, until it ends or breaks."""
     request = Follow(id=uuid.uuid4().hex, job_id=job_id, after=after)
     async with aclosing(_converse(transport, request)) as answers:
         async for answer in answers:
-            if isinstance(answer, Update):
+            if not isinstance(answer, Submitted):
                 yield answer
 
 
 async def _converse(
     transport: Transport, request: FromClient
-) -> AsyncGenerator[Submitted | Update, None]:
-    """Send one request over a connection of its own and yield the answers to it."""
+) -> AsyncGenerator[Submitted | Update | None, None]:
+    """Send one request over a connection of its own and yield the answers to it.
+
+    None says that nothing came for as long as a request may take.
+    """
     endpoint = await transport.find_endpoint()
     try:
         async with connect(
@@ -139,7 +155,10 @@ async def _converse(
             transport.reached = True
             await connection.send(request.model_dump_json(exclude_none=True))
             while True:
-                answer = await _receive(connection)
+                answer = await _receive(connection, transport.timeout_s)
+                if answer is None:
+                    yield None
+                    continue
                 if isinstance(answer, Failed) and answer.id in {request.id, ""}:
                     raise answer.problem.to_error()  # without id: it could not read the request
                 if answer.id == request.id and not isinstance(answer, Failed):
@@ -152,8 +171,14 @@ async def _converse(
         raise unreachable(endpoint, error) from error
 
 
-async def _receive(connection: ClientConnection) -> Submitted | Update | Failed:
-    text = await connection.recv()
+async def _receive(
+    connection: ClientConnection, silence_s: float
+) -> Submitted | Update | Failed | None:
+    text: str | bytes | None = None
+    with anyio.move_on_after(silence_s):
+        text = await connection.recv()
+    if text is None:
+        return None
     try:
         return TO_CLIENT.validate_json(text)
     except ValueError as error:

@@ -133,7 +133,7 @@ class BCaiClient:
         Such as `ws://localhost:8080`; where nothing listens there, a network is started on this
         machine. None: the one in the settings, else the network on this machine.
     api_key
-        None: `BCAI_API_KEY`, else the key of the network on this machine.
+        None: the network on this machine has its own key; for any other, `BCAI_API_KEY`.
     """
 
     def __init__(

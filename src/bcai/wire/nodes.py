@@ -21,11 +21,15 @@ class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Name = Annotated[Text, Field(max_length=64)]  # of a job, or of an attempt
+REPORTS_MAX = 2**31 - 1  # of one attempt: the largest number that every database holds
+
+
 class Held(_Message):
     """An attempt that the node works on."""
 
-    job_id: str
-    lock_token: str
+    job_id: Name
+    lock_token: Name
 
 
 class Hello(_Message):
@@ -101,9 +105,9 @@ class Report(_Message):
     """Something that happened in an attempt."""
 
     type: Literal["report"] = "report"
-    job_id: str
-    lock_token: str
-    number: int = Field(ge=1)
+    job_id: Name
+    lock_token: Name
+    number: int = Field(ge=1, le=REPORTS_MAX)
     body: ReportBody
 
 

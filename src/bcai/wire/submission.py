@@ -98,8 +98,9 @@ class JobSubmission(_Strict):
         InputError
             The parts do not fit together.
         """
+        memory_bytes = self.limits.memory or self.hardware.memory
         wanted: dict[str, Any] = {
-            "memory_bytes": self.limits.memory or self.hardware.memory,
+            "memory_bytes": memory_bytes,
             "log_bytes": self.limits.log,
             "output_bytes": self.limits.output,
             "disk_bytes": self.limits.disk,
@@ -117,7 +118,9 @@ class JobSubmission(_Strict):
             ),
             arguments=tuple(self.arguments),
             requirements=tuple(self.requirements),
-            hardware=Hardware(self.hardware.cpu_count, gpu_count, self.hardware.gpu_memory or 0),
+            hardware=Hardware(
+                self.hardware.cpu_count, gpu_count, self.hardware.gpu_memory or 0, memory_bytes or 0
+            ),
             limits=Limits(
                 wall_s=self.timeout,
                 **{name: value for name, value in wanted.items() if value is not None},

@@ -3,7 +3,7 @@
 import pytest
 from tests.conformance.store.store_samples import CAPABILITIES, LEASE_S, LOST, NODE, Clock, spec
 
-from bcai.base.errors import InputError, NotFoundError
+from bcai.base.errors import ForbiddenError, InputError, NotFoundError
 from bcai.cluster.store.protocol import JobStore, Role
 
 pytestmark = pytest.mark.anyio
@@ -47,6 +47,26 @@ async def test_another_node_does_not_renew_a_lease(store: JobStore, clock: Clock
     )
     assert stale == [pair]
     assert (await store.get(job.id)).lease_until == job.lease_until
+
+
+async def test_a_nodes_id_belongs_to_its_first_key_until_that_is_revoked(store: JobStore) -> None:
+    own = await store.add_key("node", Role.NODE, "bcai_own")
+    other = await store.add_key("other", Role.NODE, "bcai_other")
+
+    async def hello(key_id: str) -> None:
+        await store.node_seen(
+            "node-1", name="laptop", capabilities=CAPABILITIES, key_id=key_id, lease_s=LEASE_S
+        )
+
+    await hello(own.id)
+    await hello(own.id)
+    with pytest.raises(ForbiddenError, match="another API key"):
+        await hello(other.id)
+    await store.node_seen("node-1", lease_s=LEASE_S)
+    await store.revoke_key(own.id)
+    await hello(other.id)
+    with pytest.raises(ForbiddenError):
+        await hello(own.id)
 
 
 async def test_keys_live_until_they_are_revoked(store: JobStore, clock: Clock) -> None:

@@ -226,3 +226,19 @@ async def test_two_stores_record_the_same_jobs_in_opposite_orders(
     await second.stop()
     for job in jobs:
         assert [event.sequence for event in await store.events(job.id)] == list(range(1, 23))
+
+
+async def test_a_report_that_cannot_be_stored_ends_its_own_job_only(store: JobStore) -> None:
+    poisoned, healthy = await taken_job(store), await taken_job(store)
+    poison = started(poisoned, 2).model_copy(update={"number": 2**70})
+    reports = [started(poisoned), poison, started(healthy), log(healthy, 2, "fine\n")]
+    answers = await store.record(NODE.id, reports)
+    assert [answer is None for answer in answers] == [False, False, True, True]
+    assert await store.record(NODE.id, [poison, log(healthy, 3, "still\n")])
+    ended = await store.get(poisoned.id)
+    assert ended.state is JobState.FAILED
+    assert ended.outcome is not None
+    assert ended.outcome.reason.code is ReasonCode.NODE_ERROR
+    assert "cannot be stored" in ended.outcome.reason.message
+    assert (await store.get(healthy.id)).state is JobState.RUNNING
+    assert len(await store.events(healthy.id, kinds=[EventKind.LOG])) == 2

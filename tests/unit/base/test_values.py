@@ -66,6 +66,11 @@ def test_a_tuple_becomes_a_list() -> None:
     assert encode_value((1, (2.0, "three"))) == [1, [2.0, "three"]]
 
 
+def test_text_that_no_message_can_carry_is_escaped() -> None:
+    value = ["half \ud800", {"\udcff": 1}]
+    assert encode_value(value) == ["half \\ud800", {"\\udcff": 1}]
+
+
 @pytest.mark.parametrize("value", [{1, 2}, b"bytes", object(), {1: "one"}, [{"deep": 1j}], print])
 def test_what_is_not_plain_is_refused(value: object) -> None:
     with pytest.raises(FormatError, match="not a plain value"):

@@ -23,13 +23,12 @@ NODE = Capabilities(
 GPU_NODE = dataclasses.replace(NODE, gpus=(Gpu("H200", 141 * GIB), Gpu("T4", 16 * GIB)))
 
 
-def job(*requirements: str, hardware: Hardware | None = None, memory_bytes: int = GIB) -> JobSpec:
+def job(*requirements: str, hardware: Hardware | None = None) -> JobSpec:
     return JobSpec(
         name="job",
         code="x",
         requirements=requirements,
         hardware=hardware or Hardware(),
-        limits=Limits(memory_bytes=memory_bytes),
     )
 
 
@@ -72,7 +71,10 @@ def test_what_is_not_installed_is_named(requirement: str, message: str, hint: st
     ("spec", "words"),
     [
         (job(hardware=Hardware(cpu_count=5)), "needs 5 CPU cores; the node has 4"),
-        (job(memory_bytes=9 * GIB), "needs 9.0 GiB of memory; the node has 8.0 GiB"),
+        (
+            job(hardware=Hardware(memory_bytes=9 * GIB)),
+            "needs 9.0 GiB of memory; the node has 8.0 GiB",
+        ),
         (job(hardware=Hardware(gpu_count=1)), "needs 1 GPU; the node has no GPU"),
     ],
 )
@@ -81,6 +83,12 @@ def test_too_small_a_node_says_what_it_has(spec: JobSpec, words: str) -> None:
     assert reason is not None
     assert reason.code is ReasonCode.HARDWARE
     assert words in reason.message
+
+
+def test_memory_that_nobody_asked_for_keeps_no_job_away() -> None:
+    small = dataclasses.replace(NODE, memory_bytes=GIB)
+    assert Limits().memory_bytes > small.memory_bytes
+    assert misfit(job(), small, gpu_fallback=False) is None
 
 
 def test_gpus_count_only_with_enough_memory() -> None:

@@ -120,6 +120,13 @@ def test_an_accepted_path_stays_in_its_folder(path: str) -> None:
     assert not any(ord(character) < 32 for character in path)
 
 
+@pytest.mark.parametrize("path", ["x" * 256, "folder/" + "ü" * 128 + "/x.csv"])
+def test_a_name_that_no_file_system_takes_is_refused(path: str) -> None:
+    with pytest.raises(InputError, match="256 bytes"):
+        check_path(path)
+    assert check_path("x" * 255)
+
+
 @pytest.mark.parametrize("paths", [("a", "a/b"), ("pkg/x.py", "pkg/x.py/y.py")])
 def test_a_file_is_no_folder(paths: tuple[str, str]) -> None:
     files = tuple(FileRef(path, DIGEST, 0) for path in paths)

@@ -8,7 +8,7 @@ import pytest
 
 from bcai.base.errors import InputError
 from bcai.sdk import endpoint as endpoint_module
-from bcai.sdk import notices
+from bcai.sdk import local, notices
 from bcai.sdk.endpoint import is_loopback, is_of_documents, parse_endpoint, resolve_endpoint
 from bcai.sdk.local import LocalNetwork
 
@@ -165,3 +165,39 @@ def test_the_key_of_this_machines_network_is_used_at_its_address_alone(
     assert resolve_endpoint("ws://localhost:9000", "bcai_given").api_key == "bcai_given"
     assert resolve_endpoint("ws://localhost:9001", None).api_key is None
     assert resolve_endpoint("http://gateway.example:9000", None).api_key is None
+
+
+def test_the_network_on_this_machine_is_opened_with_its_own_key(
+    started: Started, listening: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listening(False)
+    monkeypatch.setenv("BCAI_API_KEY", "bcai_of_another_network")
+    assert resolve_endpoint(None, None).api_key == "bcai_embedded"
+    assert resolve_endpoint("ws://localhost:8080", None).api_key == "bcai_embedded"
+    assert resolve_endpoint(None, "bcai_given").api_key == "bcai_given"
+    assert resolve_endpoint("ws://localhost:8080", "bcai_given").api_key == "bcai_given"
+    assert resolve_endpoint("http://localhost:8081", None).api_key == "bcai_of_another_network"
+
+
+def test_a_network_that_is_just_starting_is_waited_for(
+    started: Started, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = home / "network"
+    folder.mkdir()
+    content = {"url": "http://127.0.0.1:9000", "api_key": "bcai_before", "pid": 1}
+    (folder / "endpoint.json").write_text(json.dumps(content))
+    content.update(api_key="bcai_now", pid=2)
+    rounds: list[float] = []
+
+    def pause(delay_s: float) -> None:
+        rounds.append(delay_s)
+        if len(rounds) == 3:
+            (folder / "endpoint.json").write_text(json.dumps(content))
+
+    def running(_home: Path) -> int:
+        return 2
+
+    monkeypatch.setattr(local.time, "sleep", pause)
+    monkeypatch.setattr(local, "running_network", running)
+    assert resolve_endpoint("http://localhost:9000", None).api_key == "bcai_now"
+    assert len(rounds) == 3

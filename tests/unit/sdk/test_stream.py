@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcai.base.errors import NotFoundError, UnreachableError
+from bcai.jobs.states import JobState
+from bcai.sdk import notices
 from bcai.sdk.retry import TRIES_MAX
 from bcai.sdk.stream import Watch, follow_job
 from bcai.sdk.transport import Transport
@@ -23,12 +25,14 @@ def update(*sequences: int, ended: bool = False, skipped: int = 0) -> Update:
     return Update(id="1", events=events, skipped=skipped, job=ENDED if ended else None)
 
 
-def watch(*connections: Sequence[Update | Exception]) -> tuple[Watch, list[int]]:
+def watch(*connections: Sequence[Update | Exception | None]) -> tuple[Watch, list[int]]:
     """Play one list of frames per connection; return also from where each was asked to begin."""
     cursors: list[int] = []
     plays = iter(connections)
 
-    async def play(_transport: Transport, _job_id: str, after: int) -> AsyncGenerator[Update, None]:
+    async def play(
+        _transport: Transport, _job_id: str, after: int
+    ) -> AsyncGenerator[Update | None, None]:
         cursors.append(after)
         for frame in next(plays):
             if isinstance(frame, Exception):
@@ -84,6 +88,36 @@ async def test_nothing_is_left_out_when_the_skipped_ones_are_the_last(
     assert await sequences(transport, play) == [1, 2, 3, 4, 5]
 
 
+async def test_it_ends_with_the_job_though_the_gateway_never_says_so(
+    transport: Transport, gateway: FakeGateway
+) -> None:
+    gateway.events = [log(number, "") for number in range(1, 6)]
+    gateway.views["job_1"] = ENDED
+    play, cursors = watch([update(1), None, update(2), update(99, ended=True)])
+    assert await sequences(transport, play) == [1, 2, 3, 4, 5]
+    assert cursors == [0]
+
+
+async def test_a_silent_job_is_waited_for(transport: Transport, gateway: FakeGateway) -> None:
+    gateway.views["job_1"] = job_view(JobState.RUNNING)
+    play, cursors = watch([update(1), None, None, update(2, ended=True)])
+    assert await sequences(transport, play) == [1, 2]
+    assert cursors == [0]
+
+
+async def test_a_break_is_told_once(
+    transport: Transport, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "_seen", set[str]())
+    transport.reached = True
+    gone = UnreachableError("reset")
+    play, _ = watch([update(1), gone], [gone], [update(2), gone], [update(3, ended=True)])
+    assert await sequences(transport, play) == [1, 2, 3]
+    assert [record.getMessage() for record in caplog.records] == [
+        "bcai: the connection to the network broke; trying again"
+    ]
+
+
 async def test_an_error_of_the_callers_is_raised_at_once(transport: Transport) -> None:
     play, cursors = watch([NotFoundError("no such job")])
     with pytest.raises(NotFoundError):
@@ -106,14 +140,20 @@ async def test_breaks_that_are_survived_do_not_add_up(transport: Transport) -> N
 
 
 @settings(max_examples=50, deadline=None)
-@given(data=st.data())
-async def test_any_cut_of_the_stream_gives_the_same_events(data: st.DataObject) -> None:
-    count = data.draw(st.integers(1, 30))
+@given(
+    count=st.integers(1, 30),
+    cuts=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 30)), max_size=30),
+)
+async def test_any_cut_of_the_stream_gives_the_same_events(
+    count: int, cuts: list[tuple[int, int]]
+) -> None:
     transport = Transport(None, None, True, 30.0, reached=True, sleep=_no_wait)
+    coming = iter(cuts)
 
     async def play(_transport: Transport, _job_id: str, after: int) -> AsyncGenerator[Update, None]:
-        begin = max(0, after - data.draw(st.integers(0, 3)))  # it may repeat what is known
-        end = data.draw(st.integers(min(after + 1, count), count))
+        repeated, length = next(coming, (0, count))
+        begin = max(0, after - repeated)  # it may repeat what is known
+        end = min(after + length, count)
         yield update(*range(begin + 1, end + 1), ended=end == count)
         if end < count:
             raise UnreachableError("reset")

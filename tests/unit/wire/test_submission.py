@@ -29,7 +29,7 @@ def test_units_are_read() -> None:
     )
     spec = submission.to_spec()
     assert spec.limits.wall_s == 5400
-    assert spec.limits.memory_bytes == 2 * 2**30
+    assert spec.limits.memory_bytes == spec.hardware.memory_bytes == 2 * 2**30
     assert spec.limits.log_bytes == 2**20
     assert (spec.hardware.gpu_count, spec.hardware.gpu_memory_bytes) == (1, 8 * 10**9)
 

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator
 
 from bcai.bridge.guest.packages import distribution_of
+from bcai.bridge.guest.programs import NO_PROGRAMS
 
 _OWN = os.path.abspath(__file__ + "/../../..") + "/"  # the bcai package
 _USER_FOLDERS = ("/job/", "/input/project/", "/input/data/")
@@ -132,6 +133,8 @@ def _disk_is_full() -> bool:
 def _hint(chain: list[BaseException]) -> str:
     """What the jail forbids often looks like something else; say what it was."""
     for error in chain:
+        if isinstance(error, EOFError) and "reading a line" in str(error):
+            return "nobody can type into a job; give it arguments or data files instead"
         if isinstance(error, socket.gaierror):
             return _NO_NETWORK
         if not isinstance(error, PermissionError):
@@ -139,8 +142,10 @@ def _hint(chain: list[BaseException]) -> str:
                 return "a job can write in its working folder only; project and data are read-only"
             continue
         files = {frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)}
+        if NO_PROGRAMS in str(error):
+            return "with 'fork' (torch's DataLoader has it by default), workers run as they are"
         if subprocess.__file__ in files or "exec" in str(error):
-            return "a job cannot start other programs"
+            return NO_PROGRAMS
         if socket.__file__ in files:
             return _NO_NETWORK
         return "a job can write in its working folder only; project and data are read-only"

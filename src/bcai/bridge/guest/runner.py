@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from bcai.bridge import report
 from bcai.bridge.guest.channel import Channel
+from bcai.bridge.guest.programs import explain_spawned_workers
 
 _WORK = "/job"
 _PROJECT = "/input/project"
@@ -23,6 +24,7 @@ def run_guest(plan: dict[str, Any]) -> NoReturn:
     """Run the script that `plan` names, hand over its results, and exit as it would."""
     entry = plan["entry"]
     _dress_interpreter(plan)
+    explain_spawned_workers()
     channel = Channel(_CONTROL, _OUTPUTS, plan["output_bytes"])
     report.report_to(channel)
     main = ModuleType("__main__")

@@ -28,6 +28,7 @@ from bcai.bridge.sandbox.first_process import become_first_process
 from bcai.bridge.sandbox.status import Status
 
 _PLAN_BYTES_MAX = 4 << 20
+_END_MS = 2000
 
 
 def main() -> None:
@@ -44,7 +45,7 @@ def main() -> None:
             maps = mounts.owner_maps(binds, outside_id)
             if outside_id is None:
                 namespaces.enter_user_namespace()
-        with status.step("mount, pid, network, ipc, uts and cgroup namespaces"):
+        with status.step("own namespaces"):
             libc.unshare(namespaces.ALL_BUT_USER)
         alive_read, alive_write = os.pipe()
         first = os.fork()
@@ -56,7 +57,7 @@ def main() -> None:
         for name, descriptor in plan["descriptors"].items():
             if name != "status":
                 os.close(descriptor)
-        _wait_or_kill(first)
+        _wait_or_kill(first, alive_write)
         # Whatever its end was, everything in the jail has been waited for by its pid 1.
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         status.say(cpu_s=usage.ru_utime + usage.ru_stime, peak=usage.ru_maxrss * 1024)
@@ -73,7 +74,7 @@ def _read_line(descriptor: int) -> bytes:
     return line
 
 
-def _wait_or_kill(first: int) -> None:
+def _wait_or_kill(first: int, alive_write: int) -> None:
     """Wait for the jail; end it when the launcher lets go of the leash.
 
     Waiting for pid 1 of a pid namespace returns only when every process in it is gone, so the
@@ -84,7 +85,10 @@ def _wait_or_kill(first: int) -> None:
     poll.register(process, select.POLLIN)
     poll.register(0, select.POLLIN | select.POLLHUP)
     if all(descriptor != process for descriptor, _ in poll.poll()):
-        os.kill(first, signal.SIGKILL)
+        os.close(alive_write)  # it ends everything itself, so that what was used can be counted
+        poll.unregister(0)
+        if not poll.poll(_END_MS):
+            os.kill(first, signal.SIGKILL)
     os.waitpid(first, 0)
 
 

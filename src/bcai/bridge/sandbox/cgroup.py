@@ -32,9 +32,16 @@ class Cgroup:
         self._pids = pids
 
     def limit(self, memory_bytes: int, processes: int) -> None:
-        """Set the limits. OSError where they are refused."""
-        name = "memory.limit_in_bytes" if self.version == 1 else "memory.max"
-        (self._memory / name).write_text(str(memory_bytes))
+        """Set the limits, with no swap beyond them. OSError where they are refused."""
+        files = {"memory.max": memory_bytes, "memory.swap.max": 0}
+        if self.version == 1:
+            files = dict.fromkeys(
+                ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"), memory_bytes
+            )
+        for name, value in files.items():
+            # A kernel that does not count swap has no file for it.
+            if "sw" not in name or (self._memory / name).exists():
+                (self._memory / name).write_text(str(value))
         (self._pids / "pids.max").write_text(str(processes + _OWN_PROCESSES))
 
     def add(self, pid: int) -> None:

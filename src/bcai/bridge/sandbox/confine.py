@@ -16,14 +16,15 @@ _OPEN_FILES_MAX = 1 << 16
 def become_job(plan: dict[str, Any], status: Status) -> NoReturn:
     """Confine this process and run the guest in it."""
     os.setsid()
-    with status.step("user namespace without capabilities"):
+    with status.step("nested user namespace"):
         namespaces.enter_user_namespace(libc.CLONE_NEWNS)
     os.chdir(mounts.WORK)
     mounts.link_inputs(plan["linked"])
     job_status = _arrange_descriptors(plan["descriptors"])
     with job_status.step("resource limits"):
+        limits.prefer_to_kill()
         limits.apply(plan["memory_bytes"], plan["processes"])
-    with job_status.step("no capabilities, no new privileges"):
+    with job_status.step("no new privileges"):
         libc.drop_all_capabilities()
         libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
     with job_status.step("Landlock"):

@@ -7,7 +7,8 @@ from itertools import count
 from pathlib import Path
 
 from bcai.base.errors import FormatError, NoJailError
-from bcai.base.units import MIB
+from bcai.base.units import MIB, format_size
+from bcai.bridge.limits import ALL_VALUES_BYTES_MAX
 from bcai.bridge.sandbox import mounts
 from bcai.bridge.sandbox.cgroup import Cgroup, group_name, new_cgroup
 from bcai.bridge.sandbox.environment import import_path
@@ -20,6 +21,9 @@ from bcai.bridge.sandbox.supervisor import Facts, Supervisor
 from bcai.bridge.sandbox.verdict import Verdict, judge
 
 _CGROUP_ROOM_BYTES = 64 * MIB  # for the jail's own two processes
+# Twice what may travel, which is refused with more words. A value of a few bytes costs as many
+# times its size once it is parsed: a job must not make us read a gigabyte of them.
+_VALUES_READ_MAX = 2 * ALL_VALUES_BYTES_MAX
 _numbers = count(1)
 
 
@@ -120,11 +124,15 @@ def _read_outputs(
     """Results that pass every check, and what is wrong with the first that does not."""
     kept: list[JailOutput] = []
     broken = ""
-    left = limits.output_bytes
+    left, values_left = limits.output_bytes, _VALUES_READ_MAX
     for name, announced in facts.announced.items():
         left -= announced.size
+        values_left -= announced.size if announced.kind == "value" else 0
         if left < 0:
             return tuple(kept), f"output {name!r}: the outputs are larger than announced"
+        if values_left < 0:
+            most = format_size(ALL_VALUES_BYTES_MAX)
+            return tuple(kept), f"output {name!r}: the plain values take more than {most} together"
         try:
             kept.append(read_output(file, announced))
         except FormatError as error:

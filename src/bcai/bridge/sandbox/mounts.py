@@ -86,6 +86,9 @@ def build_root(binds: list[Bind], disk_bytes: int, outside_id: int | None, maps:
     libc.mount("proc", "/proc", "proc", _PLAIN)
     libc.unmount(_OLD_ROOT)
     _mount_work_folders(disk_bytes, outside_id)
+    # Not over an environment that lies below /tmp, which would vanish; there TMPDIR must do.
+    if not any(bind.target.startswith("/tmp/") for bind in binds):
+        libc.mount(WORK, "/tmp", None, libc.MS_BIND)  # the name that programs know
     flags = libc.MS_BIND | libc.MS_REMOUNT | libc.MS_RDONLY | libc.MS_NOSUID | libc.MS_NODEV
     libc.mount(None, "/", None, flags)
 
@@ -168,6 +171,5 @@ def _mount_work_folders(disk_bytes: int, outside_id: int | None) -> None:
         if outside_id is not None:
             os.chown(folder, outside_id, outside_id)
         libc.mount(folder, target, None, libc.MS_BIND)
-    libc.mount(WORK, "/tmp", None, libc.MS_BIND)  # the name that programs know
     libc.unmount(_OLD_ROOT)
     os.rmdir(_OLD_ROOT)

@@ -25,12 +25,12 @@ _ADVICE = {
     "user namespace": "allow user namespaces for this user: sysctl user.max_user_namespaces=10000, "
     "on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0, on older Debian "
     "kernel.unprivileged_userns_clone=1",
-    "mount, pid, network, ipc, uts and cgroup namespaces": "run the node outside a container, or "
+    "own namespaces": "run the node outside a container, or "
     "the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined",
-    "read-only file system of its own": "Linux 5.13 or newer, outside a container or in one "
+    "read-only root": "Linux 5.13 or newer, outside a container or in one "
     "whose /proc is not masked (--security-opt systempaths=unconfined "
     "--security-opt apparmor=unconfined)",
-    "user namespace without capabilities": "sysctl user.max_user_namespaces=10000",
+    "nested user namespace": "sysctl user.max_user_namespaces=10000",
     "Landlock": "Linux 5.13 or newer, started with landlock in lsm= (see /sys/kernel/security/lsm)",
     "seccomp": "a kernel with CONFIG_SECCOMP_FILTER on x86_64 or aarch64",
 }

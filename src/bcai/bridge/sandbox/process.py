@@ -102,6 +102,8 @@ def start_jail(
         for descriptor in (*ours, outputs):
             os.close(descriptor)
         control.close()
+        if cgroup is not None:
+            cgroup.remove()
         raise NoJailError(f"cannot start {sys.executable}: {error}") from error
     finally:
         for descriptor in theirs:

@@ -18,14 +18,14 @@ def test_walls(status: Status) -> None:
         _must_fail(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM), {errno.EACCES})
     with status.step("no other programs"):
         _must_fail(lambda: os.execv("/proc/self/exe", ["x"]), {errno.EPERM})  # noqa: S606 - it must fail
-    with status.step("nothing of the host to write"):
+    with status.step("host not writable"):
         folder = os.path.dirname(os.__file__)
         for place in ("/", folder):
             _must_fail(lambda place=place: os.mkdir(f"{place}/bcai-test"), _CLOSED)
-    with status.step("work folder"):
+    with status.step("private work folder"):
         os.mkdir(f"{mounts.WORK}/test")
         os.rmdir(f"{mounts.WORK}/test")
-    with status.step("no processes of the host in sight"):
+    with status.step("host processes hidden"):
         if any(name.isdigit() and int(name) > os.getpid() for name in os.listdir("/proc")):
             raise OSError("/proc shows processes of others")
     with status.step("no capabilities"):

@@ -23,6 +23,7 @@ from bcai.bridge.sandbox.messages import (
     Warned,
     parse_message,
 )
+from bcai.bridge.sandbox.metrics import PER_S, MetricGate
 from bcai.bridge.sandbox.outputs import OUTPUTS_MAX
 from bcai.bridge.sandbox.process import JailProcess
 from bcai.bridge.sandbox.text import one_line
@@ -32,6 +33,7 @@ _BUILD_S_MAX = 60.0  # from start to the first line of the user's code
 _DRAIN_S_MAX = 20.0  # from the kill to the last byte of the pipes
 _READ_BYTES = 1 << 16
 REPORT_BYTES_MAX = 64 << 20  # metrics of a job: about a million points
+_ALARM_S = 1.0  # beyond the wall limit: then a jail is killed even while nobody takes its events
 _GARBAGE_MAX = 100  # messages that are not ours
 _WARNINGS_MAX = 100
 _STATUS_BYTES_MAX = 1 << 16
@@ -84,6 +86,8 @@ class Supervisor:
         self._status_line = b""
         self._report_bytes = 0
         self._garbage = 0
+        self._alarm: threading.Timer | None = None
+        self._metrics = MetricGate(on_event)
         self._progress: Progress | None = None
         self._not_finite: set[str] = set()
 
@@ -95,6 +99,29 @@ class Supervisor:
             (self._jail.status, self._read_status),
             (self._jail.control, self._read_control),
         ]
+        for descriptor in (self._jail.stdout, self._jail.stderr):
+            os.set_blocking(descriptor, False)
+        try:
+            self._serve(readers)
+        finally:
+            self._stop_alarm()
+        self._jail.end()
+        self._stdout.finish()
+        self._stderr.finish()
+        self._metrics.finish()
+        self._send_progress()
+        if self._metrics.left_out:
+            self._warn(
+                f"{self._metrics.left_out} points of the metrics were left out: they came faster "
+                f"than {PER_S:g} a second"
+            )
+        facts = self._facts
+        facts.log_bytes, facts.stderr_tail = self._budget.used, self._stderr.tail
+        if self._started_at is not None:
+            facts.wall_s = time.monotonic() - self._started_at
+        return facts
+
+    def _serve(self, readers: list[tuple[int | socket.socket, Callable[[], bool]]]) -> None:
         with self._selector:
             for source, read in readers:
                 self._selector.register(source, selectors.EVENT_READ, read)
@@ -105,15 +132,17 @@ class Supervisor:
                 self._flush_due()
                 if not self._may_go_on():
                     break
-        self._jail.end()
-        self._stdout.finish()
-        self._stderr.finish()
-        self._send_progress()
-        facts = self._facts
-        facts.log_bytes, facts.stderr_tail = self._budget.used, self._stderr.tail
-        if self._started_at is not None:
-            facts.wall_s = time.monotonic() - self._started_at
-        return facts
+
+    def _set_alarm(self) -> None:
+        """Keep the wall limit by a thread, too: `on_event` may block while a network is away."""
+        self._alarm = threading.Timer(self._limits.wall_s + _ALARM_S, self._jail.let_go)
+        self._alarm.daemon = True
+        self._alarm.start()
+
+    def _stop_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm.join()
 
     def _may_go_on(self) -> bool:
         """Check the limits; False when a killed jail does not even close its pipes."""
@@ -141,6 +170,7 @@ class Supervisor:
     def _flush_due(self) -> None:
         self._stdout.flush_if_due()
         self._stderr.flush_if_due()
+        self._metrics.flush_if_due()
         self._send_progress()
 
     def _send_progress(self) -> None:
@@ -149,7 +179,10 @@ class Supervisor:
             self._on_event(progress)
 
     def _read_log(self, descriptor: int, stream: LogStream) -> bool:
-        data = os.read(descriptor, _READ_BYTES)
+        try:
+            data = os.read(descriptor, _READ_BYTES)
+        except BlockingIOError:
+            return True  # the job opened its own pipe through /proc and was quicker
         stream.feed(data)
         return bool(data)
 
@@ -166,6 +199,7 @@ class Supervisor:
             facts.is_started = True
             self._started_at = time.monotonic()
             self._deadline = self._started_at + self._limits.wall_s
+            self._set_alarm()
             self._on_event(Started(self._report))
         elif "failed" in fact:
             facts.failed_wall = f"{fact['failed']}: {fact.get('error')}"
@@ -199,7 +233,7 @@ class Supervisor:
         facts = self._facts
         if isinstance(message, Metric):
             self._warn_of_nan(message)
-            self._on_event(message)
+            self._metrics.feed(message)
         elif isinstance(message, Progress):
             self._progress = message
         elif isinstance(message, Announced):

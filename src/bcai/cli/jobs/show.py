@@ -1,6 +1,7 @@
 """`bcai jobs show`: one job, as the network knows it."""
 
 import time
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -11,6 +12,7 @@ from bcai.cli.find_job import find_job, view_of
 from bcai.cli.options import DEFAULT_NETWORK, NetworkOptions
 from bcai.cli.session import with_network
 from bcai.cli.terminal import is_unicode, print_block, print_json, stdout_console
+from bcai.jobs.job import Attempt
 from bcai.wire.jobs import JobView
 
 if TYPE_CHECKING:
@@ -31,11 +33,12 @@ def show_job(
     if options.json:
         print_json({**job_document(job), "spec": spec_document(job.spec)})
     else:
-        _print(job)
+        print_job(job)
     return 0
 
 
-def _print(job: JobView) -> None:
+def print_job(job: JobView) -> None:
+    """Print it for people."""
     from rich.padding import Padding
     from rich.text import Text
 
@@ -69,8 +72,18 @@ def _asked(job: JobView) -> list[tuple[str, str]]:
     rows.append(("starts", spec["entry"]))
     if spec["requirements"]:
         rows.append(("requires", ", ".join(spec["requirements"])))
-    if len(job.attempts) > 1:
-        for attempt in job.attempts:
-            how = attempt.reason.message if attempt.reason else "the current one"
-            rows.append((f"attempt {attempt.number}", f"{attempt.node_name}: {how}"))
+    return rows + (_attempts(job) if len(job.attempts) > 1 else [])
+
+
+def _attempts(job: JobView) -> list[tuple[str, str]]:
+    """One row for each attempt, or for several in a row that ended alike."""
+    rows: list[tuple[str, str]] = []
+    for how, alike in groupby(job.attempts, _how_it_went):
+        numbers = [attempt.number for attempt in alike]
+        first, last = numbers[0], numbers[-1]
+        rows.append((f"attempt {first}" if first == last else f"attempts {first} to {last}", how))
     return rows
+
+
+def _how_it_went(attempt: Attempt) -> str:
+    return f"{attempt.node_name}: {attempt.reason.message if attempt.reason else 'the current one'}"

@@ -44,6 +44,7 @@ class Feed:
         self.latest = latest
         self.ended = False
         self.watchers = 0
+        self._is_stale = False  # the job's state changed since `job` was read
         self._store = store
         self._recent: deque[JobEvent] = deque(maxlen=RECENT_EVENTS_MAX)
         self._first = latest + 1  # sequence of the oldest recent event, or of the next to come
@@ -51,17 +52,24 @@ class Feed:
         self._lock = anyio.Lock()
 
     async def refresh(self) -> None:
-        """Read what is new in the store and wake the watchers."""
+        """Read what is new in the store and wake the watchers.
+
+        It may be cut short anywhere, by a store that is away or by a watcher that leaves: what was
+        read by then is known to all, and what was not is read the next time.
+        """
         async with self._lock:
             before = self.latest, self.ended
-            moved = await self._read_events()
-            if moved and not self.ended:
-                self.job = await self._store.get(self.job.id)
-            if self.job.state.is_final and not self.ended:
-                await self._read_events()  # what was written between the two reads above
-                self.ended = True
-        if before != (self.latest, self.ended):
-            self.wake()
+            try:
+                await self._read_events()
+                if self._is_stale and not self.ended:
+                    self.job = await self._store.get(self.job.id)
+                    self._is_stale = False
+                if self.job.state.is_final and not self.ended:
+                    await self._read_events()  # what was written between the two reads above
+                    self.ended = True
+            finally:
+                if before != (self.latest, self.ended):
+                    self.wake()
 
     def wake(self) -> None:
         """Let every watcher look again."""
@@ -79,9 +87,8 @@ class Feed:
         fresh = [event for event in self._recent if event.sequence > cursor]
         return fresh[:EVENTS_PAGE]
 
-    async def _read_events(self) -> bool:
-        """Read all new events; return whether the job's state may have changed."""
-        moved = False
+    async def _read_events(self) -> None:
+        """Read all new events."""
         page_is_full = True
         while page_is_full:
             page = await self._store.events(self.job.id, after=self.latest, limit=EVENTS_PAGE)
@@ -89,9 +96,9 @@ class Feed:
             if page:
                 self.latest = page[-1].sequence
                 self._first = self._recent[0].sequence
-            moved = moved or any(event.kind is EventKind.STATE for event in page)
+            if any(event.kind is EventKind.STATE for event in page):
+                self._is_stale = True
             page_is_full = len(page) == EVENTS_PAGE
-        return moved
 
 
 class Changes:

@@ -7,17 +7,19 @@ error that nobody foresaw into a 500 with an id.
 import logging
 import time
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bcai.base.errors import BcaiError, TooLargeError
+from bcai.base.errors import AuthError, BcaiError, DependencyError, TooLargeError
 from bcai.base.units import format_size
+from bcai.cluster.gateway import limits
 from bcai.cluster.gateway.auth import authenticate
-from bcai.cluster.gateway.limits import BLOB_BYTES_MAX, BODY_BYTES_MAX
 from bcai.cluster.gateway.problems import error_response, problem_of, problem_response
 from bcai.cluster.gateway.services import services_of
+from bcai.cluster.store.protocol import JobStore
 
 PUBLIC = frozenset({"/v1/health", "/openapi.json"})
 _BLOBS = "/v1/blobs/"
@@ -45,7 +47,7 @@ class Edge:
             await self._serve_websocket(scope, receive, send)
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let only known callers open a WebSocket."""
+        """Let only known callers open a WebSocket, and close it once their key is revoked."""
         headers = Headers(scope=scope)
         scope.setdefault("state", {})
         try:
@@ -55,7 +57,27 @@ class Edge:
             response = error_response(error)
             await response(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_until_revoked, headers, store, send, tasks.cancel_scope)
+            await self._app(scope, receive, send)
+            tasks.cancel_scope.cancel()
+
+
+async def _until_revoked(
+    headers: Headers, store: JobStore, send: Send, session: anyio.CancelScope
+) -> None:
+    """Close a WebSocket, and end its session, once its key is not accepted any more."""
+    while True:
+        await anyio.sleep(limits.KEY_LOOK_S)
+        try:
+            await authenticate(headers, store)
+        except AuthError as error:
+            await send(
+                {"type": "websocket.close", "code": limits.CLOSE_POLICY, "reason": str(error)}
+            )
+            session.cancel()
+        except DependencyError:  # the store is away: that says nothing about the key
+            continue
 
 
 class _Exchange:
@@ -68,7 +90,7 @@ class _Exchange:
         self._send = send
         self._headers = Headers(scope=scope)
         self._body_bytes = 0
-        self._body_bytes_max = BODY_BYTES_MAX
+        self._body_bytes_max = limits.BODY_BYTES_MAX
         self._status = 0
         scope.setdefault("state", {})
 
@@ -101,7 +123,7 @@ class _Exchange:
             store = services_of(HTTPConnection(self._scope)).store
             self._scope["state"]["caller"] = await authenticate(self._headers, store)
         if path.startswith(_BLOBS):
-            self._body_bytes_max = BLOB_BYTES_MAX
+            self._body_bytes_max = limits.BLOB_BYTES_MAX
         announced = self._headers.get("content-length", "0")
         if announced.isdecimal() and int(announced) > self._body_bytes_max:
             raise self._too_large()

@@ -29,5 +29,7 @@ CHANGE_S_MIN = 0.01  # commits that come faster are served together
 NODES_CACHE_S = 1.0  # admission reads the nodes at most this often
 
 PING_S = 20.0
+KEY_LOOK_S = 10.0  # how long a WebSocket outlives the key that opened it
+CLOSE_POLICY = 1008  # RFC 6455, 7.4.1: the caller may not go on
 SHUTDOWN_S_MAX = 10
 BACKLOG = 2048  # connections that the kernel accepted and we have not taken yet

@@ -7,10 +7,16 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from pydantic import ValidationError
 from starlette.websockets import WebSocket
 
-from bcai.base.errors import BcaiError, StaleError
+from bcai.base.errors import BcaiError, ForbiddenError, StaleError
 from bcai.cluster.gateway.frames import Frames, Gone
-from bcai.cluster.gateway.limits import HELLO_S_MAX, REPORTS_BATCH_MAX, REPORTS_WAITING_MAX
+from bcai.cluster.gateway.limits import (
+    CLOSE_POLICY,
+    HELLO_S_MAX,
+    REPORTS_BATCH_MAX,
+    REPORTS_WAITING_MAX,
+)
 from bcai.cluster.gateway.services import Services
+from bcai.cluster.store.protocol import ApiKey
 from bcai.jobs.states import JobState
 from bcai.wire.nodes import (
     FROM_NODE,
@@ -26,13 +32,12 @@ from bcai.wire.nodes import (
     Welcome,
 )
 
-CLOSE_POLICY = 1008
 CLOSE_INTERNAL = 1011
 CLOSE_SUPERSEDED = 4001
 _LOG = logging.getLogger("bcai.gateway.nodes")
 
 
-async def serve_node(socket: WebSocket, services: Services) -> None:
+async def serve_node(socket: WebSocket, services: Services, caller: ApiKey) -> None:
     """Serve a node from its Hello until it leaves, or connects anew."""
     frames = Frames(socket)
     try:
@@ -40,7 +45,7 @@ async def serve_node(socket: WebSocket, services: Services) -> None:
         with anyio.move_on_after(HELLO_S_MAX):
             hello = await _receive(frames)
         if isinstance(hello, Hello):
-            await NodeSession(frames, services, hello).run()
+            await NodeSession(frames, services, hello, caller.id).run()
         else:
             await frames.close(CLOSE_POLICY, "expected a hello first")
     except Gone:
@@ -63,10 +68,11 @@ async def _receive(frames: Frames) -> FromNode:
 class NodeSession:
     """A connected node."""
 
-    def __init__(self, frames: Frames, services: Services, hello: Hello) -> None:
+    def __init__(self, frames: Frames, services: Services, hello: Hello, key_id: str) -> None:
         self._frames = frames
         self._services = services
         self._hello = hello
+        self._key_id = key_id
         self._node_id = hello.node_id
         self._known = {held.lock_token for held in hello.held}  # attempts that the node has
         self._cancelled: set[str] = set()  # attempts that it was told to cancel
@@ -80,10 +86,11 @@ class NodeSession:
 
     async def run(self) -> None:
         """Serve the node until it leaves or is superseded."""
-        self._services.registry.enter(self._node_id, self)
         try:
             with self._scope:
                 await self._serve()
+        except* ForbiddenError as errors:
+            await self._frames.close(CLOSE_POLICY, str(errors.exceptions[0]))
         except* BcaiError as errors:
             # Nothing of what failed was acknowledged: the node connects and sends it again.
             _LOG.warning("node %s: %s", ascii(self._node_id), errors.exceptions[0])
@@ -100,9 +107,11 @@ class NodeSession:
             self._node_id,
             name=self._hello.name,
             capabilities=self._hello.capabilities,
+            key_id=self._key_id,
             held=_pairs(self._hello.held),
             lease_s=settings.lease_s,
         )
+        self._services.registry.enter(self._node_id, self)  # not before its key is known as right
         self._services.nodes.forget()
         welcome = Welcome(heartbeat_s=settings.heartbeat_s, lease_s=settings.lease_s)
         await self._frames.send(welcome)

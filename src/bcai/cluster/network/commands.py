@@ -42,14 +42,15 @@ def node_commands(settings: Settings, url: str, node_key: str, count: int) -> li
     commands: list[Command] = []
     for number in range(1, count + 1):
         suffix = "" if number == 1 else f"-{number}"
+        name = f"node{suffix}"
         own = {
             "BCAI_ENDPOINT": url,
             "BCAI_API_KEY": node_key,
             "BCAI_NODE__HOME": str(settings.node_folder) + suffix,
             "BCAI_NODE__NAME": machine + suffix,
             "BCAI_NODE__SLOTS": str(settings.node.slots or max(1, cores // count)),
+            "BCAI_NODE__LOG": str(_log(settings, name)),
         }
-        name = f"node{suffix}"
         commands.append(
             Command(
                 name=name,
@@ -69,6 +70,7 @@ def _environment(settings: Settings, more: Mapping[str, str]) -> dict[str, str]:
         "BCAI_HEARTBEAT_S": repr(settings.heartbeat_s),
         "BCAI_LEASE_S": repr(settings.lease_s),
         "BCAI_GPU_FALLBACK": "true" if settings.gpu_fallback else "false",
+        "PYTHONSAFEPATH": "1",  # a `random.py` in the folder we were started in is not ours
         "PYTHONUNBUFFERED": "1",
     }
     if settings.database_url is not None:

@@ -73,15 +73,24 @@ def write_identity(folder: Path, identity: NetworkIdentity, *, port: int) -> Non
     write_private(folder / IDENTITY_FILE, asdict(replace(identity, port=port)))
 
 
-async def register_keys(store: JobStore, identity: NetworkIdentity) -> None:
-    """Make the store know our keys."""
+async def register_keys(store: JobStore, identity: NetworkIdentity, *, place: str) -> None:
+    """Make the store know our keys, and none that we had before.
+
+    Parameters
+    ----------
+    place
+        Machine and home folder: several networks may share one database.
+    """
     keys = (
-        ("this machine", Role.ADMIN, identity.admin_key),
-        ("nodes of this machine", Role.NODE, identity.node_key),
+        (f"network {place}", Role.ADMIN, identity.admin_key),
+        (f"nodes of {place}", Role.NODE, identity.node_key),
     )
     for name, role, secret in keys:
-        if await store.find_key(secret) is None:
-            await store.add_key(name, role, secret)
+        key = await store.find_key(secret) or await store.add_key(name, role, secret)
+        for other in await store.list_keys():
+            # Made for a network.json that was removed since: nobody is meant to hold it any more.
+            if (other.name, other.role) == (name, role) and other.id != key.id:
+                await store.revoke_key(other.id)
 
 
 def write_private(file: Path, content: dict[str, object]) -> None:

@@ -130,7 +130,8 @@ async def _register(settings: Settings, identity: NetworkIdentity) -> None:
     store = open_store(settings)
     await store.start()
     try:
-        await register_keys(store, identity)
+        place = f"{socket.gethostname()}:{settings.home.absolute()}"
+        await register_keys(store, identity, place=place)
     finally:
         with anyio.CancelScope(shield=True):
             await store.stop()

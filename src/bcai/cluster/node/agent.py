@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import anyio
 from anyio.abc import TaskGroup
@@ -63,9 +64,14 @@ class Agent:
     """
 
     def __init__(
-        self, identity: Identity, dial: Dial, run: Callable[[Attempt], Awaitable[Outcome]]
+        self,
+        identity: Identity,
+        dial: Dial,
+        run: Callable[[Attempt], Awaitable[Outcome]],
+        log: Path | None = None,
     ) -> None:
         self._identity = identity
+        self._where = f"look at {log} on its machine" if log else "its owner's log says how"
         self._dial = dial
         self._run = run
         self._attempts: dict[str, Attempt] = {}  # by lock token
@@ -204,7 +210,7 @@ class Agent:
             outcome = await self._run(attempt)
         except Exception:  # a process main of sorts: one job's trouble must not end the others
             logger.exception("%s failed inside the node", attempt.job_id)
-            outcome = failed_here(ReasonCode.NODE_ERROR, "the node failed; its log says how")
+            outcome = failed_here(ReasonCode.NODE_ERROR, "the node failed", self._where)
         self._finish(attempt, _STOPPING if attempt.is_evicted else outcome)
 
     def _finish(self, attempt: Attempt, outcome: Outcome) -> None:

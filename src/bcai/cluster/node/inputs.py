@@ -24,6 +24,8 @@ async def build_folders(spec: JobSpec, folder: Path, cache: BlobCache) -> None:
     ------
     DependencyError, NotFoundError
         A file is not to be had.
+    OSError
+        This machine's disk is full, or fails.
     """
     for name in (PROJECT, DATA):
         (folder / name).mkdir(parents=True)
@@ -43,7 +45,7 @@ async def _link_files(files: Sequence[FileRef], folder: Path, cache: BlobCache) 
         targets[file.digest, file.size].append(root / file.path)
     limiter = anyio.CapacityLimiter(FETCHES_MAX)
 
-    failures: list[DependencyError | NotFoundError] = []
+    failures: list[DependencyError | NotFoundError | OSError] = []
 
     async def place(digest: str, size: int, paths: list[Path]) -> None:
         async with limiter:
@@ -51,7 +53,7 @@ async def _link_files(files: Sequence[FileRef], folder: Path, cache: BlobCache) 
                 for path in paths:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     await cache.link(digest, size, path)
-            except (DependencyError, NotFoundError) as error:
+            except (DependencyError, NotFoundError, OSError) as error:
                 failures.append(error)
                 group.cancel_scope.cancel()
 

@@ -96,7 +96,9 @@ async def serve(settings: Settings) -> None:
                 return await run_job(attempt, bench)
 
             dial = dialler(_scheme(settings.endpoint, "ws") + "/v1/nodes/connect", key)
-            await _until_signal(Agent(identity, dial, run), settings.node.grace_s)
+            await _until_signal(
+                Agent(identity, dial, run, settings.node.log), settings.node.grace_s
+            )
     finally:
         os.close(lock)
 

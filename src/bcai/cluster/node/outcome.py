@@ -64,9 +64,9 @@ def refused(reason: Reason) -> Outcome:
     return Outcome(Move.FAIL, reason)
 
 
-def failed_here(code: ReasonCode, message: str) -> Outcome:
+def failed_here(code: ReasonCode, message: str, hint: str = "") -> Outcome:
     """End an attempt through the node's own fault: another try may go well."""
-    return Outcome(Move.RETRY, Reason(code, message))
+    return Outcome(Move.RETRY, Reason(code, message, hint))
 
 
 def cancelled_early() -> Outcome:

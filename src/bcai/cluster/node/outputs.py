@@ -5,27 +5,28 @@ from collections.abc import Sequence
 
 from bcai.base.digest import digest_of
 from bcai.base.errors import DependencyError, ResourceError
-from bcai.base.units import MIB, format_size
+from bcai.base.units import format_size
+from bcai.bridge.limits import ALL_VALUES_BYTES_MAX
 from bcai.bridge.sandbox.jail import JailOutput
 from bcai.cluster.node.transfer import BlobTransfer
 from bcai.jobs.outcome import Output, Reason, ReasonCode
 
-VALUES_BYTES_MAX = 8 * MIB  # all values of a job travel in one message, with the outcome
+_DESCRIPTION_BYTES = 256  # of an output in that message, besides its name, value and summary
 
 
 def check_values(outputs: Sequence[JailOutput]) -> Reason | None:
-    """Say why these values cannot travel, or None."""
-    sizes = {output.name: _value_bytes(output) for output in outputs if output.content is None}
+    """Say why these outputs cannot be described in one message, or None."""
+    sizes = {output.name: _described_bytes(output) for output in outputs}
     total = sum(sizes.values())
-    if total <= VALUES_BYTES_MAX:
+    if total <= ALL_VALUES_BYTES_MAX:
         return None
     largest = max(sizes, key=lambda name: sizes[name])
     return Reason(
         ReasonCode.LIMIT_OUTPUT,
-        f"the plain values among the outputs take {format_size(total)}, at most "
-        f"{format_size(VALUES_BYTES_MAX)} are allowed; the largest is {largest!r} with "
+        f"the names and plain values of the {len(sizes)} outputs take {format_size(total)}, "
+        f"at most {format_size(ALL_VALUES_BYTES_MAX)} are allowed; the largest is {largest!r} with "
         f"{format_size(sizes[largest])}",
-        "give large data out as an array, a tensor or a file",
+        "give large data out as an array, a tensor or a file, and many small ones as one",
     )
 
 
@@ -55,6 +56,12 @@ async def upload_outputs(
         size = len(output.content)
         described.append(Output(output.name, output.kind, None, digest, size, output.summary))
     return tuple(described)
+
+
+def _described_bytes(output: JailOutput) -> int:
+    texts = json.dumps([output.name, output.summary])
+    value = _value_bytes(output) if output.content is None else 0
+    return _DESCRIPTION_BYTES + len(texts) + value
 
 
 def _value_bytes(output: JailOutput) -> int:

@@ -51,7 +51,9 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
         reason = _unfit(spec, bench)
         if reason is not None:
             return refused(reason)
-        limits, warnings = cap_limits(spec.limits, bench.settings.enhanced_vm)
+        limits, warnings = cap_limits(
+            spec.limits, bench.settings.enhanced_vm, bench.capabilities.memory_bytes
+        )
 
         async with _slot(attempt, bench.slots), _own_folder(bench.folder) as folder:
             # 2. Fetch its files and build its folders.

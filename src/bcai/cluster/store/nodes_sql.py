@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from bcai.base.errors import InputError
+from bcai.base.errors import ForbiddenError, InputError
 from bcai.cluster.store.queries_sql import HELD
 from bcai.cluster.store.rows import dump, load
-from bcai.cluster.store.tables import JOBS, NODES
+from bcai.cluster.store.tables import API_KEYS, JOBS, NODES
 from bcai.jobs.node import Capabilities, Node
 from bcai.wire.jobs import CAPABILITIES
 
@@ -18,6 +18,7 @@ def node_seen(
     node_id: str,
     name: str | None,
     capabilities: Capabilities | None,
+    key_id: str | None,
     held: Sequence[tuple[str, str]],
     lease_s: float,
     now: float,
@@ -28,6 +29,9 @@ def node_seen(
         news["name"] = name
     if capabilities is not None:
         news["capabilities"] = dump(CAPABILITIES, capabilities)
+    if key_id is not None:
+        _check_key(connection, node_id, key_id)
+        news["key_id"] = key_id
     known = connection.execute(update(NODES).where(NODES.c.id == node_id).values(**news))
     if known.rowcount == 0:
         if name is None or capabilities is None:
@@ -38,6 +42,18 @@ def node_seen(
         pair for pair in sorted(set(held)) if _renew(connection, node_id, pair, now + lease_s)
     }
     return [pair for pair in held if pair not in renewed]
+
+
+def _check_key(connection: Connection, node_id: str, key_id: str) -> None:
+    """Refuse a node's id to everybody but the key that it came with, while that lives."""
+    query = select(API_KEYS.c.id).join(NODES, NODES.c.key_id == API_KEYS.c.id)
+    query = query.where(NODES.c.id == node_id, API_KEYS.c.revoked_at.is_(None))
+    owner = connection.execute(query).scalar_one_or_none()
+    if owner not in (None, key_id):
+        raise ForbiddenError(
+            f"the node id {node_id[:80]!r} belongs to another API key",
+            hint="give this node an id of its own, or revoke the other key",
+        )
 
 
 def _renew(connection: Connection, node_id: str, pair: tuple[str, str], until: float) -> bool:

@@ -172,12 +172,19 @@ class JobStore(Protocol):
         *,
         name: str | None = None,
         capabilities: Capabilities | None = None,
+        key_id: str | None = None,
         held: Sequence[tuple[str, str]] = (),
         lease_s: float,
     ) -> list[tuple[str, str]]:
         """Note a heartbeat; renew the leases of the held `(job_id, lock_token)` pairs.
 
-        Return the pairs that are stale.
+        Return the pairs that are stale. With a hello comes the API key: a node's id belongs to
+        the first one, until that is revoked.
+
+        Raises
+        ------
+        ForbiddenError
+            The node's id belongs to another key.
         """
         ...
 

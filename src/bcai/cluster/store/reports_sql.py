@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, select, update
+from sqlalchemy.exc import DataError
 
 from bcai.base.errors import ConflictError, StaleError
 from bcai.cluster.store.edit import JobEdit, stale
+from bcai.cluster.store.faults import fault_of
 from bcai.cluster.store.tables import ATTEMPTS, EVENTS
 from bcai.jobs.job import EventKind
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
@@ -51,7 +53,24 @@ def _record_attempt(
     attempt = connection.execute(query).scalar_one_or_none()
     if edit is None or attempt is None:
         return [False] * len(reports)
-    known = _known_reports(connection, job_id, attempt, reports)
+    try:
+        with connection.begin_nested():
+            known = _known_reports(connection, job_id, attempt, reports)
+            return _apply_all(edit, lock_token, reports, known)
+    except (DataError, UnicodeError, OverflowError) as error:
+        # Sent again it would fail again, for ever: so it ends the job, if that is still its own.
+        edit = JobEdit.open(connection, job_id, now)
+        if edit.lock_token == lock_token and edit.state in _HELD:
+            message = f"the node sent a report that cannot be stored: {fault_of(error)}"
+            edit.end_attempt(Outcome(Move.FAIL, Reason(ReasonCode.NODE_ERROR, message)))
+            edit.save()
+        return [False] * len(reports)
+
+
+def _apply_all(
+    edit: JobEdit, lock_token: str, reports: Sequence[Report], known: set[int]
+) -> list[bool]:
+    """Write one attempt's reports that are not known yet; True for each that is written."""
     written: list[bool] = []
     for report in reports:
         if report.number not in known:

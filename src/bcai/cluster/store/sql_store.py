@@ -159,12 +159,13 @@ class SqlStore:
         *,
         name: str | None = None,
         capabilities: Capabilities | None = None,
+        key_id: str | None = None,
         held: Sequence[tuple[str, str]] = (),
         lease_s: float,
     ) -> list[tuple[str, str]]:
         return await self._write(
             lambda connection: nodes_sql.node_seen(
-                connection, node_id, name, capabilities, held, lease_s, self._clock()
+                connection, node_id, name, capabilities, key_id, held, lease_s, self._clock()
             )
         )
 

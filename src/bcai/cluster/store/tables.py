@@ -81,6 +81,7 @@ NODES = Table(
     Column("name", Text, nullable=False),
     Column("capabilities", Text, nullable=False),
     Column("seen_at", Double, nullable=False),
+    Column("key_id", Text),  # the API key that the node came with; another live one is refused
 )
 
 API_KEYS = Table(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from bcai.base.errors import ConflictError
 from bcai.jobs.job import Job
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
 from bcai.jobs.states import JobState, Move, next_state
@@ -35,6 +36,8 @@ def judge(job: Job, outcome: Outcome, *, delay_s: float | None = None) -> Verdic
     ConflictError
         A job in this state cannot end like that.
     """
+    if outcome.move in (Move.ASSIGN, Move.START):
+        raise ConflictError(f"an attempt cannot end with {outcome.move}")
     if outcome.move is Move.RETRY and job.cancel_requested:
         outcome = _cancelled(outcome)
     elif outcome.move is Move.RETRY and len(job.attempts) > job.spec.max_retries:

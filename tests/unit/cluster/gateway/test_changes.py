@@ -8,7 +8,8 @@ from typing import cast
 import anyio
 import pytest
 
-from bcai.cluster.gateway.changes import Batch, Changes
+from bcai.base.errors import DependencyError
+from bcai.cluster.gateway.changes import Batch, Changes, Feed
 from bcai.cluster.gateway.limits import EVENTS_PAGE, LAG_EVENTS_MAX, RECENT_EVENTS_MAX
 from bcai.cluster.store.protocol import JobStore
 from bcai.jobs.job import EventKind, Job, JobEvent
@@ -23,6 +24,8 @@ class History:
         self.job = Job("job", "me", JobSpec("job", "x"), JobState.RUNNING, 1.0, 1.0, "token")
         self.lines: list[JobEvent] = []
         self.reads = 0
+        self.gets_failing = 0
+        self.gets_hanging = 0
         self._bell = anyio.Event()
         self.add(length)
 
@@ -37,6 +40,12 @@ class History:
         self.add(1, EventKind.STATE)
 
     async def get(self, job_id: str) -> Job:
+        if self.gets_hanging:
+            self.gets_hanging -= 1
+            await anyio.sleep_forever()
+        if self.gets_failing:
+            self.gets_failing -= 1
+            raise DependencyError("the database is away")
         return self.job
 
     async def events(
@@ -158,6 +167,50 @@ def test_a_cursor_beyond_the_end_spoils_nothing_for_others() -> None:
         return seen[0]
 
     assert sequences(anyio.run(run)) == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_end_is_seen_though_the_store_was_away_when_it_came() -> None:
+    async def run() -> Feed:
+        history = History(1)
+        feed = Feed(cast("JobStore", history), history.job, 0)
+        history.end()
+        history.gets_failing = 1
+        with pytest.raises(DependencyError):
+            await feed.refresh()
+        await feed.refresh()
+        return feed
+
+    feed = anyio.run(run)
+    assert feed.ended
+    assert feed.job.state is JobState.SUCCEEDED
+
+
+def test_a_watcher_that_leaves_while_it_reads_hides_nothing_from_others() -> None:
+    async def run() -> tuple[list[int], Feed]:
+        history = History(1)
+        feed = Feed(cast("JobStore", history), history.job, 1)
+        woken: list[int] = []
+
+        async def watch() -> None:
+            await feed.wait()
+            woken.append(feed.latest)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            await anyio.wait_all_tasks_blocked()
+            history.end()
+            history.gets_hanging = 1
+            with anyio.CancelScope() as leaving:
+                async with anyio.create_task_group() as reading:
+                    reading.start_soon(feed.refresh)
+                    await anyio.wait_all_tasks_blocked()
+                    leaving.cancel()
+            await feed.refresh()
+        return woken, feed
+
+    woken, feed = anyio.run(run)
+    assert woken == [2]
+    assert feed.ended
 
 
 def test_a_gateway_that_stops_ends_every_watch() -> None:

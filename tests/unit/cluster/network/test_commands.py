@@ -15,6 +15,7 @@ def test_nodes_have_their_own_folders_and_share_the_cores(tmp_path: Path) -> Non
     names = {command.environment["BCAI_NODE__NAME"] for command in commands}
     assert len(homes) == len(names) == len({command.log for command in commands}) == 2
     assert all(int(command.environment["BCAI_NODE__SLOTS"]) >= 1 for command in commands)
+    assert all(command.environment["BCAI_NODE__LOG"] == str(command.log) for command in commands)
 
 
 def test_what_the_owner_set_reaches_the_node(tmp_path: Path) -> None:
@@ -30,6 +31,10 @@ def test_only_nodes_get_the_nodes_key(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "BCAI_API_KEY" not in scheduler_command(settings).environment
     (node,) = node_commands(settings, "http://127.0.0.1:1", "bcai_of_the_node", 1)
     assert node.environment["BCAI_API_KEY"] == "bcai_of_the_node"
+
+
+def test_a_module_in_the_working_folder_is_not_imported(tmp_path: Path) -> None:
+    assert scheduler_command(Settings(home=tmp_path)).environment["PYTHONSAFEPATH"] == "1"
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,15 @@ import pytest
 from bcai.base.errors import ConflictError
 from bcai.cluster.network.identity import (
     IDENTITY_FILE,
+    NetworkIdentity,
     read_identity,
+    register_keys,
     take_network_lock,
     write_identity,
     write_private,
 )
+from bcai.cluster.store.open import open_store
+from bcai.settings import Settings
 
 
 def test_an_identity_outlives_its_process_with_its_port(tmp_path: Path) -> None:
@@ -48,3 +52,20 @@ def test_a_home_has_one_network(tmp_path: Path) -> None:
     take_network_lock(tmp_path)
     with pytest.raises(ConflictError, match="runs already"):
         take_network_lock(tmp_path)
+
+
+@pytest.mark.anyio
+async def test_keys_of_an_identity_that_was_removed_stop_working(tmp_path: Path) -> None:
+    store = open_store(Settings(home=tmp_path))
+    await store.start()
+    first, second, elsewhere = (NetworkIdentity(f"bcai_a{n}", f"bcai_n{n}") for n in range(3))
+    for identity, place in ((first, "here"), (elsewhere, "there"), (second, "here")):
+        await register_keys(store, identity, place=place)
+        await register_keys(store, identity, place=place)
+    found = [
+        await store.find_key(key)
+        for one in (first, second, elsewhere)
+        for key in (one.admin_key, one.node_key)
+    ]
+    await store.stop()
+    assert [key is not None for key in found] == [False, False, True, True, True, True]

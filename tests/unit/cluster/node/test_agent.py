@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -98,7 +99,7 @@ class Bench:
     def __init__(self, run: Run) -> None:
         self._made, self._lines = anyio.create_memory_object_stream[Line](10)
         self.stop = anyio.Event()
-        self.agent = Agent(IDENTITY, self._dial, run)
+        self.agent = Agent(IDENTITY, self._dial, run, Path("logs/node.log"))
 
     @asynccontextmanager
     async def _dial(self) -> AsyncGenerator[Connection, None]:
@@ -261,6 +262,7 @@ async def test_a_fault_of_the_node_ends_one_attempt_and_not_the_node() -> None:
             (report,) = await hear_reports(line, 1)
             assert isinstance(report.body, Finished)
             assert report.body.outcome.reason.code is ReasonCode.NODE_ERROR
+            assert "logs/node.log" in report.body.outcome.reason.hint
 
 
 async def test_a_refused_key_ends_the_node() -> None:

@@ -1,11 +1,15 @@
 from bcai.base.units import GIB, MIB
-from bcai.cluster.node.limits import cap_limits
+from bcai.cluster.node.limits import LOG_BYTES_MAX, cap_limits
 from bcai.jobs.spec import Limits
 from bcai.settings import EnhancedVmSettings, PythonConstraints
 
+MACHINE = 8 * GIB
+
 
 def test_without_caps_a_job_gets_what_it_asked_for() -> None:
-    limits, warnings = cap_limits(Limits(wall_s=60, memory_bytes=GIB), EnhancedVmSettings())
+    limits, warnings = cap_limits(
+        Limits(wall_s=60, memory_bytes=GIB), EnhancedVmSettings(), MACHINE
+    )
     assert (limits.wall_s, limits.memory_bytes) == (60, GIB)
     assert warnings == []
 
@@ -14,7 +18,7 @@ def test_the_owner_lowers_limits_and_says_so() -> None:
     owner = EnhancedVmSettings(
         max_memory_mb=512, python_constraints=PythonConstraints(max_execution_time_ms=300_000)
     )
-    limits, warnings = cap_limits(Limits(wall_s=3600, memory_bytes=4 * GIB), owner)
+    limits, warnings = cap_limits(Limits(wall_s=3600, memory_bytes=4 * GIB), owner, MACHINE)
     assert (limits.wall_s, limits.memory_bytes) == (300, 512 * MIB)
     assert "5m 0s" in warnings[0]
     assert "1h 0m" in warnings[0]
@@ -23,6 +27,21 @@ def test_the_owner_lowers_limits_and_says_so() -> None:
 
 def test_a_job_may_ask_for_less_than_the_owner_allows() -> None:
     limits, warnings = cap_limits(
-        Limits(wall_s=1, memory_bytes=MIB), EnhancedVmSettings(max_memory_mb=512)
+        Limits(wall_s=1, memory_bytes=MIB), EnhancedVmSettings(max_memory_mb=512), MACHINE
     )
     assert (limits.wall_s, limits.memory_bytes, warnings) == (1, MIB, [])
+
+
+def test_what_lies_in_memory_is_bounded_by_the_machine() -> None:
+    asked = Limits(disk_bytes=1 << 60, output_bytes=1 << 60, log_bytes=1 << 60)
+    limits, warnings = cap_limits(asked, EnhancedVmSettings(), MACHINE)
+    assert limits.disk_bytes + 2 * limits.output_bytes <= MACHINE / 2
+    assert limits.log_bytes == LOG_BYTES_MAX
+    assert [text for text in warnings if "1048576.0 TiB" in text] == warnings
+    assert len(warnings) == 3
+
+
+def test_memory_is_lowered_to_what_the_machine_has() -> None:
+    limits, warnings = cap_limits(Limits(), EnhancedVmSettings(), 2 * GIB)
+    assert limits.memory_bytes == 2 * GIB
+    assert not any("memory" in warning for warning in warnings)

@@ -3,11 +3,12 @@ import pytest
 
 from bcai.base.digest import digest_of
 from bcai.base.errors import ResourceError
+from bcai.bridge.limits import ALL_VALUES_BYTES_MAX
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailOutput
 from bcai.bridge.sandbox.level import JailReport
 from bcai.cluster.node import transfer as transfers
 from bcai.cluster.node.outcome import outcome_of, too_large
-from bcai.cluster.node.outputs import VALUES_BYTES_MAX, check_values, upload_outputs
+from bcai.cluster.node.outputs import check_values, upload_outputs
 from bcai.cluster.node.transfer import BlobTransfer
 from bcai.jobs.outcome import Output, ReasonCode
 from bcai.jobs.states import Move
@@ -67,7 +68,7 @@ async def test_a_gateway_that_never_takes_it_is_the_nodes_trouble() -> None:
 def test_values_that_cannot_travel_name_the_largest() -> None:
     small = JailOutput("small", "value", 1)
     assert check_values([small, MODEL]) is None
-    large = JailOutput("large", "value", "x" * VALUES_BYTES_MAX)
+    large = JailOutput("large", "value", "x" * ALL_VALUES_BYTES_MAX)
     reason = check_values([small, large])
     assert reason is not None
     assert reason.code is ReasonCode.LIMIT_OUTPUT
@@ -77,8 +78,20 @@ def test_values_that_cannot_travel_name_the_largest() -> None:
     assert (outcome.move, outcome.reason) == (Move.FAIL, reason)
 
 
+def test_many_outputs_without_a_value_cannot_travel_either() -> None:
+    shape = "float32[" + "1000000000000000, " * 60 + "0]"
+    many = [
+        JailOutput(f"{number:0200}", "array", content=b"", summary=shape)
+        for number in range(10_000)
+    ]
+    reason = check_values(many)
+    assert reason is not None
+    assert "10000 outputs" in reason.message
+    assert check_values(many[:1000]) is None
+
+
 def test_an_earlier_fault_stays_the_reason() -> None:
     ended = JailExit(Cause.EXCEPTION, "ZeroDivisionError", JailReport("B"), exit_status=1)
-    large = check_values([JailOutput("large", "value", "x" * VALUES_BYTES_MAX)])
+    large = check_values([JailOutput("large", "value", "x" * ALL_VALUES_BYTES_MAX)])
     assert large is not None
     assert too_large(outcome_of(ended, ()), large).reason.code is ReasonCode.EXCEPTION

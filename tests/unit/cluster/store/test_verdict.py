@@ -84,3 +84,10 @@ def test_cancel_beats_retry_but_not_success() -> None:
     asked = job(JobState.RUNNING, cancel=True)
     assert judge(asked, Outcome(Move.RETRY, REASON)).state is JobState.CANCELLED
     assert judge(asked, Outcome(Move.SUCCEED, REASON)).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("move", [Move.ASSIGN, Move.START])
+@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.ASSIGNED])
+def test_an_attempt_does_not_end_with_a_beginning(state: JobState, move: Move) -> None:
+    with pytest.raises(ConflictError):
+        judge(job(state), Outcome(move, REASON))

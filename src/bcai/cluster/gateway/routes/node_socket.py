@@ -16,9 +16,9 @@ router = APIRouter()
 async def connect_node(socket: WebSocket, services: UseServices) -> None:
     """Serve a node: take its reports, give it work."""
     try:
-        require(socket, Role.NODE)
+        caller = require(socket, Role.NODE)
     except ForbiddenError as error:
         await socket.send_denial_response(error_response(error))
         return
     await socket.accept()
-    await serve_node(socket, services)
+    await serve_node(socket, services, caller)
