@@ -27,6 +27,7 @@ class ProgramLimits:
 
 
 LIMITS = ProgramLimits()
+_LARGEST = f"rank {RANK_MAX}, 2^40 elements at most, no negative size"
 Inferred = tuple[TensorType, ...]
 
 
@@ -89,9 +90,19 @@ def infer(
     result = op.type_rule.infer(*operands, **attributes)
     results = result if isinstance(result, tuple) else (result,)
     for each in results:
-        if each.rank > RANK_MAX or each.elements > ELEMENTS_MAX or min(each.shape, default=0) < 0:
-            raise VerifyError(f"result {each} is too large: rank {RANK_MAX}, 2^40 elements at most")
+        if not _is_possible(each):
+            raise VerifyError(f"result {each} is too large: {_LARGEST}")
     return results
+
+
+def _is_possible(type_: TensorType) -> bool:
+    """Whether a tensor could be that large; one size counts even where another is 0."""
+    shape = type_.shape
+    return (
+        len(shape) <= RANK_MAX
+        and type_.elements <= ELEMENTS_MAX
+        and all(0 <= size <= ELEMENTS_MAX for size in shape)
+    )
 
 
 def bind_attributes(op: Op, given: Mapping[str, Any]) -> dict[str, Attribute]:
@@ -164,10 +175,8 @@ def _check_ports(program: Program, limits: ProgramLimits) -> None:
         _check_name(port.name, limits)
         if port.name in seen:
             raise VerifyError(f"input or parameter {port.name!r} is named twice")
-        if port.type.rank > RANK_MAX or port.type.elements > ELEMENTS_MAX:
-            raise VerifyError(f"input {port.name!r}: {port.type} is too large")
-        if min(port.type.shape, default=0) < 0:
-            raise VerifyError(f"input {port.name!r}: {port.type} has a negative size")
+        if not _is_possible(port.type):
+            raise VerifyError(f"input {port.name!r}: {port.type} is too large: {_LARGEST}")
         seen.add(port.name)
 
 

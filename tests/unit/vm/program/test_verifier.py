@@ -120,7 +120,7 @@ REFUSED = {
         program(inputs=(Port("x", TensorType(DType.bool, (ELEMENTS_MAX, 2))),)), "is too large",
     ),
     "a port of a negative size": (
-        program(inputs=(Port("x", TensorType(DType.bool, (-2,))),)), "negative size",
+        program(inputs=(Port("x", TensorType(DType.bool, (-2,))),)), "no negative size",
     ),
     "a port's name": (program(inputs=(Port("", FLOAT),)), "1 to 200 printable characters"),
     "a port's long name": (program(inputs=(Port("x" * 201, FLOAT),)), "1 to 200"),

@@ -62,7 +62,7 @@ _TRIANGLE = types_of(
 @instruction(opcode=0x0430, dtypes=ANY, types=_TRIANGLE)
 def tril(x: Array, *, diagonal: int = 0) -> Array:
     """`x` on and below a diagonal, 0 above it. Source: ONNX Trilu-14."""
-    return np.tril(x, diagonal)
+    return np.tril(x, _within(x, diagonal))
 
 
 @tril.gradient
@@ -73,12 +73,17 @@ def _(call: Call) -> Gradients:
 @instruction(opcode=0x0431, dtypes=ANY, types=_TRIANGLE)
 def triu(x: Array, *, diagonal: int = 0) -> Array:
     """`x` on and above a diagonal, 0 below it. Source: ONNX Trilu-14."""
-    return np.triu(x, diagonal)
+    return np.triu(x, _within(x, diagonal))
 
 
 @triu.gradient
 def _(call: Call) -> Gradients:
     return (call.d.emit("Triu", diagonal=call.attributes["diagonal"]),)
+
+
+def _within(x: Array, diagonal: int) -> int:
+    """The same triangle with a diagonal that NumPy can hold."""
+    return max(-x.shape[-2], min(diagonal, x.shape[-1]))
 
 
 def _one_hot(indices: TensorType, *, depth: int, dtype: DType) -> Types:

@@ -378,7 +378,7 @@ def _group_norm(
     groups: int,
     eps: float,
 ) -> Types:
-    if x.rank < 2 or groups < 1 or x.shape[1] % groups:
+    if x.rank < 2 or not 1 <= groups <= max(x.shape[1], 1) or x.shape[1] % groups:
         raise VerifyError(f"{x}: expected [batch, channels, ...] with channels in {groups} groups")
     for name, each in (("weight", weight), ("bias", bias)):
         if each is not None and each != x.with_shape(x.shape[1]):
