@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bcai.sdk.job import Job
     from bcai.sdk.result import Result
     from bcai.sdk.tensor import Tensor
+    from bcai.sdk.torch import from_torch
 
 _HOMES = {
     "SDK": "bcai.sdk.client",
@@ -40,6 +41,7 @@ _HOMES = {
     "JobCancelledError": "bcai.base.errors",
     "JobTimedOutError": "bcai.base.errors",
     "UnreachableError": "bcai.base.errors",
+    "from_torch": "bcai.sdk.torch",
     "log": "bcai.bridge.report",
     "output": "bcai.bridge.report",
     "progress": "bcai.bridge.report",
@@ -59,6 +61,7 @@ __all__ = [
     "Result",
     "Tensor",
     "UnreachableError",
+    "from_torch",
     "log",
     "output",
     "progress",

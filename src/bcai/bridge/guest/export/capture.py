@@ -1,0 +1,99 @@
+"""From a module to torch's exported graph, with the operations that the table knows kept whole."""
+
+import contextlib
+import warnings
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+
+from bcai.base.errors import InputError
+from bcai.bridge.guest.export.table import RULES
+
+DECOMPOSED = frozenset(
+    {
+        # Functionalisation needs their own decompositions: they write to buffers or alias.
+        "aten.native_dropout.default",
+        "aten.dropout.default",
+    }
+)
+
+
+def capture(
+    module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> ExportedProgram:
+    """Run `torch.export` and decompose what the table does not know.
+
+    Raises
+    ------
+    InputError
+        torch cannot export the module; the message has torch's reason.
+    """
+    with _quiet(), _plain_attention():
+        try:
+            exported = torch.export.export(module, tuple(args), dict(kwargs))
+            _mark_no_grad(exported.graph_module)
+            decomposed = cast("Any", exported).run_decompositions(_decompositions())
+            return cast("ExportedProgram", decomposed)
+        except InputError:
+            raise
+        except Exception as error:
+            reason = str(error).strip().splitlines() or [""]
+            raise InputError(
+                f"torch.export cannot trace the model: {type(error).__name__}: {reason[0]}",
+                hint="the forward pass must not branch on tensor values; shapes are static",
+            ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Generator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _plain_attention() -> Generator[None]:
+    """Fused kernels of evaluation mode are opaque: trace what they fuse."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _decompositions() -> Any:
+    table = cast("Any", torch.export.default_decompositions())
+    for op in list(table):
+        if str(op) in RULES and str(op) not in DECOMPOSED:
+            del table[op]
+    return table
+
+
+def _mark_no_grad(graph_module: GraphModule) -> None:
+    """Detach the results of `torch.no_grad()` regions, which decomposition inlines."""
+    graph = graph_module.graph
+    for node in list(graph.nodes):
+        if node.op == "call_function" and _is_no_grad(node):
+            for result in _tensors(node):
+                users = list(result.users)
+                with graph.inserting_after(result):
+                    detached = graph.call_function(torch.ops.aten.detach.default, (result,))
+                    detached.meta.update(result.meta)
+                for user in users:
+                    user.replace_input_with(result, detached)
+    graph_module.recompile()
+
+
+def _is_no_grad(node: Node) -> bool:
+    return str(node.target) == "wrap_with_set_grad_enabled" and node.args[0] is False
+
+
+def _tensors(node: Node) -> list[Node]:
+    """The nodes that hold a region's results."""
+    several = isinstance(node.meta.get("val"), (tuple, list))
+    results = list(node.users) if several else [node]
+    return [each for each in results if isinstance(each.meta.get("val"), torch.Tensor)]
