@@ -71,6 +71,14 @@ def test_a_loss_that_is_not_a_number_is_a_number_all_the_same(
     assert metrics[0]["body"]["values"] == {"loss": "nan"}
 
 
+def test_values_that_are_not_unicode_do_not_end_the_node(shared_network: NetworkProcess) -> None:
+    job = run(shared_network, "name = '\\ud800'\ntable = {'\\udcff': 1}\n")
+    assert job["state"] == "SUCCEEDED", job["outcome"]
+    values = {output["name"]: output["value"] for output in job["outcome"]["outputs"]}
+    assert values == {"name": "\\ud800", "table": {"\\udcff": 1}}
+    assert_goes_on(shared_network)
+
+
 def test_output_that_is_not_text_is_escaped(shared_network: NetworkProcess) -> None:
     code = (
         "import sys\nsys.stdout.buffer.write(bytes(range(256)) * 4)\n"

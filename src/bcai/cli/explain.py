@@ -93,14 +93,15 @@ def _sent(draft: Draft, spec: JobSpec) -> list[tuple[str, str]]:
 
 
 def _needs(spec: JobSpec) -> str:
-    needs = [f"{format_size(spec.limits.memory_bytes)} of memory"]
+    asked = spec.hardware.memory_bytes
+    needs = [f"{format_size(asked)} of memory"] if asked else []
     if spec.hardware.gpu_count:
         gpu = f"{spec.hardware.gpu_count} GPU"
         if spec.hardware.gpu_memory_bytes:
             gpu += f" with {format_size(spec.hardware.gpu_memory_bytes)}"
         needs.append(gpu)
     needs += spec.requirements
-    return ", ".join(needs)
+    return ", ".join(needs) or "nothing in particular"
 
 
 def _limits(spec: JobSpec) -> list[tuple[str, str]]:

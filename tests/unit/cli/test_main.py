@@ -86,6 +86,8 @@ def test_explain_sends_nothing_and_says_who_sees_what(
     assert not (tmp_path / "home").exists()
     for part in ("train.csv", "1m 30s", "owner can see everything", "weights", "jail"):
         assert part in " ".join(out.split())
+    assert "GiB of memory" not in out  # nobody asked for that much
+    assert "2.0 GiB of memory" in outcome(capsys, *tokens, "--memory", "2GiB")[1]
     document = json.loads(outcome(capsys, *tokens, "--json")[1])
     assert document["files"] == [{"path": "train.csv", "size_bytes": 4, "mount": "data"}]
     assert document["limits"]["wall_s"] == 90
