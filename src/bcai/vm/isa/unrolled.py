@@ -11,6 +11,7 @@ from bcai.vm.isa.symbol import Symbol
 from bcai.vm.isa.types import TensorType
 
 Symbols = tuple[Symbol, ...]
+STEPS_MAX = 1 << 16  # each step is some twenty instructions once it is unrolled
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +150,8 @@ def stacked_type(
     if x.rank != 3 or hidden < 1 or layers < 1:
         raise VerifyError(f"{x}, {hidden} hidden, {layers} layers: expected three axes, at least 1")
     batch, steps = x.shape[:2] if batch_first else x.shape[1::-1]
-    if steps < 1:
-        raise VerifyError(f"{x} has no step")
+    if not 1 <= steps <= STEPS_MAX:
+        raise VerifyError(f"{x} has {steps} steps, expected 1 to {STEPS_MAX}")
     directions, per = 1 + bidirectional, 4 if bias else 2
     state = x.with_shape(layers * directions, batch, hidden)
     for each in first:

@@ -1,7 +1,7 @@
 """Decide whether a program is legal; everything downstream takes `VerifiedProgram`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from bcai.base.errors import VerifyError
@@ -45,27 +45,55 @@ def verify(program: Program, limits: ProgramLimits = LIMITS) -> VerifiedProgram:
     for text in (each for pair in program.metadata.items() for each in pair):
         if not is_text(text):
             raise VerifyError(f"metadata {text!r} is not text")
-    types = [port.type for port in program.ports]
+    values = _Values()
+    for port in program.ports:
+        values.add(port.type)
     first_result: list[int] = []
-    known: dict[tuple[object, ...], Inferred] = {}
     by_opcode = VERSIONS[program.isa_version].by_opcode
     for position, instruction in enumerate(program.instructions):
         try:
             if by_opcode.get(instruction.op.opcode) is not instruction.op:
                 raise VerifyError(f"not in instruction set version {program.isa_version}")
-            results = _infer(instruction, types, known, limits)
+            results = _infer(instruction, values, limits)
         except VerifyError as error:
             name = instruction.op.name
             raise VerifyError(f"instruction {position} ({name}): {error}") from error
-        first_result.append(len(types))
-        types += results
-    _check_outputs(program, len(types), limits)
-    peak = _bytes_peak(program, types, first_result)
+        first_result.append(len(values.numbers))
+        values.numbers += results
+    _check_outputs(program, len(values.numbers), limits)
+    peak = _bytes_peak(program, values, first_result)
     if peak > limits.bytes_peak:
         raise VerifyError(
             f"needs {format_size(peak)} at its peak, the limit is {format_size(limits.bytes_peak)}"
         )
-    return VerifiedProgram(program, tuple(types), tuple(first_result), peak)
+    types = tuple(values.types[number] for number in values.numbers)
+    return VerifiedProgram(program, types, tuple(first_result), peak)
+
+
+@dataclass(slots=True)
+class _Values:
+    """Types of the values so far. Each type has a number: programs are long, their types are few.
+
+    `known` holds the results' type numbers of every call that was checked before.
+    """
+
+    numbers: list[int] = field(default_factory=list[int])
+    types: list[TensorType] = field(default_factory=list[TensorType])
+    number_of: dict[TensorType, int] = field(default_factory=dict[TensorType, int])
+    known: dict[tuple[object, ...], tuple[int, ...]] = field(
+        default_factory=dict[tuple[object, ...], tuple[int, ...]]
+    )
+
+    def number(self, type_: TensorType) -> int:
+        """Number of a type."""
+        found = self.number_of.setdefault(type_, len(self.types))
+        if found == len(self.types):
+            self.types.append(type_)
+        return found
+
+    def add(self, type_: TensorType) -> None:
+        """Append a value."""
+        self.numbers.append(self.number(type_))
 
 
 def infer(
@@ -126,36 +154,34 @@ def _operand_name(op: Op, index: int) -> str:
     return f"{index} ({op.operands[min(index, len(op.operands) - 1)]})" if op.operands else "0"
 
 
-def _infer(
-    instruction: Instruction,
-    types: list[TensorType],
-    known: dict[tuple[object, ...], Inferred],
-    limits: ProgramLimits,
-) -> Inferred:
-    count = len(types)
+def _infer(instruction: Instruction, values: _Values, limits: ProgramLimits) -> tuple[int, ...]:
+    numbers, count = values.numbers, len(values.numbers)
     if len(instruction.operands) > limits.operands:
         raise VerifyError(f"found {len(instruction.operands)} operands, at most {limits.operands}")
-    operands: list[TensorType | None] = []
+    operands: list[int | None] = []
     for operand in instruction.operands:
         if operand is None:
             operands.append(None)
         elif 0 <= operand < count:
-            operands.append(types[operand])
+            operands.append(numbers[operand])
         else:
             raise VerifyError(f"%{operand} is not defined yet; %0 to %{count - 1} are")
     if operands and operands[-1] is None:
         raise VerifyError("an absent operand at the end is left out")
     attributes = instruction.attributes
-    key = (instruction.op.opcode, tuple(operands), tuple(attributes.items()), _kinds(attributes))
+    exact = (tuple(attributes.items()), _kinds(attributes)) if attributes else ()
+    key = (instruction.op.opcode, tuple(operands), exact)
     try:
-        results = known.get(key)
+        results = values.known.get(key)
     except TypeError as error:  # a list in a tuple's place
         raise VerifyError("attributes are not in the schema's order and kinds") from error
     if results is None:
         bound = bind_attributes(instruction.op, attributes)
         if bound != attributes or [*bound] != [*attributes] or _kinds(bound) != _kinds(attributes):
             raise VerifyError("attributes are not in the schema's order and kinds")
-        results = known[key] = infer(instruction.op, tuple(operands), attributes)
+        types = tuple(None if each is None else values.types[each] for each in operands)
+        found = infer(instruction.op, types, attributes)
+        results = values.known[key] = tuple(values.number(each) for each in found)
     return results
 
 
@@ -199,22 +225,35 @@ def _check_name(name: str, limits: ProgramLimits) -> None:
         )
 
 
-def _bytes_peak(program: Program, types: list[TensorType], first_result: list[int]) -> int:
-    last_use = dict.fromkeys(range(len(program.ports)), len(program.instructions))
+def _bytes_peak(program: Program, values: _Values, first_result: list[int]) -> int:
+    size_of = [type_.nbytes for type_ in values.types]
+    sizes = [size_of[number] for number in values.numbers]
+    never, last_use = len(program.instructions), _last_uses(program, len(sizes))
+    live = peak = sum(sizes[: len(program.ports)])
+    ends = [*first_result[1:], len(sizes)]
+    for position, instruction in enumerate(program.instructions):
+        results = range(first_result[position], ends[position])
+        for value in results:
+            live += sizes[value]
+        peak = max(peak, live)
+        for value in instruction.operands:
+            if value is not None and last_use[value] == position:
+                live -= sizes[value]
+                last_use[value] = never  # it may stand there twice
+        for value in results:
+            if last_use[value] < 0:
+                live -= sizes[value]
+    return peak
+
+
+def _last_uses(program: Program, count: int) -> list[int]:
+    """Position of each value's last use: -1 for none, past the end for ports and outputs."""
+    ports, never = len(program.ports), len(program.instructions)
+    last_use = [never] * ports + [-1] * (count - ports)
     for position, instruction in enumerate(program.instructions):
         for operand in instruction.operands:
-            if operand is not None and operand >= len(program.ports):
+            if operand is not None and operand >= ports:
                 last_use[operand] = position
     for _, value in program.outputs:
-        last_use[value] = len(program.instructions)
-    freed: list[list[int]] = [[] for _ in range(len(program.instructions) + 1)]
-    for value, position in last_use.items():
-        freed[position].append(value)
-    live = peak = sum(types[value].nbytes for value in range(len(program.ports)))
-    ends = [*first_result[1:], len(types)]
-    for position, (start, end) in enumerate(zip(first_result, ends, strict=len(first_result) > 0)):
-        live += sum(types[value].nbytes for value in range(start, end))
-        peak = max(peak, live)
-        live -= sum(types[value].nbytes for value in freed[position])
-        live -= sum(types[value].nbytes for value in range(start, end) if value not in last_use)
-    return peak
+        last_use[value] = never
+    return last_use
