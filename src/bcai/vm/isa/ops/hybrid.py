@@ -39,9 +39,7 @@ def parse_outputs(text: str) -> dict[str, TensorType]:
     return found
 
 
-def _python_execute(
-    *inputs: TensorType, code: str, outputs: str, sandbox: str, gpu: bool
-) -> Types:
+def _python_execute(*inputs: TensorType, code: str, outputs: str, sandbox: str, gpu: bool) -> Types:
     del inputs, sandbox, gpu
     if len(code) > CODE_CHARACTERS_MAX:
         raise VerifyError(f"code has {len(code)} characters, at most {CODE_CHARACTERS_MAX}")
