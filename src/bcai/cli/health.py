@@ -72,7 +72,8 @@ def _torch() -> Finding:
     try:
         return Finding("torch", Health.OK, version("torch"))
     except PackageNotFoundError:
-        remedy = "pip install 'bcai[ml]'; jobs that do not import torch run without it"
+        command = f"{sys.executable} -m bcai.cli.install_torch"
+        remedy = f"{command}; jobs that do not import torch run without it"
         return Finding("torch", Health.OPTIONAL, "not installed", remedy)
 
 
@@ -141,7 +142,8 @@ def _package(name: str, purpose: str) -> Finding:
     try:
         return Finding(name, Health.OK, version(name))
     except PackageNotFoundError:
-        return Finding(name, Health.OPTIONAL, "not installed", f"pip install {name}: {purpose}")
+        remedy = f"{sys.executable} -m pip install {name}: {purpose}"
+        return Finding(name, Health.OPTIONAL, "not installed", remedy)
 
 
 def _nearest_existing(path: Path) -> Path:

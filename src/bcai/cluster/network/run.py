@@ -207,11 +207,14 @@ async def _until_ready(network: _Network) -> None:
 
 
 async def _stop(network: _Network) -> None:
-    """Stop everything in order: nodes hand back their jobs while the gateway still listens."""
+    """Stop everything in order: nodes hand back their jobs while the gateway still listens.
+
+    The scheduler goes first, or it would give those jobs to a node that is about to stop.
+    """
     network.endpoint_file.unlink(missing_ok=True)
+    await network.scheduler.stop(GRACE_S)
     grace_s = network.settings.node.grace_s + GRACE_S
     async with anyio.create_task_group() as group:
         for node in network.nodes:
             group.start_soon(node.stop, grace_s)
-    await network.scheduler.stop(GRACE_S)
     await network.gateway.stop(GRACE_S)
