@@ -7,6 +7,7 @@ Source: RFC 8949, section 4.2.1 (core deterministic encoding); floats are always
 """
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 from bcai.base.errors import FormatError
@@ -23,6 +24,13 @@ def encode(value: object) -> bytes:
     out = bytearray()
     _write(out, value)
     return bytes(out)
+
+
+def array(items: Sequence[bytes]) -> bytes:
+    """Encoding of an array, from the encodings of its items."""
+    out = bytearray()
+    _head(out, 0x80, len(items))
+    return bytes(out) + b"".join(items)
 
 
 def _write(out: bytearray, value: Any) -> None:
@@ -81,6 +89,28 @@ def decode(data: bytes) -> Any:
     if end != len(data):
         raise FormatError(f"byte {end}: {len(data) - end} bytes too many")
     return value
+
+
+def read(data: bytes, at: int) -> tuple[Any, int]:
+    """Decode the value that starts at a byte; return it and where it ends. Raises FormatError."""
+    return _read(data, at, 0)
+
+
+def read_array(data: bytes, at: int, what: str) -> tuple[int, int]:
+    """Number of items of the array that starts at a byte, and where they start.
+
+    Raises
+    ------
+    FormatError
+        There is no array, or it says that it is longer than the bytes are.
+    """
+    if at >= len(data) or data[at] & 0xE0 != 0x80:
+        found, _ = _read(data, at, 0)
+        raise FormatError(f"{what}: found {type(found).__name__}, expected an array")
+    count, start = _read_argument(data, at, data[at] & 0x1F)
+    if count > len(data) - start:
+        raise FormatError(f"byte {at}: array of {count} items in {len(data) - start} bytes")
+    return count, start
 
 
 def _read(data: bytes, at: int, depth: int) -> tuple[Any, int]:

@@ -18,8 +18,8 @@ from bcai.base.errors import FormatError
 from bcai.base.units import GIB, format_size
 from bcai.vm.isa.attribute import Attribute, AttributeSchema
 from bcai.vm.isa.types import DType, TensorType
-from bcai.vm.isa.versions import instruction_set
-from bcai.vm.program.cbor import decode, encode
+from bcai.vm.isa.versions import InstructionSet, instruction_set
+from bcai.vm.program.cbor import array, encode, read, read_array
 from bcai.vm.program.program import Instruction, Port, Program
 
 MAGIC = b"bcai-program\x00"
@@ -28,16 +28,15 @@ BYTES_MAX = 2 * GIB
 
 def encode_program(program: Program) -> bytes:
     """Canonical bytes of a program."""
-    return MAGIC + encode(
-        [
-            program.isa_version,
-            [_port(port) for port in program.inputs],
-            [_port(port) for port in program.parameters],
-            [_instruction(instruction) for instruction in program.instructions],
-            [[name, value] for name, value in program.outputs],
-            _metadata(program),
-        ]
-    )
+    parts = [
+        encode(program.isa_version),
+        encode([_port(port) for port in program.inputs]),
+        encode([_port(port) for port in program.parameters]),
+        array([encode_instruction(each) for each in program.instructions]),
+        encode([[name, value] for name, value in program.outputs]),
+        encode(_metadata(program)),
+    ]
+    return MAGIC + array(parts)
 
 
 def encode_header(program: Program) -> bytes:
@@ -71,18 +70,23 @@ def decode_program(data: bytes) -> Program:
         raise FormatError(f"byte 0: not a program; it starts with {MAGIC!r}")
     if len(data) > BYTES_MAX:
         raise FormatError(f"{len(data)} bytes; a program has at most {format_size(BYTES_MAX)}")
-    version, inputs, parameters, instructions, outputs, metadata = _fields(
-        decode(data[len(MAGIC) :]), 6, "program"
-    )
+    count, at = read_array(data, len(MAGIC), "program")
+    if count != 6:
+        raise FormatError(f"program: found {count} fields, expected 6")
+    version, at = read(data, at)
     isa = instruction_set(_whole(version, "version"))
+    inputs, at = read(data, at)
+    parameters, at = read(data, at)
+    instructions, at = _read_instructions(data, at, isa)
+    outputs, at = read(data, at)
+    metadata, at = read(data, at)
+    if at != len(data):
+        raise FormatError(f"byte {at}: {len(data) - at} bytes too many")
     program = Program(
         isa.version,
         tuple(_read_port(item, "input") for item in _list(inputs, "inputs")),
         tuple(_read_port(item, "parameter") for item in _list(parameters, "parameters")),
-        tuple(
-            _read_instruction(item, isa.by_opcode, position)
-            for position, item in enumerate(_list(instructions, "instructions"))
-        ),
+        tuple(instructions),
         tuple(_read_output(item) for item in _list(outputs, "outputs")),
         dict(_read_pair(item) for item in _list(metadata, "metadata")),
     )
@@ -107,6 +111,16 @@ def _instruction(instruction: Instruction) -> list[Any]:
 
 def _plain(value: Attribute) -> object:
     return int(value) if type(value) is DType else value
+
+
+def _read_instructions(data: bytes, at: int, isa: InstructionSet) -> tuple[list[Instruction], int]:
+    """Read one after the other: lists of a whole program at once would fill the memory."""
+    count, at = read_array(data, at, "instructions")
+    instructions: list[Instruction] = []
+    for position in range(count):
+        item, at = read(data, at)
+        instructions.append(_read_instruction(item, isa.by_opcode, position))
+    return instructions, at
 
 
 def _read_instruction(item: Any, by_opcode: Any, position: int) -> Instruction:
