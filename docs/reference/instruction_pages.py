@@ -31,7 +31,7 @@ LINE = 88
 def pages() -> dict[str, str]:
     """Text of every page, by file name."""
     ops = [op for _, op in sorted(LATEST.by_opcode.items())]
-    return {"index.md": _index(ops)} | {f"{op.name}.md": page(op) for op in ops}
+    return {"groups.md": _index(ops)} | {f"{op.name}.md": page(op) for op in ops}
 
 
 def page(op: Op) -> str:
