@@ -13,6 +13,9 @@ PARALLEL := -n $(WORKERS) --dist loadfile
 SETUP_ID := $(shell { pwd; cat pyproject.toml install.sh; } | cksum | tr -s ' \t' '-')
 STAMP := $(VENV)/setup-$(SETUP_ID)
 
+# The other scripts of bench/ make pictures and tables of constants.
+BENCHES := store submit_latency program
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all check lint types imports docs bench clean
 
@@ -55,8 +58,8 @@ imports: install
 docs: install  ## build the documentation into site/; a dead link fails
 	@$(VENV)/bin/zensical build --clean --strict
 
-bench: install  ## measure; each script prints its figures
-	@for script in bench/*.py; do echo "== $$script" && $(RUN) "$$script" || exit 1; done
+bench: install  ## measure; each script prints its figures and writes them to bench/results
+	@for name in $(BENCHES); do echo "== $$name" && $(RUN) "bench/$$name.py" || exit 1; done
 
 clean:  ## remove what the targets made here; jobs and settings stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache site build dist out
