@@ -14,6 +14,7 @@ _BLOCK = re.compile(
     r"^```(?P<language>python|bash)\n(?P<code>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
+_HERE_DOCUMENT = re.compile(r"<<'(\w+)'\n.*?^\1$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,6 @@ def python_program(page: Path) -> str:
 
 def bcai_commands(block: Block) -> list[list[str]]:
     """The words of each `bcai ...` command of a shell example."""
-    joined = block.code.replace("\\\n", " ")
+    joined = _HERE_DOCUMENT.sub("", block.code).replace("\\\n", " ")
     lines = [line.split(" #")[0].split(" | ")[0].split() for line in joined.splitlines()]
     return [words for words in lines if words[:1] == ["bcai"]]

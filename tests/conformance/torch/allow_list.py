@@ -6,7 +6,7 @@ float64 gradients, are torch's; `-` for none.
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -25,6 +25,7 @@ from tests.conformance.torch.opinfo import (
 
 LIST = Path(__file__).parent / "passing.txt"
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "opinfo.md"
+REASON_CHARACTERS = 300
 COMMAND = "python -m tests.conformance.torch.allow_list"
 
 
@@ -95,10 +96,10 @@ def _passing(
     return passing, next((each for each in reasons if each), "")
 
 
-def sweep(names: list[str], workers: int) -> list[Measured]:
-    """Measure entries in several processes."""
+def sweep(names: list[str], workers: int) -> Iterator[Measured]:
+    """Measure entries in several processes, in their order."""
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(measure, names, chunksize=4))
+        yield from pool.map(measure, names, chunksize=4)
 
 
 def page(found: list[Measured]) -> str:
@@ -154,15 +155,13 @@ def _family(reason: str) -> str:
 
 def main() -> None:
     """Measure everything; write the list and the page."""
-    found = sweep(sorted(entries()), workers=2)
-    kept = [each.entry for each in found if each.entry.forward]
-    LIST.write_text("".join(f"{each}\n" for each in kept))
+    found: list[Measured] = []
+    for each in sweep(sorted(entries()), workers=2):
+        found.append(each)
+        reason = each.reason.replace("\n", " ")[:REASON_CHARACTERS]
+        print(f"{each.entry}/{each.samples}: {reason}", file=sys.stderr, flush=True)  # noqa: T201
+    LIST.write_text("".join(f"{each.entry}\n" for each in found if each.entry.forward))
     PAGE.write_text(page(found))
-    for each in found:
-        if each.reason:
-            first = each.reason.replace("\n", " ")[:300]
-            print(f"{each.entry}/{each.samples}: {first}", file=sys.stderr)  # noqa: T201
-    print(f"{len(kept)} entries")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ from bcai.vm.isa.types import Array
 from bcai.vm.program.builder import Builder
 from bcai.vm.program.program import VerifiedProgram
 
+SMALL = 1e-3
+"""Magnitudes below this are held against it: a gradient that is 0 in exact arithmetic is noise."""
+
 
 def reopen(verified: VerifiedProgram) -> tuple[Builder, dict[str, Symbol], dict[str, Symbol]]:
     """Write a program once more; return its ports and its outputs by name."""
@@ -49,7 +52,7 @@ def run(verified: VerifiedProgram, values: Mapping[str, Array]) -> dict[str, Arr
 
 
 def distance(found: Array, expected: Array) -> float:
-    """Largest difference, relative to the largest expected magnitude (at least 1)."""
+    """Largest difference, relative to the largest expected magnitude (or to SMALL)."""
     if found.shape != expected.shape:
         return float("inf")
     both = np.isnan(found) & np.isnan(expected) if expected.dtype.kind == "f" else False
@@ -58,5 +61,5 @@ def distance(found: Array, expected: Array) -> float:
         return 0.0
     wide = np.float64 if expected.dtype.kind in "fiub" else None
     gap = np.abs(found.astype(wide) - expected.astype(wide))
-    scale = max(1.0, float(np.abs(expected.astype(wide)[np.isfinite(expected)]).max(initial=0.0)))
+    scale = max(SMALL, float(np.abs(expected.astype(wide)[np.isfinite(expected)]).max(initial=0.0)))
     return float(np.where(same, 0.0, gap).max()) / scale

@@ -60,10 +60,7 @@ MODELS = [
     pytest.param(TransformerLM, (_words(2, 6),), _classes(20, 2, 6), id="transformer"),
     pytest.param(_lstm, (_floats(2, 4, 3),), _classes(5, 2), id="lstm"),
     pytest.param(_gru, (_floats(2, 4, 3),), _classes(5, 2), id="gru"),
-    pytest.param(
-        _narrow_resnet, (_floats(2, 3, 32, 32),), _classes(10, 2), id="resnet18",
-        marks=pytest.mark.slow,
-    ),
+    pytest.param(_narrow_resnet, (_floats(2, 3, 32, 32),), _classes(10, 2), id="resnet18"),
 ]  # fmt: skip
 CAUSAL = [pytest.param(gpt2, id="gpt2"), pytest.param(llama, id="llama")]
 
@@ -182,7 +179,6 @@ def test_the_real_minilm() -> None:
         _assert_same(found, {"output": module.eval()(**given)}, FLOAT32_RTOL)
 
 
-@pytest.mark.slow
 def test_resnet18_of_full_width() -> None:
     module, x = _fresh(ResNet18, torch.float32), _floats(1, 3, 32, 32)
     program, parameters = export(module, x, train=False)
