@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from .pages import ROOT, Block, bcai_commands, blocks, pages, python_program
+from tests.docs.pages import ROOT, Block, bcai_commands, blocks, pages, python_program
 
 PATIENCE_S = 280  # under pytest's own limit, so that a failure shows what was printed
 BIN = Path(sys.executable).parent

@@ -5,7 +5,11 @@ import errno
 from typing import Any
 
 NO_PROGRAMS = "a job cannot start other programs"
-_STARTERS = ("multiprocessing.spawn import", "multiprocessing.forkserver import")
+_STARTERS = (
+    "multiprocessing.spawn import",
+    "multiprocessing.forkserver import",
+    "multiprocessing.resource_tracker import",  # both start it first; pipes to it would break
+)
 
 
 def explain_spawned_workers() -> None:
