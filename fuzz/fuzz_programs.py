@@ -1,8 +1,8 @@
 """Fuzz what reads programs, with atheris: `python fuzz/fuzz_programs.py [SECONDS] [CORPUS]`.
 
-atheris is no dependency of the project: `pip install atheris` (Linux, CPython 3.11 to 3.13). It
-starts from legal programs and from `fuzz/seeds`, which holds what once broke something; an input
-that breaks a law is written to the working folder. Put it into `fuzz/seeds` with its fix.
+atheris is in the dev group, for Linux on x86-64 and CPython up to 3.13. The run starts from legal
+programs and from `fuzz/seeds`, which holds what once broke something. An input that breaks a law is
+written to the working folder: put it into `fuzz/seeds` with its fix.
 """
 
 import sys

@@ -19,7 +19,7 @@ def test_what_once_broke_holds(seed: Path) -> None:
 
 @pytest.mark.slow
 def test_a_short_run_finds_nothing(tmp_path: Path) -> None:
-    pytest.importorskip("atheris", reason="needs `pip install atheris` (Linux)")
+    pytest.importorskip("atheris", reason="atheris is in the dev group, for Linux on x86-64")
     done = subprocess.run(
         [sys.executable, FUZZ / "fuzz_programs.py", "30", tmp_path / "corpus"],
         cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
