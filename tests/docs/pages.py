@@ -55,10 +55,16 @@ def python_program(page: Path) -> str:
     """All Python examples as one program, in which every line has its number on the page."""
     lines: list[str] = []
     for block in blocks(page):
-        if block.language == "python" and block.skipped_because is None:
+        if is_script(block):
             lines += [""] * (block.line - 1 - len(lines))
             lines += block.code.splitlines()
     return "\n".join(lines) + "\n"
+
+
+def is_script(block: Block) -> bool:
+    """Whether to run it as a script; the instructions' pages show sessions and run them."""
+    is_session = block.code.lstrip().startswith(">>>")
+    return block.language == "python" and block.skipped_because is None and not is_session
 
 
 def bcai_commands(block: Block) -> list[list[str]]:
