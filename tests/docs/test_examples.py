@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.docs.pages import ROOT, Block, bcai_commands, blocks, pages, python_program
 
 PATIENCE_S = 280  # under pytest's own limit, so that a failure shows what was printed

@@ -120,6 +120,7 @@ def _check_gradients(
     given: Sequence[torch.Tensor],
     parameters: dict[str, Any],
     prefix: str,
+    rtol: float = GRADIENT_RTOL,
 ) -> None:
     """Gradients of all parameters, and of tied ones once, are torch's."""
     cast("Any", loss).backward()
@@ -131,7 +132,7 @@ def _check_gradients(
         f"{prefix}d {name}": torch.zeros_like(each) if each.grad is None else each.grad
         for name, each in module.named_parameters()
     }
-    _assert_same(found, expected, GRADIENT_RTOL)
+    _assert_same(found, expected, rtol)
 
 
 @pytest.mark.parametrize("make", CAUSAL)
@@ -143,7 +144,10 @@ def test_hugging_face_from_configuration(make: Make) -> None:
     expected = module(ids, ids)
     found = run(program, {"input_ids": ids.numpy(), "labels": ids.numpy()} | parameters)
     _assert_same(found, {name: each.detach() for name, each in expected.items()}, 1e-6)
-    _check_gradients(program, module, expected["loss"], (ids, ids), parameters, prefix="")
+    # These models compute their norms and angles in float32, whatever their own type.
+    _check_gradients(
+        program, module, expected["loss"], (ids, ids), parameters, prefix="", rtol=1e-6
+    )
 
 
 class Embedder(nn.Module):
