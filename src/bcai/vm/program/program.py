@@ -53,7 +53,7 @@ class Program:
         return self.inputs + self.parameters
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class VerifiedProgram:
     """A Program that is legal, with the type of every value. Only `verify` makes one.
 
@@ -65,6 +65,15 @@ class VerifiedProgram:
     first_result: tuple[int, ...]
     bytes_peak: int
     """Bytes of all live values at the worst moment, when each is freed after its last use."""
+
+    def __repr__(self) -> str:
+        """Sum it up: the instructions of a model would fill the screen."""
+        ports = ", ".join(f"{port.name}: {port.type}" for port in self.program.inputs)
+        outputs = ", ".join(f"{name}: {type_}" for name, type_ in self.output_types.items())
+        counts = f"{len(self.program.instructions)} instructions"
+        if self.program.parameters:
+            counts += f", {len(self.program.parameters)} parameters"
+        return f"<VerifiedProgram ({ports}) -> ({outputs}), {counts}>"
 
     @property
     def output_types(self) -> dict[str, TensorType]:

@@ -32,6 +32,11 @@ class Exported(NamedTuple):
     program: VerifiedProgram
     parameters: dict[str, Array]
 
+    def __repr__(self) -> str:
+        """Sum it up: the parameters of a model would fill the screen."""
+        count = sum(each.size for each in self.parameters.values())
+        return f"Exported({self.program!r}, {len(self.parameters)} parameters of {count:,} numbers)"
+
 
 def export(
     module: nn.Module,
