@@ -20,7 +20,7 @@ import llvmlite.ir as ir
 Value: TypeAlias = ir.Value
 Type: TypeAlias = ir.Type
 
-I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+I1, I8, I16, I32, I64, I128 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64, 128))
 F16, F32, F64 = ir.HalfType(), ir.FloatType(), ir.DoubleType()
 VOID = ir.VoidType()
 POINTER = ir.PointerType()
