@@ -3,11 +3,6 @@
 Nothing else imports llvmlite.ir. No fast-math flag exists here, and nothing contracts a multiply
 and an add, so that what is written is what is computed (Note [Same bits]).
 """
-# llvmlite has no type stubs; this file keeps that to itself.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-# pyright: reportArgumentType=false, reportReturnType=false, reportAttributeAccessIssue=false
-# pyright: reportUnknownParameterType=false, reportCallIssue=false
 
 import struct
 from collections.abc import Generator, Sequence
@@ -25,6 +20,9 @@ F16, F32, F64 = ir.HalfType(), ir.FloatType(), ir.DoubleType()
 VOID = ir.VoidType()
 POINTER = ir.PointerType()
 
+_Branch = AbstractContextManager[object]
+_FLOAT_BITS: dict[Type, int] = {F16: 16, F32: 32, F64: 64}
+
 Number = Value | int
 """An i64 value, or a constant that becomes one."""
 
@@ -36,7 +34,7 @@ def vector(type_: Type, lanes: int) -> Type:
 
 def lanes_of(type_: Type) -> int:
     """Lanes of a vector type, 1 for any other."""
-    return cast(int, type_.count) if isinstance(type_, ir.VectorType) else 1
+    return type_.count if isinstance(type_, ir.VectorType) else 1
 
 
 def element_of(type_: Type) -> Type:
@@ -48,8 +46,8 @@ def bits_of(type_: Type) -> int:
     """Bits of one element."""
     element = element_of(type_)
     if isinstance(element, ir.IntType):
-        return cast(int, element.width)
-    return {F16: 16, F32: 32, F64: 64}[element]
+        return element.width
+    return _FLOAT_BITS[element]
 
 
 def integer_like(type_: Type) -> Type:
@@ -125,9 +123,9 @@ class Function:
     Integers of Python stand for i64 constants wherever a `Number` is taken.
     """
 
-    def __init__(self, module: Module, function: Value) -> None:
+    def __init__(self, module: Module, function: ir.Function) -> None:
         self.module = module
-        self.handle = function
+        self.handle: Value = function
         self.arguments: tuple[Value, ...] = tuple(function.args)
         self.b = ir.IRBuilder(function.append_basic_block("entry"))
         """The builder underneath, for what has no method here."""
@@ -144,7 +142,7 @@ class Function:
         """A constant in every lane; a float must be exact in the element type."""
         element = element_of(type_)
         if isinstance(element, ir.IntType):
-            bits = cast(int, element.width)
+            bits = element.width
             whole = int(value) & ((1 << bits) - 1)
             signed = whole - (1 << bits) if bits > 1 and whole >> (bits - 1) else whole
             one: object = signed
@@ -336,7 +334,9 @@ class Function:
     @contextmanager
     def either(
         self, condition: Value
-    ) -> Generator[tuple[AbstractContextManager[object], AbstractContextManager[object]], None, None]:
+    ) -> Generator[
+        tuple[AbstractContextManager[object], AbstractContextManager[object]], None, None
+    ]:
         """`with f.either(c) as (yes, no):`, and in it `with yes:` and `with no:`."""
         with self.b.if_else(condition) as (yes, no):
             yield yes, no
@@ -379,7 +379,7 @@ def _short(type_: Type) -> str:
 
 
 def _exact_float(type_: Type, value: float) -> float:
-    code = {F16: "e", F32: "f", F64: "d"}[type_]
+    code = {16: "e", 32: "f", 64: "d"}[bits_of(type_)]
     if value == value and abs(value) != float("inf"):
         rounded = cast(float, struct.unpack(code, struct.pack(code, value))[0])
         if rounded != value:

@@ -6,9 +6,6 @@ Note [Cache of objects]
     cannot mix; it ends with its own checksum, and one that does not match is compiled anew. Where
     the folder cannot be written or the disk is full, compiling goes on and only the speed is lost.
 """
-# llvmlite has no type stubs; this file and llvm.py keep that to themselves.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 
 import hashlib
 import os
