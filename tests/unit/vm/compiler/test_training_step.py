@@ -1,0 +1,87 @@
+"""A forward pass becomes a training step that does what PyTorch's optimizers do."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bcai.base.errors import InputError
+from bcai.vm.backends.reference.interpreter import ReferenceInterpreter
+from bcai.vm.compiler.training_step import AdamW, Optimizer, Sgd, training_step
+from bcai.vm.program.builder import Builder
+from bcai.vm.program.program import VerifiedProgram
+
+RATE = 0.05
+
+
+def _forward() -> VerifiedProgram:
+    build = Builder()
+    x, target = build.input("x", "float32[5,3]"), build.input("target", "float32[5,2]")
+    w, b = build.parameter("w", "float32[2,3]"), build.parameter("b", "float32[2]")
+    count = build.parameter("count", "float32[]")
+    y = x.emit("Linear", w, b)
+    return build.finish(loss=y.emit("Mse", target), count=count + 1.0)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "make"),
+    [
+        (AdamW(), lambda p: torch.optim.AdamW(p, lr=RATE)),
+        (
+            AdamW(weight_decay=0.1, decoupled=False),
+            lambda p: torch.optim.Adam(p, lr=RATE, weight_decay=0.1),
+        ),
+        (Sgd(), lambda p: torch.optim.SGD(p, lr=RATE)),
+        (
+            Sgd(momentum=0.9, nesterov=True, weight_decay=0.1),
+            lambda p: torch.optim.SGD(p, lr=RATE, momentum=0.9, nesterov=True, weight_decay=0.1),
+        ),
+    ],
+)
+@pytest.mark.parametrize("max_norm", [None, 0.1])
+def test_three_steps_are_those_of_torch(
+    optimizer: Optimizer, make: Any, max_norm: float | None
+) -> None:
+    random = np.random.default_rng(0)
+    step = training_step(_forward(), optimizer, max_norm=max_norm)
+    given = {
+        "x": random.normal(size=(5, 3)).astype(np.float32),
+        "target": random.normal(size=(5, 2)).astype(np.float32),
+        "learning_rate": np.float32(RATE),
+    }
+    state = {
+        "w": random.normal(size=(2, 3)).astype(np.float32),
+        "b": random.normal(size=2).astype(np.float32),
+        "count": np.float32(0),
+        **step.first_state,
+    }
+    w, b = (torch.tensor(state[name], requires_grad=True) for name in ("w", "b"))
+    torch_optimizer = make([w, b])
+    x, target = torch.tensor(given["x"]), torch.tensor(given["target"])
+    for _ in range(3):
+        found = ReferenceInterpreter().run(step.program, {**given, **state})
+        state = {name: found[name] for name in state}
+        torch_optimizer.zero_grad()
+        loss = torch.nn.functional.mse_loss(torch.nn.functional.linear(x, w, b), target)
+        loss.backward()
+        if max_norm is not None:
+            torch.nn.utils.clip_grad_norm_([w, b], max_norm)
+        torch_optimizer.step()
+        np.testing.assert_allclose(found["loss"], loss.detach().numpy(), rtol=1e-5)
+    np.testing.assert_allclose(state["w"], w.detach().numpy(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(state["b"], b.detach().numpy(), rtol=1e-4, atol=1e-6)
+    assert state["count"] == 3
+
+
+def test_what_cannot_be_trained_is_named() -> None:
+    with pytest.raises(InputError, match="no output 'error'; it has loss, count"):
+        training_step(_forward(), AdamW(), loss="error")
+    build = Builder()
+    x = build.input("x", "float32[2]")
+    with pytest.raises(InputError, match="no float parameter"):
+        training_step(build.finish(loss=x.sum()), AdamW())
+    build = Builder()
+    rate, w = build.input("learning_rate", "float32[]"), build.parameter("w", "float32[2]")
+    with pytest.raises(InputError, match="already has a 'learning_rate'"):
+        training_step(build.finish(loss=(w * rate).sum()), AdamW())
