@@ -362,7 +362,8 @@ class Function:
     ) -> Value:
         """Call through an address."""
         function = ir.FunctionType(result, parameters).as_pointer()
-        return self.b.call(self.b.bitcast(address, function), arguments)
+        typed = self.b.inttoptr(self.b.ptrtoint(address, I64), function)  # `bitcast` drops the type
+        return self.b.call(typed, arguments)
 
     def give(self, value: Number | None = None) -> None:
         """Return from the function."""
