@@ -1,0 +1,11 @@
+"""Which lowering an instruction has: its name, and the function that makes launches of it.
+
+An instruction that is not listed, or whose lowering returns None, is run by the definition.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from bcai.vm.backends.native.lowering import Lowering
+
+LOWERINGS: Mapping[str, Lowering] = MappingProxyType({})
