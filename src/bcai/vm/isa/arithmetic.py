@@ -283,7 +283,8 @@ def _fma64(a: Array, b: Array, c: Array) -> Array:
     safe &= (high != 0) | (a == 0) | (b == 0)
     plain = ~np.isfinite(a) | ~np.isfinite(b) | ~np.isfinite(c)
     zero = (a == 0) | (b == 0) | (safe & (total == 0) & (error == 0) & (c_low == 0))
-    result = np.where(plain | zero, a * b + c, result)
+    product = np.where(np.isfinite(a) & np.isfinite(b) & ~np.isfinite(c), 0.0, a * b)  # no overflow
+    result = np.where(plain | zero, product + c, result)
     for index in map(tuple, np.argwhere(~(safe | plain | zero))):
         result[index] = _fma_rational(float(a[index]), float(b[index]), float(c[index]))
     return result

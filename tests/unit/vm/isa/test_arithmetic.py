@@ -127,3 +127,13 @@ def test_integers_have_the_width_of_the_format() -> None:
 def test_only_two_formats() -> None:
     with pytest.raises(ValueError, match="float16"):
         Exact(DType.float16)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_product_that_would_overflow_does_not_meet_an_infinity(
+    kind: type[np.floating[Any]],
+) -> None:
+    large = np.array([np.finfo(kind).max], kind)
+    infinity = np.array([np.inf], kind)
+    assert fma(large, large, -infinity)[0] == -np.inf
+    assert fma(large, -large, infinity)[0] == np.inf
