@@ -1,0 +1,172 @@
+"""Whole training steps and inference: the native backend against PyTorch, as a user writes them.
+
+    python bench/native_steps.py [--works mlp-32 ...] [--threads 1 2] [--rounds 20] [--compile]
+        [--onnx] [--jax]
+
+A step is forward, loss, backward and AdamW. All contestants take turns in one process; figures are
+medians. Prints a table and writes bench/results/native_steps.json; a ratio below 1 means that the
+native backend is faster than eager PyTorch.
+"""
+
+import argparse
+import gc
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from models import WORKS, Work
+from torch import nn
+
+import bcai
+from bcai.vm.compiler.training_step import AdamW, training_step
+from bcai.vm.runtime.choose_backend import choose_backend
+
+RATE = 1e-3
+RESULTS = Path(__file__).parent / "results" / "native_steps.json"
+
+
+def eager(work: Work, *, compiled: bool = False) -> Callable[[], Any]:
+    """A PyTorch step, as the tutorials have it."""
+    model: Any = torch.compile(work.model) if compiled else work.model
+    if work.target is None:
+
+        def infer() -> Any:
+            with torch.inference_mode():
+                return model(*work.inputs)
+
+        return infer
+    optimizer = torch.optim.AdamW(work.model.parameters(), lr=RATE)
+    loss_of = nn.CrossEntropyLoss()
+
+    def step() -> Any:
+        optimizer.zero_grad()
+        loss = loss_of(model(*work.inputs), work.target)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+class Native:
+    """The same step as a Program on the native backend."""
+
+    def __init__(self, work: Work, threads: int) -> None:
+        backend = choose_backend("native").backend
+        self.threads = threads
+        given: tuple[torch.Tensor, ...] = work.inputs
+        if work.target is None:
+            program, parameters = bcai.from_torch(work.model, given, train=False)
+            self.state = dict(parameters)
+        else:
+            given = (*given, work.target)
+            forward, parameters = bcai.from_torch(
+                work.model, given, loss="cross_entropy", train=True
+            )
+            step = training_step(forward, AdamW())
+            program, self.state = step.program, {**parameters, **step.first_state}
+        started = time.perf_counter()
+        self.executable: Any = backend.compile(program)
+        self.compile_s = time.perf_counter() - started
+        names = [port.name for port in program.program.inputs if port.name != "learning_rate"]
+        self.given = {name: each.numpy() for name, each in zip(names, given, strict=True)}
+        if work.target is not None:
+            self.given["learning_rate"] = np.float32(RATE)
+
+    def __call__(self) -> dict[str, Any]:
+        outputs = self.executable.run({**self.given, **self.state})
+        self.state = {name: outputs.get(name, value) for name, value in self.state.items()}
+        return outputs
+
+
+def onnx(work: Work, threads: int) -> Callable[[], Any] | None:
+    """ONNX Runtime, for inference."""
+    if work.target is not None:
+        return None
+    import io
+
+    import onnxruntime  # pyright: ignore
+
+    memory = io.BytesIO()
+    torch.onnx.export(work.model, work.inputs, memory, dynamo=False)
+    options: Any = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session: Any = onnxruntime.InferenceSession(memory.getvalue(), options)
+    names = [each.name for each in session.get_inputs()]
+    given = {name: each.numpy() for name, each in zip(names, work.inputs, strict=True)}
+    return lambda: session.run(None, given)
+
+
+def measure(contestants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median seconds of each, taking turns."""
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for round_ in range(rounds + 2):
+        for name, run in contestants.items():
+            started = time.perf_counter()
+            run()
+            if round_ >= 2:
+                times[name].append(time.perf_counter() - started)
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
+def run_one(name: str, threads: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One line of the table."""
+    torch.manual_seed(0)
+    torch.set_num_threads(threads)
+    work = WORKS[name]()
+    native = Native(work, threads)
+    contestants: dict[str, Callable[[], Any]] = {"eager": eager(work), "native": native}
+    if arguments.compile:
+        torch.manual_seed(0)
+        contestants["torch.compile"] = eager(WORKS[name](), compiled=True)
+    session = onnx(work, threads) if arguments.onnx else None
+    if session is not None:
+        contestants["onnxruntime"] = session
+    if arguments.jax and work.target is not None:
+        from jax_models import jax_step  # pyright: ignore
+
+        found = jax_step(name, work.inputs[0].numpy(), work.target.numpy(), RATE)
+        if found is not None:
+            contestants["jax"] = found
+    medians = measure(contestants, arguments.rounds)
+    gc.collect()
+    row: dict[str, Any] = {"work": name, "threads": threads, "compile_s": native.compile_s}
+    row |= {f"{each}_ms": 1e3 * seconds for each, seconds in medians.items()}
+    row["ratio"] = medians["native"] / medians["eager"]
+    row["bytes_peak"] = getattr(native.executable, "bytes_peak", None)
+    return row
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--works", nargs="+", default=list(WORKS), choices=list(WORKS))
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--compile", action="store_true", help="torch.compile too")
+    parser.add_argument("--onnx", action="store_true", help="ONNX Runtime too")
+    parser.add_argument("--jax", action="store_true", help="JAX too (it takes all cores)")
+    arguments = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for threads in arguments.threads:
+        for name in arguments.works:
+            rows.append(run_one(name, threads, arguments))
+            shown = {key: f"{value:.3g}" for key, value in rows[-1].items() if key.endswith("_ms")}
+            print(
+                f"{name:15} {threads} thread(s)  ratio {rows[-1]['ratio']:.2f}  {shown}  "
+                f"compiled in {rows[-1]['compile_s']:.2f} s",
+                flush=True,
+            )
+    RESULTS.parent.mkdir(exist_ok=True)
+    machine = {"processor": platform.processor(), "torch": torch.__version__}
+    RESULTS.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
