@@ -192,3 +192,9 @@ def test_what_is_not_chosen_has_no_gradient() -> None:
     (d,) = gradients((x > 0.0).emit("Where", root, x.full_like(0.0)).sum(), [x])
     found = ReferenceInterpreter().run(builder.finish(d=d), {"x": np.asarray([4.0, 9.0])})
     assert found["d"].tolist() == [0.25, 1 / 6]
+
+
+def test_the_least_float64_are_zeros_of_bfloat16() -> None:
+    tiny = np.asarray([5e-324, -5e-324, 1e-46, -1e-46])
+    found = run("Cast", tiny, dtype=DType.bfloat16).astype(np.float32)
+    assert_bits(found, [0.0, -0.0, 0.0, -0.0])

@@ -120,7 +120,7 @@ def _round_once(x: Array, target: np.dtype[np.generic]) -> Array:
     near = x.astype(np.float32)
     bits = near.view(np.int32)
     inexact = (near.astype(np.float64) != x) & np.isfinite(near) & (bits & 1 == 0)
-    beyond = (x > near) == (near > 0)
+    beyond = np.abs(x) > np.abs(near)
     moved = np.where(beyond, bits + 1, bits - 1)
     return np.where(inexact, moved, bits).astype(np.int32).view(np.float32).astype(target)
 
