@@ -243,7 +243,7 @@ class Function:
         """Memory of the function's own frame; call it before any loop."""
         memory = self.b.alloca(ir.ArrayType(type_, count))
         memory.align = align
-        return memory
+        return self.b.bitcast(memory, POINTER)
 
     # Vectors
 
