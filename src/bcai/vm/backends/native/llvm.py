@@ -240,10 +240,12 @@ class Function:
         return self.b.icmp_signed("<", places, self.splat(within, lanes))
 
     def stack(self, type_: Type, count: int, align: int = 64) -> Value:
-        """Memory of the function's own frame; call it before any loop."""
-        memory = self.b.alloca(ir.ArrayType(type_, count))
+        """Memory of the function's own frame, one piece for each place that calls this."""
+        with self.b.goto_entry_block():
+            memory = self.b.alloca(ir.ArrayType(type_, count))
         memory.align = align
-        return self.b.bitcast(memory, POINTER)
+        memory.type = POINTER  # llvmlite gives it a typed one, which loads and stores hold against
+        return memory
 
     # Vectors
 
