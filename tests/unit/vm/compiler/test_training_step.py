@@ -4,15 +4,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+import torch as typed_torch
 
 from bcai.base.errors import InputError
 from bcai.vm.backends.reference.interpreter import ReferenceInterpreter
 from bcai.vm.compiler.training_step import AdamW, Optimizer, Sgd, training_step
+from bcai.vm.isa.types import Array
 from bcai.vm.program.builder import Builder
 from bcai.vm.program.program import VerifiedProgram
 
 RATE = 0.05
+torch: Any = typed_torch
 
 
 def _forward() -> VerifiedProgram:
@@ -25,39 +27,37 @@ def _forward() -> VerifiedProgram:
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "make"),
+    ("optimizer", "name", "settings"),
     [
-        (AdamW(), lambda p: torch.optim.AdamW(p, lr=RATE)),
-        (
-            AdamW(weight_decay=0.1, decoupled=False),
-            lambda p: torch.optim.Adam(p, lr=RATE, weight_decay=0.1),
-        ),
-        (Sgd(), lambda p: torch.optim.SGD(p, lr=RATE)),
+        (AdamW(), "AdamW", {}),
+        (AdamW(weight_decay=0.1, decoupled=False), "Adam", {"weight_decay": 0.1}),
+        (Sgd(), "SGD", {}),
         (
             Sgd(momentum=0.9, nesterov=True, weight_decay=0.1),
-            lambda p: torch.optim.SGD(p, lr=RATE, momentum=0.9, nesterov=True, weight_decay=0.1),
+            "SGD",
+            {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
         ),
     ],
 )
 @pytest.mark.parametrize("max_norm", [None, 0.1])
 def test_three_steps_are_those_of_torch(
-    optimizer: Optimizer, make: Any, max_norm: float | None
+    optimizer: Optimizer, name: str, settings: dict[str, Any], max_norm: float | None
 ) -> None:
     random = np.random.default_rng(0)
     step = training_step(_forward(), optimizer, max_norm=max_norm)
-    given = {
+    given: dict[str, Array] = {
         "x": random.normal(size=(5, 3)).astype(np.float32),
         "target": random.normal(size=(5, 2)).astype(np.float32),
-        "learning_rate": np.float32(RATE),
+        "learning_rate": np.asarray(RATE, np.float32),
     }
-    state = {
+    state: dict[str, Array] = {
         "w": random.normal(size=(2, 3)).astype(np.float32),
         "b": random.normal(size=2).astype(np.float32),
-        "count": np.float32(0),
+        "count": np.zeros((), np.float32),
         **step.first_state,
     }
     w, b = (torch.tensor(state[name], requires_grad=True) for name in ("w", "b"))
-    torch_optimizer = make([w, b])
+    torch_optimizer = getattr(torch.optim, name)([w, b], lr=RATE, **settings)
     x, target = torch.tensor(given["x"]), torch.tensor(given["target"])
     for _ in range(3):
         found = ReferenceInterpreter().run(step.program, {**given, **state})
