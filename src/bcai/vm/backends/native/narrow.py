@@ -89,8 +89,7 @@ def round_to_odd(f: Function, value: Value) -> Value:
     finite = f.b.fcmp_ordered("<", f.intrinsic("fabs", near), infinity)
     even = f.b.icmp_signed("==", f.b.and_(bits, one), zero)
     inexact = f.b.and_(f.b.fcmp_ordered("!=", again, value), f.b.and_(finite, even))
-    nothing = f.constant(near.type, 0.0)
-    beyond = f.b.xor(f.b.fcmp_ordered(">", value, again), f.b.fcmp_ordered("<=", near, nothing))
+    beyond = f.b.fcmp_ordered(">", f.intrinsic("fabs", value), f.intrinsic("fabs", again))
     moved = f.b.select(beyond, f.b.add(bits, one), f.b.sub(bits, one))
     return f.b.bitcast(f.b.select(inexact, moved, bits), near.type)
 
