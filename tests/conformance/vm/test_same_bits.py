@@ -1,0 +1,59 @@
+"""Every machine computes the bits of the golden file, however the work is cut.
+
+`pytest tests/conformance/vm/test_same_bits.py -k "neon and exp"` runs some of it. To renew the
+file: `python -m tests.conformance.vm.golden`. See docs/reference/same_bits.md.
+"""
+
+import numpy as np
+import pytest
+from tests.conformance.vm.golden.corpus import Case, cases, digest
+from tests.conformance.vm.golden.machines import emulation_missing, targets_here
+from tests.conformance.vm.golden.vectors import golden
+
+from bcai.vm.backends.native.target import NEON, TARGETS, Target
+
+EVERY = [pytest.param(each, id=each.name) for each in cases()]
+DEFINED = [each for each in EVERY if isinstance(case := each.values[0], Case) and case.define]
+
+
+@pytest.fixture(params=TARGETS.values(), ids=list(TARGETS))
+def target(request: pytest.FixtureRequest) -> Target:
+    """A target whose code runs here, on the processor or emulated."""
+    chosen: Target = request.param
+    if chosen not in targets_here():
+        reason = emulation_missing() if chosen is NEON else "another processor has it"
+        if reason:
+            pytest.skip(f"no {chosen.name} here: {reason}")
+    return chosen
+
+
+def test_the_golden_file_has_every_case() -> None:
+    names = [case.name for case in cases()]
+    assert sorted(names) == sorted(set(names))
+    assert sorted(golden()) == sorted(names), "to renew: python -m tests.conformance.vm.golden"
+
+
+@pytest.mark.parametrize("case", EVERY)
+def test_a_target_has_the_golden_bits(case: Case, target: Target) -> None:
+    assert digest(case.run(target, 1)) == golden()[case.name]
+
+
+@pytest.mark.parametrize("case", EVERY)
+def test_cutting_the_work_changes_nothing(case: Case) -> None:
+    for target in targets_here()[:1]:
+        assert digest(case.run(target, 5)) == golden()[case.name]
+
+
+@pytest.mark.parametrize("case", DEFINED)
+def test_the_definition_has_the_golden_bits(case: Case) -> None:
+    assert case.define is not None
+    assert digest(case.define(case.operands)) == golden()[case.name]
+
+
+def test_a_digest_sees_every_bit_but_those_of_not_a_number() -> None:
+    values = np.array([0.0, 1.0, np.nan], np.float32)
+    changed = values.copy()
+    changed.view(np.uint32)[2] ^= 1
+    assert digest([values]) == digest([changed])
+    changed.view(np.uint32)[0] ^= 1 << 31
+    assert digest([values]) != digest([changed])
