@@ -6,6 +6,11 @@ An instruction that is not listed, or whose lowering returns None, is run by the
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from bcai.vm.backends.native.kernels.contraction import contract
 from bcai.vm.backends.native.lowering import Lowering
 
-LOWERINGS: Mapping[str, Lowering] = MappingProxyType({})
+LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
+    {
+        "MatMul": contract,
+    }
+)

@@ -1,0 +1,168 @@
+"""Lowering of `MatMul`: which kernel, in which form, shared out how."""
+
+from collections.abc import Sequence
+
+from bcai.vm.backends.native.kernels import contraction_blocks as blocks
+from bcai.vm.backends.native.kernels.contraction_product import Axis, Product, product_of
+from bcai.vm.backends.native.kernels.microkernel import Tile, widest_tile
+from bcai.vm.backends.native.kernels.packing import PackRight
+from bcai.vm.backends.native.launch import Address, Launch
+from bcai.vm.backends.native.lowering import Scope
+from bcai.vm.compiler.plan import OpTask, View
+from bcai.vm.isa.types import DType
+
+THREAD_MULTIPLICATIONS = 2_000_000
+"""Multiplications that are worth a thread of their own: about 40 microseconds."""
+UNITS_PER_THREAD = 4
+"""Blocks of the result for each thread, so that a slow one does not keep the others waiting."""
+
+
+def contract(task: OpTask, scope: Scope) -> Sequence[Launch] | None:
+    """Launches of a `MatMul`; None for an element type without a kernel."""
+    product = product_of(task)
+    if not task.results[0].type.elements:
+        return []
+    if product.result.type.dtype in (DType.float32, DType.float64):
+        return _float_launches(product, scope, task.position)
+    return None
+
+
+def _float_launches(product: Product, scope: Scope, position: int) -> Sequence[Launch]:
+    columns, rows = product.columns, product.rows
+    if columns.size == 1 or (rows.size > 1 and columns.result != 1 and rows.result == 1):
+        product = product.swapped()
+    return [_blocks(product, scope, position)]
+
+
+def _blocks(product: Product, scope: Scope, position: int) -> Launch:
+    dtype = product.result.type.dtype
+    size, tile = dtype.itemsize, widest_tile(scope.target, dtype)
+    right_form = _right_form(product, tile, scope)
+    right, read = _address(product.right), product.right.buffer
+    if right_form == blocks.PACKED_BEFORE:
+        read = _packed_right(product, tile, scope, position)
+        right = Address(read)
+    row_blocks, column_blocks = _shares(product, tile, scope)
+    left_form = _left_form(product, tile, column_blocks)
+    batch_units = 1
+    axes: list[int] = []
+    for axis in reversed(product.batch):
+        batch_units *= axis.size
+        axes += [axis.size, axis.left * size, axis.right * size, axis.result * size]
+    units = batch_units * row_blocks * column_blocks
+    return Launch(
+        blocks.ContractBlocks(dtype),
+        (
+            _address(product.left),
+            right,
+            _address(product.result),
+            product.rows.size,
+            product.columns.size,
+            product.depth.size,
+            left_form,
+            product.rows.left * size,
+            product.depth.left * size,
+            right_form,
+            product.columns.right * size,
+            product.depth.right * size,
+            product.rows.result * size,
+            product.columns.result * size if product.columns.size > 1 else size,
+            row_blocks,
+            column_blocks,
+            len(product.batch),
+            *axes,
+        ),
+        units,
+        (product.left.buffer, read),
+        (product.result.buffer,),
+        position,
+        grain=max(1, THREAD_MULTIPLICATIONS * units // max(1, product.multiplications)),
+        scratch_bytes=blocks.scratch_bytes(scope.target, dtype),
+    )
+
+
+def _address(view: View) -> Address:
+    return Address(view.buffer, view.offset * view.type.dtype.itemsize)
+
+
+def _left_form(product: Product, tile: Tile, column_blocks: int) -> int:
+    """Read rows where they lie if they are few or used by few panels of columns."""
+    rows, depth = product.rows, product.depth
+    direct = (
+        blocks.APART
+        if depth.left == 1 or rows.size == 1 or depth.size <= 1
+        else blocks.ADJACENT
+        if rows.left == 1
+        else blocks.PACKED_HERE
+    )
+    panels = -(-product.columns.size // tile.columns) / column_blocks
+    return direct if panels <= 4 else blocks.PACKED_HERE
+
+
+def _right_form(product: Product, tile: Tile, scope: Scope) -> int:
+    """Read columns where they lie if they are whole vectors and few rows use them."""
+    columns, depth = product.columns, product.depth
+    if not depth.size:
+        return blocks.DIRECT
+    whole = columns.right == 1 and columns.size % tile.lanes == 0
+    if whole and product.rows.size <= 2 * tile.rows:
+        return blocks.DIRECT
+    if any(axis.right for axis in product.batch):
+        return blocks.PACKED_AT_USE
+    return blocks.PACKED_BEFORE
+
+
+def _packed_right(product: Product, tile: Tile, scope: Scope, position: int) -> int:
+    """Buffer of the packed panels of the right operand, which has no batch."""
+    view, columns, depth = product.right, product.columns, product.depth
+    size, count = view.type.dtype.itemsize, -(-columns.size // tile.columns)
+
+    def make(number: int) -> Sequence[Launch]:
+        return [
+            Launch(
+                PackRight(view.type.dtype),
+                (
+                    _address(view),
+                    Address(number),
+                    depth.size,
+                    columns.size,
+                    count,
+                    tile.columns,
+                    0,
+                    columns.right * size,
+                    depth.right * size,
+                ),
+                count,
+                (view.buffer,),
+                (number,),
+                position,
+                grain=max(1, 500_000 // (depth.size * tile.columns)),
+            )
+        ]
+
+    key = ("packed panels", view.buffer, view.offset, view.type.dtype, _form(columns), _form(depth))
+    return scope.once(key, count * tile.columns * depth.size * size, make)
+
+
+def _form(axis: Axis) -> tuple[int, int]:
+    return axis.size, axis.right
+
+
+def _shares(product: Product, tile: Tile, scope: Scope) -> tuple[int, int]:
+    """Blocks of rows and of columns of one matrix: few if large, some for every thread."""
+    row_panels = -(-product.rows.size // tile.rows)
+    column_panels = -(-product.columns.size // tile.columns)
+    most = blocks.panels_max(scope.target, product.result.type.dtype)
+    row_blocks = -(-row_panels // most)
+    matrices = 1
+    for axis in product.batch:
+        matrices *= axis.size
+    useful = min(
+        scope.threads * UNITS_PER_THREAD if scope.threads > 1 else 1,
+        -(-product.multiplications // THREAD_MULTIPLICATIONS),
+    )
+    wanted = -(-useful // matrices)
+    if row_blocks >= wanted:
+        return row_blocks, 1
+    row_blocks = min(row_panels, wanted)
+    return row_blocks, min(column_panels, -(-wanted // row_blocks))
