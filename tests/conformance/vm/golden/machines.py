@@ -2,7 +2,6 @@
 
 import ctypes
 import shutil
-import struct
 import subprocess
 from collections.abc import Sequence
 from functools import cache
@@ -23,6 +22,7 @@ from bcai.vm.backends.native.llvm import (
     Value,
 )
 from bcai.vm.backends.native.objects import LoadedObject, compile_object, this_machine
+from bcai.vm.backends.native.symbols import BYTES_ONLY, undefined_symbols
 from bcai.vm.backends.native.target import AVX2, AVX512, NEON, SSE, Target
 from bcai.vm.isa.types import Array
 
@@ -32,8 +32,6 @@ _LINKERS = ("aarch64-linux-gnu-ld", "ld.lld")
 _EMULATORS = ("qemu-aarch64", "qemu-aarch64-static")
 _HERE = {AVX512: (AVX512, AVX2, SSE), AVX2: (AVX2, SSE), SSE: (SSE,), NEON: (NEON,)}
 _PARAMETERS = (POINTER, I64, I64, POINTER)
-_SYMBOL_TABLE = 2
-"""SHT_SYMTAB of the System V ABI, chapter 4."""
 
 
 def targets_here() -> tuple[Target, ...]:
@@ -67,7 +65,7 @@ def write_kernels(kernels: Sequence[Kernel], target: Target) -> str:
 def run_image(image: Image, target: Target) -> Array:
     """Run an image; return the memory as it is afterwards. Raises ChildProcessError."""
     content = compile_object(write_kernels(image.kernels, target), target, jit=target is not NEON)
-    unknown = undefined_symbols(content) - {"memcpy", "memmove", "memset"}
+    unknown = undefined_symbols(content) - BYTES_ONLY
     assert not unknown, f"code for {target.name} calls {sorted(unknown)}"
     run = _run_here if target in targets_here() else _run_emulated
     memory = run(image, target, content)
@@ -154,25 +152,3 @@ def _start(symbols: Sequence[str]) -> str:
 
 def _number(f: Function, memory: Value, place: Number) -> Value:
     return f.load(f.offset(memory, place), I64)
-
-
-def undefined_symbols(content: bytes) -> set[str]:
-    """Names that an ELF object for 64 bits leaves to the linker."""
-    table_place, entry_size, entries = (
-        struct.unpack_from(code, content, place)[0]
-        for code, place in (("<Q", 0x28), ("<H", 0x3A), ("<H", 0x3C))
-    )
-    headers = [
-        struct.unpack_from("<IIQQQQIIQQ", content, table_place + index * entry_size)
-        for index in range(entries)
-    ]
-    names: set[str] = set()
-    for _, kind, _, _, place, size, link, _, _, step in headers:
-        if kind == _SYMBOL_TABLE:
-            strings = headers[link][4]
-            for at in range(place + step, place + size, step):
-                name, _, _, section = struct.unpack_from("<IBBH", content, at)
-                start = strings + name
-                if section == 0:
-                    names.add(content[start : content.index(b"\0", start)].decode())
-    return names

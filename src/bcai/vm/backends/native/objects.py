@@ -3,8 +3,12 @@
 Note [Cache of objects]
     An object is stored under the hash of everything that decides it: the IR, the target, and the
     version of LLVM. A file is written beside its place and renamed into it, so that two writers
-    cannot mix; it ends with its own checksum, and one that does not match is compiled anew. Where
-    the folder cannot be written or the disk is full, compiling goes on and only the speed is lost.
+    cannot mix; it ends with a checksum of its key and content, and one that does not match is
+    compiled anew. Where the folder cannot be written or the disk is full, compiling goes on and
+    only the speed is lost. Over `CACHE_BYTES_MAX` the files longest unused are removed.
+
+    What is in the folder runs with all rights of who runs us, and the checksum keeps out accidents,
+    not people. So a folder is refused that belongs to another user, or that another may write to.
 """
 
 import hashlib
@@ -16,10 +20,14 @@ from pathlib import Path
 import llvmlite
 import llvmlite.binding as llvm
 
+from bcai.base.units import MIB
+from bcai.vm.backends.native.symbols import BYTES_ONLY, undefined_symbols
 from bcai.vm.backends.native.target import Target, host_target
 
 CHECKSUM_BYTES = 32
 FORMAT = "1"
+CACHE_BYTES_MAX = 512 * MIB
+"""Some thousands of programs."""
 
 
 class ObjectCache:
@@ -28,31 +36,60 @@ class ObjectCache:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
+    def refusal(self) -> str:
+        """Why the folder is not used, or nothing."""
+        try:
+            found = self._folder.stat() if self._folder is not None else None
+        except OSError:
+            found = None  # `put` will make it, or find that it cannot
+        if found is None:
+            return ""
+        if found.st_uid != os.geteuid():
+            return f"{self._folder} belongs to another user"
+        return f"other users can write to {self._folder}" if found.st_mode & 0o022 else ""
+
     def get(self, key: str) -> bytes | None:
         """Return the object of a key, or None if there is no whole one."""
-        if self._folder is None:
+        if self._folder is None or self.refusal():
             return None
+        path = self._folder / f"{key}.o"
         try:
-            stored = (self._folder / f"{key}.o").read_bytes()
+            stored = path.read_bytes()
+            os.utime(path)
         except OSError:
             return None
         content, checksum = stored[:-CHECKSUM_BYTES], stored[-CHECKSUM_BYTES:]
-        return content if hashlib.sha256(content).digest() == checksum else None
+        return content if _checksum(key, content) == checksum else None
 
     def put(self, key: str, content: bytes) -> None:
         """Store an object; does nothing where that is not possible."""
-        if self._folder is None:
+        if self._folder is None or self.refusal():
             return
         name = None
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=self._folder)
             with os.fdopen(handle, "wb") as file:
-                file.write(content + hashlib.sha256(content).digest())
+                file.write(content + _checksum(key, content))
             Path(name).replace(self._folder / f"{key}.o")
+            _remove_unused(self._folder)
         except OSError:
             if name is not None:
                 Path(name).unlink(missing_ok=True)
+
+
+def _checksum(key: str, content: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + content).digest()
+
+
+def _remove_unused(folder: Path) -> None:
+    files = [(path.stat(), path) for path in folder.iterdir()]
+    total = sum(stat.st_size for stat, _ in files)
+    for stat, path in sorted(files, key=lambda each: each[0].st_mtime_ns):
+        if total <= CACHE_BYTES_MAX:
+            return
+        path.unlink(missing_ok=True)
+        total -= stat.st_size
 
 
 @cache
@@ -112,6 +149,8 @@ class LoadedObject:
     """Machine code in memory. Addresses hold as long as this lives."""
 
     def __init__(self, content: bytes, target: Target) -> None:
+        unknown = undefined_symbols(content) - BYTES_ONLY
+        assert not unknown, f"code for {target.name} calls {', '.join(sorted(unknown))}"
         machine = _target_machine.__wrapped__(target, True)  # an engine takes its machine over
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(content))
