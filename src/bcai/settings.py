@@ -45,7 +45,10 @@ class EnhancedVmSettings(BaseModel):
     enable_gpu: bool = False
     max_memory_mb: int | None = Field(default=None, gt=0, description="None: what the machine has.")
     python_constraints: PythonConstraints = PythonConstraints()
-    hardware_backend: str = "auto"
+    hardware_backend: str = Field(default="auto", description="What computes programs.")
+    threads: int | None = Field(
+        default=None, ge=1, description="Of a program's native code; None: one per processor."
+    )
 
 
 class NodeSettings(BaseModel):

@@ -13,11 +13,16 @@ from bcai.vm.isa.types import Array, TensorType
 from bcai.vm.program.program import VerifiedProgram
 
 Observer = Callable[[int, tuple[Array, ...]], None]
-"""Sees each instruction's position and results, in order."""
+"""Sees each instruction's position and results, in order; not-a-number has its one pattern."""
 
 
 class Executable(Protocol):
     """A program, ready to run any number of times."""
+
+    @property
+    def bytes_peak(self) -> int:
+        """Bytes that a run needs at its worst moment."""
+        ...
 
     def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Run on inputs and parameters by name; return the outputs by name.
@@ -64,6 +69,11 @@ class Backend(Protocol):
     @property
     def name(self) -> str:
         """What users call it, such as `reference`."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """What computes, in words for the user."""
         ...
 
     def compile(

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from bcai.base.errors import InputError, RefusedError
+from bcai.vm.backends.native.backend import NativeBackend, what_is_missing
 from bcai.vm.backends.reference.backend import ReferenceBackend
 from bcai.vm.compiler.backend import Backend
 
-BACKENDS: tuple[Backend, ...] = (ReferenceBackend(),)
-"""Backends of this machine, the fastest first."""
-
 _KNOWN = ("auto", "reference", "native", "cpu", "cuda", "metal", "wgpu")
+_ALIASES = {"cpu": "native"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +21,22 @@ class Choice:
     reason: str
 
 
-def choose_backend(wish: str = "auto", available: Sequence[Backend] = BACKENDS) -> Choice:
+def local_backends(
+    threads: int | None = None, memory_bytes: int | None = None
+) -> tuple[Backend, ...]:
+    """Backends of this machine, the fastest first.
+
+    `threads` and `memory_bytes` are what each may use at most; None for what there is.
+    """
+    if what_is_missing():
+        return (ReferenceBackend(),)
+    return (NativeBackend(threads, memory_bytes), ReferenceBackend())
+
+
+def choose_backend(wish: str = "auto", available: Sequence[Backend] | None = None) -> Choice:
     """Return the backend of that name, or for `auto` the first that is available.
+
+    `available` are those of this machine unless given. `cpu` is another name of `native`.
 
     Raises
     ------
@@ -32,17 +45,21 @@ def choose_backend(wish: str = "auto", available: Sequence[Backend] = BACKENDS) 
     RefusedError
         This machine does not have it.
     """
-    names = [each.name for each in available]
-    if wish == "auto":
-        others = f"the first of {', '.join(names)}" if names[1:] else "the only one here"
-        return Choice(available[0], f"auto: {others}")
-    if wish in names:
-        return Choice(available[names.index(wish)], "as asked")
     if wish not in _KNOWN:
         near = get_close_matches(wish, _KNOWN, n=1)
         ending = f"; did you mean {near[0]!r}?" if near else ""
         raise InputError(f"hardware_backend: no {wish!r}, expected one of {_KNOWN}{ending}")
+    there = local_backends() if available is None else available
+    names = [each.name for each in there]
+    name = _ALIASES.get(wish, wish)
+    if wish == "auto":
+        others = f"the first of {', '.join(names)}" if names[1:] else "the only one here"
+        return Choice(there[0], f"auto: {others}; {there[0].device}")
+    if name in names:
+        backend = there[names.index(name)]
+        return Choice(backend, f"as asked; {backend.device}")
+    why = f": {what_is_missing()}" if name == "native" and available is None else ""
     raise RefusedError(
-        f"hardware_backend: this machine has no {wish!r}; it has {', '.join(names)}",
+        f"hardware_backend: this machine has no {wish!r}{why}; it has {', '.join(names)}",
         hint="hardware_backend='auto' takes what there is",
     )

@@ -7,14 +7,14 @@ import numpy.typing as npt
 
 from bcai.base.errors import InputError, NotFoundError, RefusedError
 from bcai.base.units import GIB, MIB
-from bcai.vm.compiler.backend import Backend, Observer, PythonRunner
+from bcai.vm.compiler.backend import Backend, Executable, Observer, PythonRunner
 from bcai.vm.isa.ops.hybrid import python_execute
 from bcai.vm.isa.types import Array, DType, TensorType
 from bcai.vm.program.builder import Builder
 from bcai.vm.program.merkle import program_root
 from bcai.vm.program.program import VerifiedProgram
 from bcai.vm.program.verifier import ProgramLimits
-from bcai.vm.runtime.choose_backend import BACKENDS, choose_backend
+from bcai.vm.runtime.choose_backend import choose_backend, local_backends
 from bcai.vm.runtime.form import Start
 from bcai.vm.runtime.ml_instruction import MLInstruction
 from bcai.vm.runtime.result import ExecutionResult
@@ -22,6 +22,9 @@ from bcai.vm.runtime.tensor_id import TensorId
 from bcai.vm.runtime.translate import translate
 from bcai.vm.stack import machine
 from bcai.vm.stack.bytecode import StackInstruction, decode
+
+EXECUTABLES_MAX = 8
+"""Compiled programs that a machine keeps, each with its arena."""
 
 
 class EnhancedVM:
@@ -36,11 +39,14 @@ class EnhancedVM:
     enable_gpu
         Whether that code may ask for a GPU.
     max_memory_mb
-        The largest program that is accepted, by its live values at the worst moment.
+        The largest program that is accepted, by its live values at the worst moment and by what
+        the backend needs for it.
     seed
         Key of first values, such as a `Linear`'s missing weight.
     clock
         Seconds from any point on, such as `time.perf_counter`; without it nothing is timed.
+    threads
+        How many processors a program's native code uses at most; None for all.
     """
 
     def __init__(
@@ -53,9 +59,12 @@ class EnhancedVM:
         seed: int = 0,
         python: PythonRunner | None = None,
         clock: Callable[[], float] | None = None,
-        backends: Sequence[Backend] = BACKENDS,
+        threads: int | None = None,
+        backends: Sequence[Backend] | None = None,
     ) -> None:
-        self.choice = choose_backend(hardware_backend, backends)
+        there = local_backends(threads) if backends is None else backends
+        self.choice = choose_backend(hardware_backend, there)
+        self._executables: dict[bytes, Executable] = {}
         self._python = python if enable_python else None
         self._why_no_python = "" if enable_python else "enable_python is off"
         self._enable_gpu = enable_gpu
@@ -167,7 +176,8 @@ class EnhancedVM:
             The program holds Python code that nothing here may run.
         """
         self._admit(program)
-        executable = self.choice.backend.compile(program, python=self._python)
+        root = program_root(program.program)
+        executable = self._compile(program, root)
         started = self._clock() if self._clock else 0.0
         if observe is None:
             outputs = executable.run(inputs)
@@ -175,7 +185,7 @@ class EnhancedVM:
             outputs = executable.run_traced(inputs, observe)
         wall_s = self._clock() - started if self._clock else None
         return ExecutionResult(
-            outputs, program, program_root(program.program), self.choice.backend.name,
+            outputs, program, root, self.choice.backend.name,
             self.choice.reason, *self._job, wall_s,
         )  # fmt: skip
 
@@ -189,12 +199,26 @@ class EnhancedVM:
         instructions = decode(code) if isinstance(code, bytes) else code
         return machine.run(instructions, memory, limits or machine.StackLimits())
 
-    def _admit(self, program: VerifiedProgram) -> None:
-        if program.bytes_peak > self._limits.bytes_peak:
+    def _compile(self, program: VerifiedProgram, root: bytes) -> Executable:
+        """Compile, or take what was compiled for the same program. Raises RefusedError."""
+        found = self._executables.pop(root, None)
+        if found is None:
+            found = self.choice.backend.compile(program, python=self._python)
+            self._check_bytes(found.bytes_peak)
+            while len(self._executables) >= EXECUTABLES_MAX:
+                del self._executables[next(iter(self._executables))]
+        self._executables[root] = found
+        return found
+
+    def _check_bytes(self, bytes_peak: int) -> None:
+        if bytes_peak > self._limits.bytes_peak:
             raise RefusedError(
-                f"the program needs {program.bytes_peak} bytes at its peak, "
+                f"the program needs {bytes_peak} bytes at its peak, "
                 f"max_memory_mb allows {self._limits.bytes_peak}"
             )
+
+    def _admit(self, program: VerifiedProgram) -> None:
+        self._check_bytes(program.bytes_peak)
         for position, instruction in enumerate(program.program.instructions):
             if instruction.op is not python_execute:
                 continue

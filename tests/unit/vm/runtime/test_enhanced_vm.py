@@ -43,7 +43,7 @@ def test_the_architecture_documents_example() -> None:
     np.testing.assert_array_equal(result.outputs[TensorId(3)], np.tile(bias, (32, 1)))
     told = str(result)
     assert "2 instructions of job_1 on node_1" in told
-    assert "backend reference (auto: the only one here)" in told
+    assert f"backend {machine.choice.backend.name} ({machine.choice.reason})" in told
     assert "TensorId(2) initialised: float32[128,784] uniform in +-1/sqrt(784)" in told
     assert "TensorId(3): float32[32,128]" in told
     assert result.program_root.hex() in told
@@ -305,8 +305,11 @@ def test_a_backend_is_chosen_and_the_reason_told() -> None:
 
     both = (Fast(), ReferenceBackend())
     assert choose_backend("auto", both).backend is both[0]
-    assert choose_backend("auto", both).reason == "auto: the first of native, reference"
+    told = choose_backend("auto", both).reason
+    assert told == "auto: the first of native, reference; NumPy, 1 thread"
+    assert choose_backend("auto", both[1:]).reason == "auto: the only one here; NumPy, 1 thread"
     assert choose_backend("reference", both).backend is both[1]
+    assert choose_backend("cpu", both).backend is both[0]
     with pytest.raises(RefusedError, match="this machine has no 'cuda'; it has native, reference"):
         choose_backend("cuda", both)
     with pytest.raises(InputError, match="did you mean 'cuda'"):

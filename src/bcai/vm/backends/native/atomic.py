@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from bcai.vm.backends.native.llvm import I32, I64, POINTER, VOID, Function, Number, Type, Value
+from bcai.vm.backends.native.llvm import I32, I64, VOID, Function, Number, Type, Value
 from bcai.vm.backends.native.target import Target
 
 
@@ -55,12 +55,7 @@ def pause(f: Function, target: Target) -> None:
         f.b.call(hint, [f.constant(I32, 1)])
 
 
-def system_call(f: Function, function: Value, *numbers: Number | Value) -> Value:
+def system_call(f: Function, function: Value, *numbers: Number) -> Value:
     """Call libc's `syscall`, whose address is given; pointers and whole numbers of 64 bits."""
-    arguments = [each if _is_pointer(each) else f.number(each) for each in numbers]
-    types = [POINTER if _is_pointer(each) else I64 for each in arguments]
-    return f.call_address(function, types, arguments, I64)
-
-
-def _is_pointer(value: Number | Value) -> bool:
-    return not isinstance(value, int) and value.type == POINTER
+    arguments = [f.number(each) for each in numbers]
+    return f.call_address(function, [each.type for each in arguments], arguments, I64)

@@ -47,7 +47,7 @@ class Block:
     def array(self, dtype: "np.dtype[Any]", shape: Sequence[int], offset: int = 0) -> Array:
         """The memory as an array that keeps the block alive."""
         start = self.address - ctypes.addressof(self._view) + offset
-        return np.ndarray(tuple(shape), dtype, buffer=self._view, offset=start)
+        return np.ndarray(tuple(shape), dtype, buffer=self._map, offset=start)
 
 
 def map_block(nbytes: int) -> Block:

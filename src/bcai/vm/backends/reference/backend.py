@@ -19,6 +19,11 @@ class ReferenceExecutable:
     program: VerifiedProgram
     interpreter: ReferenceInterpreter
 
+    @property
+    def bytes_peak(self) -> int:
+        """Bytes of all live values at the worst moment."""
+        return self.program.bytes_peak
+
     def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Run on inputs and parameters by name; return the outputs by name."""
         return self.interpreter.run(self.program, values)
@@ -35,6 +40,11 @@ class ReferenceBackend:
     def name(self) -> str:
         """What users call it."""
         return "reference"
+
+    @property
+    def device(self) -> str:
+        """What computes."""
+        return "NumPy, 1 thread"
 
     def compile(
         self, program: VerifiedProgram, *, python: PythonRunner | None = None

@@ -56,7 +56,7 @@ class ReferenceInterpreter:
                 raise type(error)(f"{place}: {error}", hint=error.hint) from error
             live += results
             if observe is not None:
-                observe(position, results)
+                observe(position, tuple(canonical(each) for each in results))
         return {name: canonical(live[value]) for name, value in program.outputs}
 
     def step(

@@ -1,0 +1,53 @@
+"""Instructions whose operands may be at fault: they count even where nobody uses their results."""
+
+from bcai.vm.isa.types import DType
+from bcai.vm.program.program import Instruction, Program, VerifiedProgram
+from bcai.vm.program.verifier import verify
+
+_GROUPS = frozenset({"index", "random", "hybrid"})
+_WHOLE_NUMBERS = frozenset({"Div", "Mod", "Fmod", "Pow", "BitShiftLeft", "BitShiftRight"})
+_UNUSED = "unused %"
+"""Begins the names of outputs that are added; no program's own output may be so named twice."""
+
+
+def keep_refusals(verified: VerifiedProgram) -> VerifiedProgram:
+    """Add an output for each unused instruction that may refuse its operands.
+
+    The definition runs every instruction, so that what is wrong comes out even where nothing
+    depends on it; a pass that drops unused instructions must not hide it.
+    """
+    program = verified.program
+    live = {value for _, value in program.outputs}
+    ends = (*verified.first_result[1:], len(verified.types))
+    kept: list[int] = []
+    for position in range(len(program.instructions) - 1, -1, -1):
+        instruction = program.instructions[position]
+        first = verified.first_result[position]
+        if not any(value in live for value in range(first, ends[position])):
+            if not _may_refuse(instruction, verified):
+                continue
+            kept.append(first)
+        live.update(each for each in instruction.operands if each is not None)
+    if not kept:
+        return verified
+    taken = {name for name, _ in program.outputs}
+    names = [_free_name(value, taken) for value in kept]
+    outputs = (*program.outputs, *zip(names, kept, strict=True))
+    parts = (program.inputs, program.parameters, program.instructions, outputs, program.metadata)
+    return verify(Program(program.isa_version, *parts))
+
+
+def _may_refuse(instruction: Instruction, verified: VerifiedProgram) -> bool:
+    op = instruction.op
+    if op.group in _GROUPS:
+        return True
+    first = instruction.operands[0] if instruction.operands else None
+    dtype = DType.float32 if first is None else verified.types[first].dtype
+    return op.name in _WHOLE_NUMBERS and not dtype.is_float
+
+
+def _free_name(value: int, taken: set[str]) -> str:
+    name = f"{_UNUSED}{value}"
+    while name in taken:
+        name += "'"
+    return name
