@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from bcai.vm.backends.native.kernels.contraction import contract
+from bcai.vm.backends.native.kernels.conv import conv, conv_input_grad, conv_weight_grad
 from bcai.vm.backends.native.lowering import Lowering
 
 LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
     {
+        "Conv": conv,
+        "ConvInputGrad": conv_input_grad,
+        "ConvWeightGrad": conv_weight_grad,
         "MatMul": contract,
     }
 )
