@@ -44,6 +44,16 @@ AVX2 = Target("avx2", _X86, "x86-64-v3", "", 32, 16, True)
 SSE = Target("sse", _X86, "x86-64-v2", "", 16, 16, False)
 NEON = Target("neon", _ARM, "generic", "+neon", 16, 32, True)
 
+_LEVELS = (
+    (SSE, "cx16 popcnt sse3 sse4.1 sse4.2 ssse3"),
+    (AVX2, "avx avx2 bmi bmi2 f16c fma lzcnt movbe"),
+    (AVX512, "avx512bw avx512cd avx512dq avx512f avx512vl"),
+)
+"""What each level of x86-64 adds, as LLVM calls it. Source: System V ABI, AMD64 supplement, 3.1.1.
+
+All of it counts: LLVM uses what the level has, and a hypervisor can hide any of it.
+"""
+
 TARGETS: Mapping[str, Target] = MappingProxyType(
     {each.name: each for each in (AVX512, AVX2, SSE, NEON)}
 )
@@ -59,8 +69,7 @@ def host_target(features: Mapping[str, bool], machine: str = "") -> Target | Non
         return NEON
     if machine not in ("x86_64", "AMD64"):
         return None
-    if all(features.get(each) for each in ("avx512f", "avx512bw", "avx512dq", "avx512vl", "fma")):
-        return AVX512
-    if all(features.get(each) for each in ("avx2", "fma", "f16c", "bmi2")):
-        return AVX2
-    return SSE if features.get("sse4.2") else None
+    level = 0
+    while level < len(_LEVELS) and all(features.get(each) for each in _LEVELS[level][1].split()):
+        level += 1
+    return _LEVELS[level - 1][0] if level else None
