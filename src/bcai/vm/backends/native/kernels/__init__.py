@@ -8,13 +8,29 @@ from types import MappingProxyType
 
 from bcai.vm.backends.native.kernels.contraction import contract
 from bcai.vm.backends.native.kernels.conv import conv, conv_input_grad, conv_weight_grad
+from bcai.vm.backends.native.kernels.index import (
+    add_rows,
+    gather,
+    gather_elements,
+    index,
+    index_put,
+    scatter_add,
+    scatter_elements,
+)
 from bcai.vm.backends.native.lowering import Lowering
 
 LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
     {
+        "AddRows": add_rows,
         "Conv": conv,
         "ConvInputGrad": conv_input_grad,
         "ConvWeightGrad": conv_weight_grad,
+        "Gather": gather,
+        "GatherElements": gather_elements,
+        "Index": index,
+        "IndexPut": index_put,
         "MatMul": contract,
+        "ScatterAdd": scatter_add,
+        "ScatterElements": scatter_elements,
     }
 )
