@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from bcai.vm.backends.native.kernels import contraction_blocks as blocks
+from bcai.vm.backends.native.kernels import contraction_vector as vectors
 from bcai.vm.backends.native.kernels.contraction_product import Axis, Product, product_of
 from bcai.vm.backends.native.kernels.microkernel import Tile, widest_tile
 from bcai.vm.backends.native.kernels.packing import PackRight
@@ -13,6 +14,8 @@ from bcai.vm.isa.types import DType
 
 THREAD_MULTIPLICATIONS = 2_000_000
 """Multiplications that are worth a thread of their own: about 40 microseconds."""
+THREAD_MULTIPLICATIONS_OF_VECTORS = 400_000
+"""The same where each is an element read from memory."""
 UNITS_PER_THREAD = 4
 """Blocks of the result for each thread, so that a slow one does not keep the others waiting."""
 
@@ -29,9 +32,53 @@ def contract(task: OpTask, scope: Scope) -> Sequence[Launch] | None:
 
 def _float_launches(product: Product, scope: Scope, position: int) -> Sequence[Launch]:
     columns, rows = product.columns, product.rows
-    if columns.size == 1 or (rows.size > 1 and columns.result != 1 and rows.result == 1):
+    one_column = columns.size == 1 and rows.size > 1
+    if one_column or (rows.size > 1 and columns.result != 1 and rows.result == 1):
         product = product.swapped()
+    if product.rows.size == 1 and 1 in (product.columns.right, product.depth.right):
+        return [_vector(product, scope, position)]
     return [_blocks(product, scope, position)]
+
+
+def _vector(product: Product, scope: Scope, position: int) -> Launch:
+    dtype = product.result.type.dtype
+    size, columns, depth = dtype.itemsize, product.columns, product.depth
+    adjacent = columns.right == 1
+    width = vectors.unit_columns(scope.target, dtype, adjacent=adjacent)
+    matrices, axes = _batch(product, size)
+    units = matrices * -(-columns.size // width)
+    return Launch(
+        vectors.ContractVector(dtype, adjacent),
+        (
+            _address(product.left),
+            _address(product.right),
+            _address(product.result),
+            columns.size,
+            depth.size,
+            depth.left * size,
+            columns.right * size,
+            depth.right * size,
+            columns.result * size if columns.size > 1 else size,
+            len(product.batch),
+            *axes,
+        ),
+        units,
+        (product.left.buffer, product.right.buffer),
+        (product.result.buffer,),
+        position,
+        grain=max(1, THREAD_MULTIPLICATIONS_OF_VECTORS * units // max(1, product.multiplications)),
+        scratch_bytes=scope.target.vector_bytes,
+    )
+
+
+def _batch(product: Product, size: int) -> tuple[int, list[int]]:
+    """How many matrices there are, and the arguments that say where."""
+    matrices = 1
+    axes: list[int] = []
+    for axis in reversed(product.batch):
+        matrices *= axis.size
+        axes += [axis.size, axis.left * size, axis.right * size, axis.result * size]
+    return matrices, axes
 
 
 def _blocks(product: Product, scope: Scope, position: int) -> Launch:
@@ -44,12 +91,8 @@ def _blocks(product: Product, scope: Scope, position: int) -> Launch:
         right = Address(read)
     row_blocks, column_blocks = _shares(product, tile, scope)
     left_form = _left_form(product, tile, column_blocks)
-    batch_units = 1
-    axes: list[int] = []
-    for axis in reversed(product.batch):
-        batch_units *= axis.size
-        axes += [axis.size, axis.left * size, axis.right * size, axis.result * size]
-    units = batch_units * row_blocks * column_blocks
+    matrices, axes = _batch(product, size)
+    units = matrices * row_blocks * column_blocks
     return Launch(
         blocks.ContractBlocks(dtype),
         (

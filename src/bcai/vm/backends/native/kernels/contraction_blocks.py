@@ -11,6 +11,7 @@ Note [Blocks of a contraction]
 
 from dataclasses import dataclass
 
+from bcai.vm.backends.native.kernels.contraction_batch import batch_offsets
 from bcai.vm.backends.native.kernels.microkernel import (
     DEPTH_MAX,
     STRIDED,
@@ -51,8 +52,7 @@ SLOTS = (
     "column_blocks",
     "axes",
 )
-"""Arguments; then four numbers for each batch axis, last axis first: its size, and the bytes that a
-step along it moves left, right and result. All steps and strides are in bytes."""
+"""Arguments, then those of the batch axes. Steps and strides are in bytes."""
 
 ROWS_BYTES = 344_064
 """Packed rows of one unit: 168 rows of 512 float32, a third of a second level cache of 1 MiB."""
@@ -161,19 +161,11 @@ class _Unit:
 
     def matrices(self, batch: Value) -> tuple[Value, Value, Value]:
         """Addresses of the operands and the result of one matrix product."""
-        f, zero = self.f, self.f.number(0)
-        base = f.offset(self.e.arguments, len(SLOTS), I64)
-        with f.loop(0, self["axes"], 1, (batch, zero, zero, zero)) as axis:
-            slots = f.offset(base, f.mul(axis.index, 4), I64)
-            size, *steps = (f.load(f.offset(slots, at, I64), I64) for at in range(4))
-            place = f.rem(axis.carried[0], size)
-            axis.following[0] = f.div(axis.carried[0], size)
-            for at, step in enumerate(steps):
-                axis.following[1 + at] = f.add(axis.carried[1 + at], f.mul(place, step))
-        names = ("left", "right", "result")
+        f = self.f
+        slots = f.offset(self.e.arguments, len(SLOTS), I64)
+        moved = batch_offsets(f, slots, self["axes"], batch)
         left, right, result = (
-            f.offset(self[name], moved)
-            for name, moved in zip(names, axis.following[1:], strict=True)
+            f.offset(self[name], each) for name, each in zip(SLOTS[:3], moved, strict=True)
         )
         panels = f.mul(f.mul(batch, self.column_panels), self["depth"])
         packed = f.offset(self["right"], f.mul(panels, self.tile.columns * self.size))

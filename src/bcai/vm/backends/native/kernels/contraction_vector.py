@@ -1,0 +1,242 @@
+"""The kernel of a vector times a matrix, which reads every element of the matrix just once.
+
+Note [Vector times matrix]
+    Where the columns lie side by side, a unit keeps eight vectors of them in registers and walks
+    down k. Where k does, it takes one vector of columns, transposes squares of them in registers
+    and goes on with their rows. Neither packs: there is nothing to use a packed panel twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bcai.vm.backends.native.kernels.contraction_batch import batch_offsets
+from bcai.vm.backends.native.kernels.microkernel import DEPTH_MAX, Right, accumulate
+from bcai.vm.backends.native.kernels.packing import transposed
+from bcai.vm.backends.native.launch import Entry, entry
+from bcai.vm.backends.native.llvm import I64, Module, Number, Value
+from bcai.vm.backends.native.registers import Registers
+from bcai.vm.backends.native.target import Target
+from bcai.vm.isa.types import DType
+
+SLOTS = (
+    "left",
+    "right",
+    "result",
+    "columns",
+    "depth",
+    "left_k",
+    "right_column",
+    "right_k",
+    "result_column",
+    "axes",
+)
+"""Arguments, then those of the batch axes. Steps and strides are in bytes."""
+
+WIDE_VECTORS = 8
+"""Sums of a unit where columns lie side by side: as many as hide the latency of one addition."""
+
+
+def unit_columns(target: Target, dtype: DType, *, adjacent: bool) -> int:
+    """Columns of one unit of work."""
+    lanes = target.lanes(dtype)
+    return lanes * WIDE_VECTORS if adjacent else lanes
+
+
+@dataclass(frozen=True, slots=True)
+class ContractVector:
+    """`T[batch, depth]` times `T[batch, depth, columns]`, float32 or float64.
+
+    `adjacent`: the matrix's columns lie side by side; otherwise its elements along k do.
+    """
+
+    dtype: DType
+    adjacent: bool
+
+    @property
+    def symbol(self) -> str:
+        """Name of the entry point."""
+        form = "adjacent" if self.adjacent else "transposed"
+        return f"contraction.{self.dtype.name}.vector.{form}"
+
+    @property
+    def library(self) -> str | None:
+        """An object of its own, the same for every program."""
+        return self.symbol
+
+    def write(self, module: Module, target: Target) -> None:
+        """Write the entry point."""
+        e = entry(module, self.symbol)
+        f = e.f
+        writer = _Writer(e, target, self.dtype)
+        width = unit_columns(target, self.dtype, adjacent=self.adjacent)
+        count = f.div(f.add(writer["columns"], width - 1), width)
+        with f.loop(e.begin, e.end) as unit:
+            writer.go_to(f.div(unit.index, count))
+            column = f.mul(f.rem(unit.index, count), width)
+            if self.adjacent:
+                writer.adjacent_columns(column)
+            else:
+                writer.transposed_columns(column)
+        f.give(0)
+
+
+class _Writer:
+    """Writes the columns of one unit."""
+
+    def __init__(self, e: Entry, target: Target, dtype: DType) -> None:
+        self.e, self.f, self.target, self.dtype = e, e.f, target, dtype
+        self.size, self.lanes = dtype.itemsize, target.lanes(dtype)
+        self.arguments = {
+            name: e.pointer(at) if at < 3 else e.number(at) for at, name in enumerate(SLOTS)
+        }
+        self.left, self.right, self.result = (self[name] for name in SLOTS[:3])
+
+    def __getitem__(self, name: str) -> Value:
+        return self.arguments[name]
+
+    def go_to(self, batch: Value) -> None:
+        """Go to one product of the batch."""
+        f = self.f
+        slots = f.offset(self.e.arguments, len(SLOTS), I64)
+        moved = batch_offsets(f, slots, self["axes"], batch)
+        self.left, self.right, self.result = (
+            f.offset(self[name], each) for name, each in zip(SLOTS[:3], moved, strict=True)
+        )
+
+    def registers(self, lanes: int) -> Registers:
+        """Operations on vectors of so many lanes."""
+        return Registers(self.f, self.dtype, lanes, fused=self.target.fused)
+
+    def factor(self, k: Value) -> Value:
+        """Element k of the vector."""
+        at = self.f.offset(self.left, self.f.mul(k, self["left_k"]))
+        return self.f.load(at, self.registers(1).type)
+
+    def address(self, column: Number, k: Number) -> Value:
+        """Where an element of the matrix lies."""
+        f = self.f
+        at = f.offset(self.right, f.mul(column, self["right_column"]))
+        return f.offset(at, f.mul(k, self["right_k"]))
+
+    def adjacent_columns(self, column: Value) -> None:
+        """All vectors of the unit at once; at the end of a row one by one."""
+        f, lanes, size = self.f, self.lanes, self.size
+        wide = self.registers(lanes)
+        left_over = f.minimum(f.sub(self["columns"], column), lanes * WIDE_VECTORS)
+
+        def row(count: int, start: Value) -> Right:
+            def read(k: Value) -> Sequence[Value]:
+                at = self.address(start, k)
+                return [
+                    f.load(f.offset(at, each * lanes * size), wide.type) for each in range(count)
+                ]
+
+            return read
+
+        with f.either(f.equal(left_over, lanes * WIDE_VECTORS)) as (whole, part):
+            with whole:
+                sums = self.chain(wide, WIDE_VECTORS, row(WIDE_VECTORS, column))
+                for at, value in enumerate(sums):
+                    self.put(value, f.add(column, at * lanes), lanes)
+            with part:
+                vectors = f.sub(left_over, f.rem(left_over, lanes))
+                with f.loop(0, vectors, lanes) as each:
+                    place = f.add(column, each.index)
+                    self.put(self.chain(wide, 1, row(1, place))[0], place, lanes)
+                self.last_columns(f.add(column, vectors), f.rem(left_over, lanes))
+
+    def last_columns(self, column: Value, count: Value) -> None:
+        """Fewer columns than a vector has lanes."""
+        f = self.f
+        if self.target.vector_bytes < 32:  # a masked load would be a branch a lane
+            one = self.registers(1)
+            with f.loop(0, count) as each:
+                place = f.add(column, each.index)
+                total = self.chain(one, 1, lambda k: [f.load(self.address(place, k), one.type)])
+                self.put(total[0], place, 1)
+            return
+        wide = self.registers(self.lanes)
+        fill = wide.constant(0.0)
+        with f.when(f.less(0, count)):
+            total = self.chain(
+                wide, 1, lambda k: [f.load_first(self.address(column, k), wide.type, count, fill)]
+            )
+            self.put(total[0], column, count)
+
+    def chain(self, registers: Registers, vectors: int, right: Right) -> list[Value]:
+        """All of k in blocks of 512."""
+        f = self.f
+        zero = registers.constant(0.0)
+        with f.loop(0, self["depth"], DEPTH_MAX, [zero] * vectors) as block:
+            depth = f.minimum(f.sub(self["depth"], block.index), DEPTH_MAX)
+            sums = accumulate(
+                registers,
+                1,
+                vectors,
+                depth,
+                lambda _, k: self.factor(f.add(block.index, k)),
+                lambda k: right(f.add(block.index, k)),
+            )
+            self.add_block(registers, block.index, block.carried, sums, block.following)
+        return block.following
+
+    def add_block(
+        self,
+        registers: Registers,
+        start: Value,
+        totals: Sequence[Value],
+        sums: Sequence[Value],
+        following: list[Value],
+    ) -> None:
+        """The first block's sums as they are, those of later ones added."""
+        first = self.f.equal(start, 0)
+        for at, (total, part) in enumerate(zip(totals, sums, strict=True)):
+            following[at] = self.f.b.select(first, part, registers.add(total, part))
+
+    def transposed_columns(self, column: Value) -> None:
+        """One vector of columns, each of which is adjacent along k."""
+        f, lanes = self.f, self.lanes
+        wide = self.registers(lanes)
+        zero = wide.constant(0.0)
+        last = f.sub(self["columns"], 1)
+        places = [f.minimum(f.add(column, lane), last) for lane in range(lanes)]
+        with f.loop(0, self["depth"], DEPTH_MAX, [zero]) as block:
+            depth = f.minimum(f.sub(self["depth"], block.index), DEPTH_MAX)
+            end = f.add(block.index, depth)
+            whole = f.sub(end, f.rem(depth, lanes))
+            with f.loop(block.index, whole, lanes, [zero]) as each:
+                rows = [f.load(self.address(place, each.index), wide.type) for place in places]
+                total = each.carried[0]
+                for at, row in enumerate(transposed(f, rows)):
+                    factor = f.splat(self.factor(f.add(each.index, at)), lanes)
+                    total = wide.fma(factor, row, total)
+                each.following[0] = total
+            with f.loop(whole, end, 1, each.following) as k:
+                factor = f.splat(self.factor(k.index), lanes)
+                row = self.gather(wide, places, k.index)
+                k.following[0] = wide.fma(factor, row, k.carried[0])
+            self.add_block(wide, block.index, block.carried, k.following, block.following)
+        self.put(block.following[0], column, f.minimum(f.sub(self["columns"], column), lanes))
+
+    def gather(self, wide: Registers, places: Sequence[Value], k: Value) -> Value:
+        """Row k of some columns."""
+        f = self.f
+        row = f.undefined(wide.type)
+        for lane, place in enumerate(places):
+            value = f.load(self.address(place, k), self.registers(1).type)
+            row = f.with_lane(row, value, lane)
+        return row
+
+    def put(self, value: Value, column: Value, count: Number) -> None:
+        """Store the first lanes of a vector to the columns from `column` on."""
+        f = self.f
+        at = f.offset(self.result, f.mul(column, self["result_column"]))
+        with f.either(f.equal(self["result_column"], self.size)) as (adjacent, apart):
+            with adjacent:
+                f.store_first(value, at, count)
+            with apart:
+                f.store(value, self.e.scratch)
+                with f.loop(0, count) as each:
+                    here = f.offset(self.e.scratch, f.mul(each.index, self.size))
+                    there = f.offset(at, f.mul(each.index, self["result_column"]))
+                    f.store(f.load(here, self.registers(1).type), there)
