@@ -1,0 +1,278 @@
+"""Executables: binding, errors, Python code, threads; whatever the plan is."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.unit.vm.compiler.training_steps import MODELS, first_values, write_step
+
+from bcai.base.errors import InputError, RefusedError
+from bcai.vm.backends.native.backend import NativeBackend, what_is_missing
+from bcai.vm.backends.native.executable import BLOCKS, Machine, NativeExecutable, open_machine
+from bcai.vm.backends.native.launch import Launch
+from bcai.vm.backends.native.lowering import Scope
+from bcai.vm.backends.reference.backend import ReferenceBackend
+from bcai.vm.compiler.backend import PythonCode, PythonRunner
+from bcai.vm.compiler.plan import LoopTask, OpTask
+from bcai.vm.isa.types import Array
+from bcai.vm.program.builder import Builder
+from bcai.vm.program.program import VerifiedProgram
+
+from .plain_plan import plain_plan
+
+pytestmark = pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing())
+
+
+def by_definition(task: LoopTask | OpTask, scope: Scope) -> list[Launch] | None:
+    del task, scope
+
+
+def plain_machine(threads: int = 2) -> Machine:
+    """Everything by the definition, one task an instruction."""
+    machine = open_machine(None, threads, time.perf_counter)
+    parts = (machine.target, threads, machine.objects, machine.blocks, machine.clock)
+    return Machine(*parts, plain_plan, by_definition)
+
+
+@pytest.fixture(params=["plain", "native"])
+def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
+    if request.param == "plain":
+        return plain_machine()
+    return open_machine(tmp_path, 2, time.perf_counter)
+
+
+def bits(outputs: Mapping[str, Array]) -> dict[str, object]:
+    return {name: (each.dtype, each.shape, each.tobytes()) for name, each in outputs.items()}
+
+
+def same_as_reference(
+    program: VerifiedProgram, values: Mapping[str, Array], machine: Machine
+) -> dict[str, Array]:
+    expected = ReferenceBackend().compile(program).run(values)
+    executable = NativeExecutable(program, machine)
+    for _ in range(3):
+        assert bits(executable.run(values)) == bits(expected)
+    return expected
+
+
+def ignore(position: int, results: tuple[Array, ...]) -> None:
+    del position, results
+
+
+def same_refusal(program: VerifiedProgram, values: Mapping[str, Array], machine: Machine) -> str:
+    with pytest.raises(InputError) as expected:
+        ReferenceBackend().compile(program).run(values)
+    executable = NativeExecutable(program, machine)
+
+    def traced(given: Mapping[str, Array]) -> dict[str, Array]:
+        return executable.run_traced(given, ignore)
+
+    for run in (executable.run, traced):
+        with pytest.raises(InputError) as found:
+            run(values)
+        assert str(found.value) == str(expected.value)
+        assert type(found.value) is type(expected.value)
+    return str(expected.value)
+
+
+def test_inputs_lie_anywhere_in_memory(machine: Machine) -> None:
+    builder = Builder()
+    x, mask = builder.input("x", "float32[4,6]"), builder.input("mask", "bool[4,6]")
+    program = builder.finish(y=mask.emit("Where", x * 2, x), z=x.permute(1, 0), x=x, mask=mask)
+    wide = np.arange(96, dtype=np.float32).reshape(8, 12)
+    odd = np.frombuffer(b"x" + wide[:4, :6].tobytes(), np.float32, 24, 1).reshape(4, 6)
+    truth = np.array([[0, 1, 2, 255, 1, 0]] * 4, np.uint8).view(np.bool_)
+    for each in (wide[::2, ::2], wide[:4, 6:][:, ::-1], wide.T[:4, :6], odd):
+        same_as_reference(program, {"x": each, "mask": truth != 0}, machine)
+        found = NativeExecutable(program, machine).run({"x": each, "mask": truth})
+        assert found["mask"].tobytes() == bytes([0, 1, 1, 1, 1, 0]) * 4
+        assert not np.shares_memory(found["x"], each)
+
+
+def test_scalars_and_nothing_at_all(machine: Machine) -> None:
+    builder = Builder()
+    x, none = builder.input("x", "float32[]"), builder.input("none", "float32[0,3]")
+    program = builder.finish(y=x + 1, none=none * 2, total=none.sum(), x=x)
+    same_as_reference(
+        program, {"x": np.asarray(np.float32(2)), "none": np.zeros((0, 3), np.float32)}, machine
+    )
+    found = NativeExecutable(program, machine).run(
+        {"x": np.float32(2), "none": np.zeros((0, 3), np.float32)}  # pyright: ignore
+    )
+    assert found["y"].tolist() == 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_not_a_number_leaves_with_one_pattern(machine: Machine, dtype: str) -> None:
+    builder = Builder()
+    x = builder.input("x", f"{dtype}[37]")
+    program = builder.finish(y=-x, x=x, half=x * 0.5)
+    size = np.dtype(program.types[0].dtype.numpy).itemsize
+    patterns = np.arange(37 * size, dtype=np.uint8) | 0x7F
+    values = {"x": np.full(37 * size, 0xFF, np.uint8).view(program.types[0].dtype.numpy)}
+    assert len(set(same_as_reference(program, values, machine)["y"].tobytes())) <= size
+    values = {"x": patterns.view(program.types[0].dtype.numpy)}
+    same_as_reference(program, values, machine)
+
+
+def test_observers_see_what_the_reference_shows(machine: Machine) -> None:
+    builder = Builder()
+    x = builder.input("x", "float32[2,3]")
+    program = builder.finish(y=(x * 2).emit("Softmax", axis=1).permute(1, 0), z=x.emit("Log"))
+    values = {"x": np.array([[1, -1, np.nan], [0, 2, 3]], np.float32)}
+    values["x"].view(np.uint32)[0, 2] = 0xFFC12345
+    shown: list[list[tuple[int, list[bytes]]]] = [[], []]
+    executables = (ReferenceBackend().compile(program), NativeExecutable(program, machine))
+    for executable, seen in zip(executables, shown, strict=True):
+        found = executable.run_traced(
+            values, lambda at, results, seen=seen: seen.append((at, [r.tobytes() for r in results]))
+        )
+        assert bits(found) == bits(executable.run(values))
+    assert shown[0] == shown[1]
+    assert [position for position, _ in shown[0]] == list(range(len(program.program.instructions)))
+
+
+def lookup(used: bool) -> VerifiedProgram:
+    builder = Builder()
+    table, index = builder.input("table", "float32[4,3]"), builder.input("index", "int64[2]")
+    rows = (table * 2).emit("Embedding", index)
+    return builder.finish(y=rows + 1 if used else table)
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_an_index_outside_is_told_as_the_definition_tells_it(machine: Machine, used: bool) -> None:
+    values = {"table": np.ones((4, 3), np.float32), "index": np.array([1, 7])}
+    told = same_refusal(lookup(used), values, machine)
+    assert told.startswith("instruction 2 (Embedding): ")
+    assert "index 7 is outside an axis of size 4" in told
+    executable = NativeExecutable(lookup(used), machine)
+    with pytest.raises(InputError):
+        executable.run(values)
+    values["index"] = np.array([1, -4])
+    assert bits(executable.run(values)) == bits(
+        ReferenceBackend().compile(lookup(used)).run(values)
+    )
+
+
+@pytest.mark.parametrize("name", ["Div", "Mod"])
+def test_a_divisor_of_zero_is_told_as_the_definition_tells_it(machine: Machine, name: str) -> None:
+    builder = Builder()
+    x, y = builder.input("x", "int32[3]"), builder.input("y", "int32[3]")
+    program = builder.finish(y=(x + y).emit(name, y))
+    values = {"x": np.array([1, 2, 3], np.int32), "y": np.array([1, 0, 3], np.int32)}
+    assert same_refusal(program, values, machine).startswith(f"instruction 1 ({name}): ")
+    same_as_reference(program, {**values, "y": values["x"]}, machine)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"x": np.zeros(3, np.float32)},
+        {"x": np.zeros(2)},
+        {"x": [0.0, 0.0]},
+        {"x": np.zeros(2, np.float32), "z": np.zeros(1)},
+    ],
+)
+def test_wrong_inputs_are_refused(machine: Machine, values: dict[str, Array]) -> None:
+    builder = Builder()
+    same_refusal(builder.finish(y=builder.input("x", "float32[2]") + 1), values, machine)
+
+
+def coded(code: str = "y = inputs[0] * 2") -> VerifiedProgram:
+    builder = Builder()
+    x, index = builder.input("x", "float32[2]"), builder.input("index", "int64[1]")
+    attributes = {"code": code, "outputs": "y: float32[2]", "sandbox": "standard"}
+    doubled = builder.emit("PythonExecute", (x + 1,), attributes)[0]
+    return builder.finish(y=doubled.emit("Gather", index, axis=0))
+
+
+def test_python_code_runs_once_and_its_answer_is_checked(machine: Machine) -> None:
+    asked: list[list[float]] = []
+    answer: dict[str, Array] = {"y": np.array([2, 4], np.float32)}
+
+    def runner(code: PythonCode, inputs: Sequence[Array]) -> Mapping[str, Array]:
+        assert code.code == "y = inputs[0] * 2"
+        asked.append(inputs[0].tolist())
+        return answer
+
+    def run(python: PythonRunner | None, index: int) -> dict[str, Array]:
+        values = {"x": np.array([1, 2], np.float32), "index": np.array([index])}
+        return NativeExecutable(coded(), machine, python).run(values)
+
+    assert run(runner, 1)["y"].tolist() == [4]
+    assert asked == [[2, 3]]
+    with pytest.raises(InputError, match=r"^instruction \d+ \(Gather\): .*index 2 is outside"):
+        run(runner, 2)
+    assert asked == [[2, 3]] * 2
+    answer.clear()
+    with pytest.raises(InputError, match=r"^instruction \d+ \(PythonExecute\): the code left no"):
+        run(runner, 1)
+    with pytest.raises(RefusedError, match="nothing here runs Python code"):
+        run(None, 1)
+
+
+def test_several_python_threads_run_one_executable(machine: Machine) -> None:
+    program = write_step(MODELS["mlp"])
+    executable = NativeExecutable(program, machine)
+    given = [first_values(MODELS["mlp"], seed) for seed in range(4)]
+    expected = [bits(executable.run(values)) for values in given]
+    wrong: list[int] = []
+
+    def run(seed: int) -> None:
+        wrong.extend(seed for _ in range(5) if bits(executable.run(given[seed])) != expected[seed])
+
+    runs = [threading.Thread(target=run, args=(seed,)) for seed in range(4)]
+    for each in runs:
+        each.start()
+    for each in runs:
+        each.join()
+    assert wrong == []
+    assert len(set(map(str, expected))) == 4
+
+
+def test_outputs_outlive_later_runs_and_their_memory_is_used_again(machine: Machine) -> None:
+    builder = Builder()
+    x = builder.input("x", "float32[65536]")
+    executable = NativeExecutable(builder.finish(y=x + 1, z=x * 2), machine)
+    x0 = np.arange(65536, dtype=np.float32)
+    first = executable.run({"x": x0})
+    second = executable.run({"x": first["y"]})
+    assert (first["y"] == x0 + 1).all()
+    assert (second["y"] == x0 + 2).all()
+    del first, second
+    free = BLOCKS.bytes_free
+    held = executable.run({"x": x0})
+    assert BLOCKS.bytes_free == free - sum(each.nbytes for each in held.values())
+
+
+def test_memory_is_known_before_the_run(tmp_path: Path) -> None:
+    program = write_step(MODELS["mlp"])
+    peak = NativeBackend(threads=1, cache=tmp_path).compile(program).bytes_peak
+    assert peak > sum(each.nbytes for each in program.output_types.values())
+    assert NativeBackend(1, peak, tmp_path).compile(program).bytes_peak == peak
+    with pytest.raises(RefusedError, match="KiB at its peak, the limit is"):
+        NativeBackend(1, peak - 1, tmp_path).compile(program)
+
+
+def test_an_executable_describes_itself(machine: Machine) -> None:
+    told = NativeExecutable(lookup(used=True), machine).describe()
+    assert "3 instructions as" not in told.splitlines()[1]
+    for word in ("instructions as", "launches", "2 threads", "by definition:", "at the peak"):
+        assert word in told
+
+
+def test_code_is_kept_on_disk_and_a_folder_that_cannot_be_written_does_no_harm(
+    tmp_path: Path,
+) -> None:
+    program = write_step(MODELS["mlp"])
+    backend = NativeBackend(threads=1, cache=tmp_path / "code")
+    expected = bits(backend.compile(program).run(first_values(MODELS["mlp"])))
+    assert any((tmp_path / "code").iterdir())
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    other = NativeBackend(threads=1, cache=blocked / "code").compile(program)
+    assert bits(other.run(first_values(MODELS["mlp"]))) == expected

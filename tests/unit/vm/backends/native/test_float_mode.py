@@ -1,0 +1,75 @@
+"""A library that flushes subnormals in this process changes no bit of native code."""
+
+import ctypes
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from bcai.vm.backends.native.code import load_kernels
+from bcai.vm.backends.native.float_mode import MXCSR_DEFAULT, default_float_mode
+from bcai.vm.backends.native.llvm import Module
+from bcai.vm.backends.native.memory import address_of
+from bcai.vm.backends.native.objects import ObjectCache, compile_assembly, this_machine
+from bcai.vm.backends.native.pool import Pool
+from bcai.vm.backends.native.tape import ALL_DONE, RECORD_WORDS, Probe
+from bcai.vm.backends.native.target import NEON
+
+from .small_kernels import FLUSHING, Flush, Halve
+
+HOST = this_machine()
+pytestmark = pytest.mark.skipif(
+    HOST is None or HOST is NEON, reason="sets MXCSR; needs an x86-64 processor"
+)
+CACHE = ObjectCache(None)
+LEAST = np.uint32(2)
+"""Bits of a float32 subnormal whose half is the next smaller one."""
+
+
+@pytest.fixture
+def mode() -> Iterator[Callable[[], int]]:
+    """Reads this thread's mode, which a hostile library has set."""
+    assert HOST is not None
+    code = load_kernels([Flush(), Probe()], HOST, CACHE)
+    flush = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(code.addresses[Flush().symbol])
+    probe = ctypes.CFUNCTYPE(ctypes.c_int64)(code.addresses[Probe().symbol])
+    memory = np.zeros(1, np.int64)
+    with default_float_mode():
+        flush(address_of(memory))
+        yield lambda: probe() & ~0x3F  # the exceptions that were met do not count
+        assert probe() & ~0x3F == FLUSHING
+    assert probe() & ~0x3F == MXCSR_DEFAULT
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_native_code_keeps_subnormals(mode: Callable[[], int], threads: int) -> None:
+    assert HOST is not None
+    assert mode() == FLUSHING
+    pool = Pool(HOST, CACHE, threads)
+    code = load_kernels([Halve()], HOST, CACHE)
+    bits = np.full(4000, LEAST)
+    assert (bits.view(np.float32) * np.float32(0.5)).view(np.uint32).max() == 0
+    arguments = np.array([address_of(bits)], np.int64)
+    tape = np.zeros((1, RECORD_WORDS), np.int64)
+    tape[0, :4] = code.addresses[Halve().symbol], address_of(arguments), bits.size, 1
+    assert pool.run(tape, 0, 1, 0) == ALL_DONE
+    pool.close()
+    assert (bits == LEAST // 2).all()
+    assert mode() == FLUSHING
+
+
+def test_bodies_of_the_definition_keep_subnormals(mode: Callable[[], int]) -> None:
+    with default_float_mode():
+        assert mode() == MXCSR_DEFAULT
+        bits = np.full(100, LEAST)
+        half = bits.view(np.float32) * np.float32(0.5)
+        assert (half.view(np.uint32) == LEAST // 2).all()
+    assert mode() == FLUSHING
+
+
+def test_the_other_processors_registers_are_set_too() -> None:
+    module = Module("mode", NEON.triple)
+    Probe().write(module, NEON)
+    text = compile_assembly(str(module), NEON)
+    assert "mrs\tx0, FPCR" in text
+    assert text.count("msr\tFPCR") == 2
