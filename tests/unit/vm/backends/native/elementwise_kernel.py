@@ -83,6 +83,7 @@ def same_bits(found: Array, expected: Array) -> Array:
     """Where two arrays agree: bit for bit, or neither is a number."""
     assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
     whole = f"u{found.dtype.itemsize}"
-    same = np.ascontiguousarray(found).view(whole) == np.ascontiguousarray(expected).view(whole)
+    found, expected = (each.copy(order="C") for each in (found, expected))
+    same = found.view(whole) == expected.view(whole)
     with np.errstate(invalid="ignore"):
         return same | ((found != found) & (expected != expected))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from tests.unit.vm.backends.native.harness import SPLITS_WHOLE, aligned, run_launches
 
 from bcai.vm.backends.native.kernels import LOWERINGS
@@ -64,4 +63,4 @@ def run_lowered(
     assert launches is not None, name
     memory += [aligned(each.nbytes) for each in scope.buffers[len(memory) :]]
     fault = run_launches([*scope.launches, *launches], memory, target, splits)
-    return fault, [np.ascontiguousarray(each) for each in arrays[count:]]
+    return fault, [each.copy(order="C") for each in arrays[count:]]

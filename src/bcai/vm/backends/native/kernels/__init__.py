@@ -17,6 +17,7 @@ from bcai.vm.backends.native.kernels.index import (
     scatter_add,
     scatter_elements,
 )
+from bcai.vm.backends.native.kernels.random import draw
 from bcai.vm.backends.native.lowering import Lowering
 
 LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
@@ -30,7 +31,10 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "Index": index,
         "IndexPut": index_put,
         "MatMul": contract,
+        "Philox": draw,
+        "RandomInt": draw,
         "ScatterAdd": scatter_add,
         "ScatterElements": scatter_elements,
+        "Uniform": draw,
     }
 )
