@@ -1,0 +1,277 @@
+"""Rows: vectors run along the row, and folds fold them.
+
+Note [Vectors that overlap]
+    A row of n elements is covered by vectors of `count <= n` lanes, the last of which starts at
+    n - count and does some elements again: the same bits are stored twice. No lane is ever masked.
+    A fold takes only the new lanes of the last vector.
+
+Note [Two ways to fold a row]
+    Short bodies are written once for each of the 32 / count accumulators, which stay in registers.
+    Long bodies, and rows of several axes, first fill a chunk in the thread's memory, in order; then
+    the chunk is folded. The bits are the same.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bcai.vm.backends.native.llvm import Number, Value
+from bcai.vm.backends.native.loops.accumulate import (
+    accumulate,
+    accumulate_rest,
+    joined,
+    nothing,
+)
+from bcai.vm.backends.native.loops.cost import instructions
+from bcai.vm.backends.native.loops.folding import Folding, Parts, groups_of
+from bcai.vm.backends.native.loops.form import Form
+from bcai.vm.backends.native.loops.recursion import Recursion
+from bcai.vm.backends.native.loops.schedule import Pass, operands_of
+from bcai.vm.backends.native.loops.writer import Cursor, Writer, kept_bytes
+from bcai.vm.backends.native.target import Target
+from bcai.vm.compiler.plan import Fold
+from bcai.vm.isa.order import CHUNK, LANES
+
+REGISTER_INSTRUCTIONS_MAX = 320
+"""Of the bodies of a pass that are written once for each accumulator."""
+UNROLLED_INSTRUCTIONS = 12
+"""Of the bodies of a pass without a fold that are written side by side."""
+PAD = 64
+"""Elements before and behind a filled chunk that overlapping vectors may touch."""
+
+
+@dataclass(slots=True)
+class Rows:
+    """Writes all passes over one row.
+
+    Attributes
+    ----------
+    filled
+        Addresses of chunks to be filled, by fold; empty if accumulators stay in registers.
+    recursions
+        Memory for rows of more than one chunk, by fold.
+    """
+
+    w: Writer
+    passes: Sequence[Pass]
+    filled: Mapping[int, Value]
+    recursions: Mapping[int, Value]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of the row's axes."""
+        return self.w.form.row
+
+    @property
+    def length(self) -> int:
+        """Elements of a row."""
+        return math.prod(self.sizes)
+
+    def write(self, cursor: Cursor) -> None:
+        """Write the passes over the row at the cursor, and what is stored once a row."""
+        for pass_ in self.passes:
+            for number in pass_.steady if pass_.level else ():
+                self.w.one(number, cursor)
+            if pass_.folds:
+                self._fold(pass_, cursor)
+            elif pass_.stores and self.length:
+                self._runs(pass_, cursor, 0, self.length, None)
+        for store in self.w.form.stores:
+            if store.once_a_row:
+                self.w.store_one(store.access, self.w.scalar(store.node), cursor)
+
+    def write_part(self, cursor: Cursor, low: Number, high: Number) -> None:
+        """Write the only pass for a part of the row."""
+        (pass_,) = self.passes
+        self._run(pass_, cursor, low, high, 0, None)
+
+    def _fold(self, pass_: Pass, cursor: Cursor) -> None:
+        """One pass with folds; their values go to the scalars."""
+        f, w = self.w.f, self.w
+        foldings = foldings_of(w, pass_)
+        if self.length <= CHUNK:
+            found = self._chunk(pass_, foldings, cursor, 0, self.length, None)
+            results = [each.finish(parts) for each, parts in zip(foldings, found, strict=True)]
+        else:
+            levels = [
+                Recursion(f, folding, self.recursions[number], self.length)
+                for number, folding in zip(pass_.folds, foldings, strict=True)
+            ]
+            for each in levels:
+                each.clear()
+            chunks = -(-self.length // CHUNK)
+            with f.loop(0, chunks) as loop:
+                start = f.mul(loop.index, CHUNK)
+                stop = f.minimum(f.add(start, CHUNK), self.length)
+                last = f.equal(loop.index, chunks - 1)
+                found = self._chunk(pass_, foldings, cursor, start, stop, last)
+                for each, folding, parts in zip(levels, foldings, found, strict=True):
+                    each.push(loop.index, folding.finish(parts))
+                    each.settle(loop.index)
+            results = [each.result() for each in levels]
+        for number, folding, value in zip(pass_.folds, foldings, results, strict=True):
+            w.scalars[number] = w.of_count(1).lanes.rounded(value, folding.dtype)
+
+    def _chunk(
+        self,
+        pass_: Pass,
+        foldings: Sequence[Folding],
+        cursor: Cursor,
+        start: Number,
+        stop: Number,
+        last: Value | None,
+    ) -> list[Parts]:
+        """Fold elements from `start` to `stop`; `last` says whether it is the last chunk."""
+        f, w, rest = self.w.f, self.w, self.length % LANES
+        if not self.length:
+            return [each.identity(1) for each in foldings]
+        if self.filled:
+            return self._filled_chunk(pass_, foldings, cursor, start, stop)
+
+        def values(at: Value) -> list[Value]:
+            found = w.vector(pass_, cursor, at)
+            return [w.value(operands_of(w.form, each)[0], found) for each in pass_.folds]
+
+        if self.length >= LANES:
+            whole = f.sub(stop, f.rem(stop, LANES))
+            sums = accumulate(f, foldings, values, w.count, start, whole)
+        else:
+            sums = nothing(foldings, w.count)
+        if rest and last is None:
+            sums = accumulate_rest(f, foldings, values, w.count, self.length, sums)
+        elif rest and last is not None:
+            before = f.block
+            with f.when(last):
+                more = accumulate_rest(f, foldings, values, w.count, self.length, sums)
+                inside = f.block
+            sums = joined(f, sums, before, more, inside)
+        return [each.tree(group) for each, group in zip(foldings, sums, strict=True)]
+
+    def _filled_chunk(
+        self,
+        pass_: Pass,
+        foldings: Sequence[Folding],
+        cursor: Cursor,
+        start: Number,
+        stop: Number,
+    ) -> list[Parts]:
+        f, w = self.w.f, self.w
+        self._runs(pass_, cursor, start, stop, start)
+        size = f.sub(stop, start)
+        found: list[Parts] = []
+        for number, folding in zip(pass_.folds, foldings, strict=True):
+            memory, dtype = self.filled[number], folding.dtype
+            wide = w.of_count(min(LANES, w.target.vector_bytes // kept_bytes(dtype)))
+            for lane in range(0, LANES, wide.count):
+                place = f.add(size, PAD + lane)
+                wide.store_scratch(memory, folding.neutral(wide.count), dtype, place)
+
+            def values(
+                at: Value, wide: Writer = wide, folding: Folding = folding, memory: Value = memory
+            ) -> list[Value]:
+                return [wide.load_scratch(memory, folding.dtype, f.add(at, PAD))]
+
+            (sums,) = accumulate(f, [folding], values, wide.count, 0, size)
+            found.append(folding.tree(sums))
+        return found
+
+    def _runs(
+        self, pass_: Pass, cursor: Cursor, start: Number, stop: Number, base: Number | None
+    ) -> None:
+        """Write the pass for elements from `start` to `stop`, run by run of the last axis.
+
+        With `base` the folds' operands go to their chunks, from that element on.
+        """
+        f, w, inner = self.w.f, self.w, self.sizes[-1]
+        if len(self.sizes) == 1:
+            self._run(pass_, cursor, start, stop, 0, base)
+            return
+        first, beyond = f.div(start, inner), f.div(f.add(stop, inner - 1), inner)
+        with f.loop(first, beyond) as loop:
+            at_run, left = cursor, loop.index
+            for place in reversed(range(len(self.sizes) - 1)):
+                index = f.rem(left, self.sizes[place]) if place else left
+                at_run = w.moved(at_run, len(w.form.outer) + place, index)
+                left = f.div(left, self.sizes[place]) if place else left
+            origin = f.mul(loop.index, inner)
+            low = f.maximum(f.sub(start, origin), 0)
+            high = f.minimum(f.sub(stop, origin), inner)
+            self._run(pass_, at_run, low, high, origin, base)
+
+    def _run(
+        self,
+        pass_: Pass,
+        cursor: Cursor,
+        low: Number,
+        high: Number,
+        origin: Number,
+        base: Number | None,
+    ) -> None:
+        """Vectors from `low` to `high` of the last axis; `origin` is its place in the row."""
+        f, w, inner = self.w.f, self.w, self.sizes[-1]
+
+        def body(at: Value) -> None:
+            place = f.add(origin, at)
+            values = w.vector(pass_, cursor, at, place)
+            for number in pass_.folds if base is not None else ():
+                operand = operands_of(w.form, number)[0]
+                value, dtype = w.value(operand, values), w.form.dtype(operand)
+                filled = f.add(f.sub(place, base or 0), PAD)
+                w.store_scratch(self.filled[number], value, dtype, filled)
+
+        vectors(w, body, low, high, inner, unrolled(pass_, w.form, w.target, w.count, inner))
+
+
+def foldings_of(w: Writer, pass_: Pass) -> list[Folding]:
+    """The folds of a pass."""
+    nodes = (w.form.nodes[each] for each in pass_.folds)
+    return [Folding(w.f, each) for each in nodes if isinstance(each, Fold)]
+
+
+def vectors(
+    w: Writer,
+    body: Callable[[Value], None],
+    low: Number,
+    high: Number,
+    size: int,
+    unroll: int,
+) -> None:
+    """Write `body` for vectors that cover `low` to `high` of an axis of `size` elements."""
+    f, count = w.f, w.count
+    exact = isinstance(low, int) and low == 0 and isinstance(high, int) and high % count == 0
+    if unroll > 1:
+        step = count * unroll
+        whole = f.sub(high, f.rem(f.sub(high, low), step))
+        with f.loop(low, whole, step) as loop:
+            for place in range(unroll):
+                body(f.add(loop.index, place * count))
+        if exact and isinstance(high, int) and high % step == 0:
+            return
+        low = whole
+    with f.loop(low, high, count) as loop:
+        body(loop.index if exact else f.minimum(loop.index, size - count))
+
+
+def unrolled(pass_: Pass, form: Form, target: Target, count: int, size: int) -> int:
+    """How many bodies of a pass are written side by side."""
+    work = sum(instructions(form.nodes[each], target) for each in pass_.order)
+    work += len(pass_.stores) + len(pass_.reloaded) + len(pass_.kept)
+    most = min(4, UNROLLED_INSTRUCTIONS // max(1, work))
+    unroll = 1
+    while 2 * unroll <= most and size >= 4 * unroll * count:
+        unroll *= 2
+    return unroll
+
+
+def fits_registers(form: Form, passes: Sequence[Pass], target: Target, count: int) -> bool:
+    """Whether the bodies of all folds are short enough to be written for each accumulator."""
+    if len(form.row) != 1:
+        return False
+    length = form.row[0]
+    copies = groups_of(count) * (length >= LANES) + -(-(length % LANES) // count)
+    return all(
+        copies * sum(instructions(form.nodes[each], target) + 1 for each in pass_.order)
+        <= REGISTER_INSTRUCTIONS_MAX
+        for pass_ in passes
+        if pass_.folds
+    )
