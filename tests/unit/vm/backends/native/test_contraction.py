@@ -227,3 +227,46 @@ def test_bits_do_not_depend_on_target_threads_or_split(
     )
     for other in others:
         same(other, first)
+
+
+@pytest.mark.parametrize("target", each_target())
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(1, 530, 150), (1, 37, 3), (150, 40, 1)])
+def test_vectors(target: Target, layout: str, shape: tuple[int, int, int]) -> None:
+    rows, depth, columns = shape
+    a = laid_out(numbers(14, (rows, depth)), layout[0])
+    b = laid_out(numbers(15, (depth, columns)), layout[1])
+    expected = matmul.body(a, b)
+    same(multiply(a, b, target, splits=SPLITS_UNEVEN, threads=2), expected)
+    same(multiply(a, b, target, spread=3), expected)
+
+
+@pytest.mark.parametrize("target", each_target())
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_narrow_floats_are_rounded_once(target: Target, dtype: str, layout: str) -> None:
+    a = laid_out(numbers(16, (2, 17, 40), dtype), layout[0])
+    b = laid_out(numbers(17, (40, 21), dtype), layout[1])
+    a[0, 0, :3] = np.inf, np.nan, -0.0
+    a[1, 3] *= np.float32(1e-4)
+    a[1, 4] = np.float32(3e4)
+    expected = matmul.body(a, b)
+    same(multiply(a, b, target, result_order=(0, 2, 1), splits=SPLITS_UNEVEN), expected)
+    wide = np.broadcast_to(a[0, :1], (3, 40))
+    same(multiply(wide, b[::-1, ::-2], target, spread=2), matmul.body(wide, b[::-1, ::-2]))
+    same(multiply(a[:, :, :0], b[:0], target), matmul.body(a[:, :, :0], b[:0]))
+
+
+@pytest.mark.parametrize("target", each_target())
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_integers_wrap(target: Target, dtype: str, layout: str) -> None:
+    real = DType.of(dtype).numpy
+    limits = np.iinfo(real)
+    random = np.random.default_rng(18)
+    a = random.integers(limits.min, limits.max, (2, 5, 13), real, endpoint=True)
+    b = random.integers(limits.min, limits.max, (13, 70), real, endpoint=True)
+    a, b = laid_out(a, layout[0]), laid_out(b, layout[1])
+    expected = matmul.body(a, b)
+    same(multiply(a, b, target, splits=SPLITS_UNEVEN), expected)
+    same(multiply(a, b, target, result_order=(2, 0, 1)), expected)

@@ -4,13 +4,19 @@ from collections.abc import Sequence
 
 from bcai.vm.backends.native.kernels import contraction_blocks as blocks
 from bcai.vm.backends.native.kernels import contraction_vector as vectors
+from bcai.vm.backends.native.kernels.contraction_cast import (
+    cast_launch,
+    dense_elements,
+    dense_like,
+)
+from bcai.vm.backends.native.kernels.contraction_integers import ContractIntegers
 from bcai.vm.backends.native.kernels.contraction_product import Axis, Product, product_of
 from bcai.vm.backends.native.kernels.microkernel import Tile, widest_tile
 from bcai.vm.backends.native.kernels.packing import PackRight
 from bcai.vm.backends.native.launch import Address, Launch
 from bcai.vm.backends.native.lowering import Scope
+from bcai.vm.backends.native.narrow import NARROW
 from bcai.vm.compiler.plan import OpTask, View
-from bcai.vm.isa.types import DType
 
 THREAD_MULTIPLICATIONS = 2_000_000
 """Multiplications that are worth a thread of their own: about 40 microseconds."""
@@ -21,23 +27,79 @@ UNITS_PER_THREAD = 4
 
 
 def contract(task: OpTask, scope: Scope) -> Sequence[Launch] | None:
-    """Launches of a `MatMul`; None for an element type without a kernel."""
-    product = product_of(task)
+    """Launches of a `MatMul`."""
     if not task.results[0].type.elements:
         return []
-    if product.result.type.dtype in (DType.float32, DType.float64):
-        return _float_launches(product, scope, task.position)
-    return None
+    dtype = task.results[0].type.dtype
+    if dtype in NARROW:
+        return _narrow(task, scope)
+    product = product_of(task)
+    if not dtype.is_float:
+        return [_integers(product, task.position)]
+    return [_floats(product, scope, task.position)]
 
 
-def _float_launches(product: Product, scope: Scope, position: int) -> Sequence[Launch]:
+def _narrow(task: OpTask, scope: Scope) -> Sequence[Launch]:
+    """Widen the operands, contract in float32, round the result."""
+    result, position = task.results[0], task.position
+    operands: list[View] = []
+    for view in task.operands:
+        assert view is not None
+
+        def make(number: int, view: View = view) -> Sequence[Launch]:
+            return [cast_launch(view, dense_like(view, number), position)]
+
+        key = ("float32", view.buffer, view.offset, view.type, view.strides)
+        operands.append(dense_like(view, scope.once(key, dense_elements(view) * 4, make)))
+    wide = dense_like(result, scope.temporary(result.type.elements * 4))
+    inner = contract(OpTask(task.op, task.attributes, tuple(operands), (wide,), position), scope)
+    assert inner is not None
+    return [*inner, cast_launch(wide, result, position)]
+
+
+def _integers(product: Product, position: int) -> Launch:
+    size, rows, columns, depth = (
+        product.result.type.dtype.itemsize,
+        product.rows,
+        product.columns,
+        product.depth,
+    )
+    matrices, axes = _batch(product, size)
+    row_multiplications = max(1, columns.size * depth.size)
+    return Launch(
+        ContractIntegers(size),
+        (
+            _address(product.left),
+            _address(product.right),
+            _address(product.result),
+            rows.size,
+            columns.size,
+            depth.size,
+            rows.left * size,
+            depth.left * size,
+            columns.right * size,
+            depth.right * size,
+            rows.result * size,
+            columns.result * size,
+            len(product.batch),
+            *axes,
+        ),
+        matrices * rows.size,
+        (product.left.buffer, product.right.buffer),
+        (product.result.buffer,),
+        position,
+        grain=max(1, THREAD_MULTIPLICATIONS_OF_VECTORS // row_multiplications),
+    )
+
+
+def _floats(product: Product, scope: Scope, position: int) -> Launch:
     columns, rows = product.columns, product.rows
     one_column = columns.size == 1 and rows.size > 1
     if one_column or (rows.size > 1 and columns.result != 1 and rows.result == 1):
         product = product.swapped()
     if product.rows.size == 1 and 1 in (product.columns.right, product.depth.right):
-        return [_vector(product, scope, position)]
-    return [_blocks(product, scope, position)]
+        return _vector(product, scope, position)
+    return _blocks(product, scope, position)
 
 
 def _vector(product: Product, scope: Scope, position: int) -> Launch:
