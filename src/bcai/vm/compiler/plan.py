@@ -6,7 +6,7 @@ It says nothing about a device.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from bcai.vm.isa.attribute import Attribute
@@ -115,9 +115,9 @@ class LoopTask:
 
     `shape[:kept]` are the kept axes, the others are folded, flattened row-major (Note [Order of a
     sum]); without a Fold all axes are kept. A node *belongs to the kept axes* if it is a Fold, a
-    Literal, a Load with stride 0 along every folded axis, or applies to such nodes only. A store's
-    view has the loop's rank; of a node that belongs to the kept axes it has size 1 along folded
-    ones.
+    Literal, a Load or Place with stride 0 along every folded axis, or applies to such nodes only. A
+    store's view has the loop's rank; of a node that belongs to the kept axes it has size 1 along
+    folded ones.
     """
 
     shape: tuple[int, ...]
@@ -153,6 +153,8 @@ class Plan:
     buffers: tuple[Buffer, ...]
     tasks: tuple[Task, ...]
     outputs: Mapping[str, View]
+    kept: Mapping[int, View] = field(default_factory=dict[int, View])
+    """Values of the program that were asked for, by number; as `outputs`."""
 
 
 def reads(task: Task) -> set[int]:
