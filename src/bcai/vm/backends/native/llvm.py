@@ -82,13 +82,19 @@ class Module:
         *,
         internal: bool = False,
         inline: bool | None = None,
+        convention: str = "",
     ) -> "Function":
-        """Start a function. `internal`: seen in this module only; `inline`: always or never."""
+        """Start a function.
+
+        `internal`: seen in this module only; `inline`: always or never; `convention`: how it is
+        called, as LLVM names it, if not as in C.
+        """
         function = ir.Function(self._module, ir.FunctionType(result, parameters), name)
         if internal:
             function.linkage = "internal"
         if inline is not None:
             function.attributes.add("alwaysinline" if inline else "noinline")
+        function.calling_convention = convention
         function.attributes.add("nounwind")
         return Function(self, function)
 
