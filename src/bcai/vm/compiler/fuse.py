@@ -193,6 +193,8 @@ class _Fusion:
         """Pair what is left of the axes where a base is the same along some of them."""
         (left, lefts), (right, rights) = one, two
         folded = left.long(left.folded)
+        if not lefts and not rights:
+            return []
         if not rights:
             return [] if set(lefts) == set(folded) else None
         if not lefts:

@@ -102,12 +102,12 @@ class _Writer:
         writer = TaskWriter(self._groups, self._stored, self._layout, self._memory, self._numbers)
         steps: list[Step] = []
         seen: set[int] = set()
-        for node in self._graph.nodes:
+        for number, node in enumerate(self._graph.nodes):
             if isinstance(node, OpNode):
-                steps.append(writer.operation(node))
+                steps.append(writer.operation(node, number))
             elif isinstance(node, LoopNode) and id(self._groups[node]) not in seen:
                 seen.add(id(self._groups[node]))
-                step = writer.loop(self._groups[node])
+                step = writer.loop(self._groups[node], number)
                 if step is not None:
                     steps.append(step)
         found = {name: writer.view(value) for name, value in self._graph.outputs.items()}
@@ -161,7 +161,7 @@ class _Writer:
 
 
 def in_order(steps: Sequence[Step]) -> list[Task]:
-    """Tasks such that everything is written before it is read; else by their positions.
+    """Tasks such that everything is written before it is read; else as they begin.
 
     Instructions that do more than compute keep their order among each other.
     """
@@ -169,18 +169,16 @@ def in_order(steps: Sequence[Step]) -> list[Task]:
     waiting = [0] * len(steps)
     followers: list[list[int]] = [[] for _ in steps]
     impure: int | None = None
-    for number, (task, read, _) in enumerate(steps):
-        before = {writers[base] for base in _leaves(read) if base in writers}
-        if isinstance(task, OpTask) and not task.op.pure:
+    for number, step in enumerate(steps):
+        before = {writers[base] for base in _leaves(step.reads) if base in writers}
+        if isinstance(step.task, OpTask) and not step.task.op.pure:
             if impure is not None:
                 before.add(impure)
             impure = number
         waiting[number] = len(before)
         for each in before:
             followers[each].append(number)
-    ready = [
-        (step.task.position, number) for number, step in enumerate(steps) if not waiting[number]
-    ]
+    ready = [(step.first, number) for number, step in enumerate(steps) if not waiting[number]]
     heapq.heapify(ready)
     found: list[Task] = []
     while ready:
@@ -189,7 +187,7 @@ def in_order(steps: Sequence[Step]) -> list[Task]:
         for each in followers[number]:
             waiting[each] -= 1
             if not waiting[each]:
-                heapq.heappush(ready, (steps[each].task.position, each))
+                heapq.heappush(ready, (steps[each].first, each))
     assert len(found) == len(steps), "tasks wait for each other"
     return found
 

@@ -144,9 +144,10 @@ def _is_cheap(node: LoopNode) -> bool:
 
 
 class Step(NamedTuple):
-    """A task, and the bases that it reads and writes."""
+    """A task, the bases that it reads and writes, and the number of its first node."""
 
     task: Task
+    first: int
     reads: set[Base]
     writes: set[Base]
 
@@ -168,7 +169,7 @@ class TaskWriter:
         self._memory = memory
         self._numbers = numbers
 
-    def operation(self, node: OpNode) -> Step:
+    def operation(self, node: OpNode, number: int) -> Step:
         """The task of one instruction."""
         task = OpTask(
             node.op,
@@ -178,7 +179,8 @@ class TaskWriter:
             node.position,
         )
         read = (each.source for each in operands_of(node))
-        return Step(task, {each for each in read if isinstance(each, Base)}, set(results_of(node)))
+        bases = {each for each in read if isinstance(each, Base)}
+        return Step(task, number, bases, set(results_of(node)))
 
     def view(self, value: Value) -> View:
         """Where a value lies."""
@@ -199,7 +201,7 @@ class TaskWriter:
             step = strides[axis] * map_.sizes[axis]
         return View(self.buffer(base), type_, tuple(strides), map_.offset)
 
-    def loop(self, group: Group) -> Step | None:
+    def loop(self, group: Group, number: int) -> Step | None:
         """The task of a group; None if nothing of it is needed."""
         roots = [node for node in group.members if node.base in self._stored]
         if not roots:
@@ -227,7 +229,7 @@ class TaskWriter:
             cut = writing.write(roots)
             if cut is None:
                 task = writing.task(max(node.position for node in group.members))
-                return Step(task, writing.read, {node.base for node in roots})
+                return Step(task, number, writing.read, {node.base for node in roots})
             axis, inner = cut
             sizes[axis : axis + 1] = [sizes[axis] // inner, inner]
             for each in rows.values():
