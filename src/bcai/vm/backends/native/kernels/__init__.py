@@ -17,24 +17,35 @@ from bcai.vm.backends.native.kernels.index import (
     scatter_add,
     scatter_elements,
 )
+from bcai.vm.backends.native.kernels.pool import avg_pool, avg_pool_grad, max_pool, max_pool_grad
 from bcai.vm.backends.native.kernels.random import draw
+from bcai.vm.backends.native.kernels.scan import extreme, running, sort
 from bcai.vm.backends.native.lowering import Lowering
 
 LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
     {
         "AddRows": add_rows,
+        "ArgMax": extreme,
+        "ArgMin": extreme,
+        "AvgPool": avg_pool,
+        "AvgPoolGrad": avg_pool_grad,
         "Conv": conv,
         "ConvInputGrad": conv_input_grad,
         "ConvWeightGrad": conv_weight_grad,
+        "CumProd": running,
+        "CumSum": running,
         "Gather": gather,
         "GatherElements": gather_elements,
         "Index": index,
         "IndexPut": index_put,
+        "MaxPool": max_pool,
+        "MaxPoolGrad": max_pool_grad,
         "MatMul": contract,
         "Philox": draw,
         "RandomInt": draw,
         "ScatterAdd": scatter_add,
         "ScatterElements": scatter_elements,
+        "Sort": sort,
         "Uniform": draw,
     }
 )

@@ -1,0 +1,101 @@
+"""Running folds, sorting and extremes natively give the bits of the definition."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.unit.vm.backends.native.elementwise_kernel import same_bits
+from tests.unit.vm.backends.native.harness import SPLITS_UNEVEN, each_target, targets
+from tests.unit.vm.backends.native.lowered import AWKWARD, PLAIN, run_lowered
+from tests.unit.vm.backends.native.test_elementwise import special_values
+
+from bcai.vm.backends.native.target import Target
+from bcai.vm.isa.types import NUMBERS, Array, DType, TensorType
+from bcai.vm.isa.versions import LATEST
+
+SHAPES = (
+    *(((10,), 0), ((1,), 0), ((7, 10), 1), ((2, 300), -1), ((3, 9, 70), 1), ((40, 3), 0)),
+    *(((5, 4), 0), ((0, 3), 1), ((3, 0), 1), ((2, 5, 0), 1), ((200,), 0)),
+)
+RUNS = [
+    ("CumSum", {"exclusive": False, "reverse": False}),
+    ("CumSum", {"exclusive": True, "reverse": True}),
+    ("CumProd", {"exclusive": True, "reverse": False}),
+    ("CumProd", {"exclusive": False, "reverse": True}),
+]
+PLACES = [("ArgMax", {"keepdims": True}), ("ArgMin", {"keepdims": False})]
+SORTS = [("Sort", {"descending": False}), ("Sort", {"descending": True})]
+EACH_DTYPE = [pytest.param(each, id=each.name) for each in DType]
+
+
+def drawn(shape: tuple[int, ...], dtype: DType, *, plain: bool) -> Array:
+    """Few different numbers, so that some are equal; special ones among them unless `plain`."""
+    random = np.random.default_rng(5)
+    special = special_values(dtype)
+    if plain and dtype.is_float:
+        return random.standard_normal(shape).astype(dtype.numpy)
+    picked = random.choice(special, shape)
+    if not dtype.is_float:
+        return picked
+    numbers = random.integers(-9, 9, shape).astype(dtype.numpy)
+    return np.where(random.random(shape) < 0.3, picked, numbers)
+
+
+def compare(
+    name: str,
+    attributes: dict[str, Any],
+    x: Array,
+    target: Target,
+    *,
+    awkward: bool,
+) -> None:
+    with np.errstate(all="ignore"):
+        given: Any = LATEST.by_name[name].body(x, **attributes)
+    results: list[Array] = [*given] if name == "Sort" else [np.asarray(given)]
+    fault, found = run_lowered(
+        name,
+        [x],
+        attributes,
+        [TensorType.of(each) for each in results],
+        target,
+        awkward=awkward,
+        splits=SPLITS_UNEVEN,
+    )
+    assert fault == 0
+    for one, other in zip(found, results, strict=True):
+        assert same_bits(one, other).all(), (x, one, other)
+
+
+@pytest.mark.parametrize("awkward", [PLAIN, AWKWARD], ids=["plain", "awkward"])
+@pytest.mark.parametrize(("shape", "axis"), SHAPES, ids=str)
+@pytest.mark.parametrize("target", each_target())
+def test_every_shape(target: Target, shape: tuple[int, ...], axis: int, awkward: bool) -> None:
+    for name, attributes in (*RUNS, *PLACES, *SORTS):
+        if name.startswith("Arg") and not shape[axis] and np.prod(np.delete(shape, axis)):
+            continue  # there is no extreme of nothing
+        x = drawn(shape, DType.float32, plain=name.startswith("Cum"))
+        compare(name, {**attributes, "axis": axis}, x, target, awkward=awkward)
+
+
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
+@pytest.mark.parametrize("target", each_target())
+def test_every_type(target: Target, dtype: DType) -> None:
+    for name, attributes in (RUNS[1], RUNS[3], PLACES[0], SORTS[1]):
+        if dtype not in LATEST.by_name[name].dtypes:
+            assert dtype not in NUMBERS
+            continue
+        for shape, axis in (((3, 150), 1), ((9, 70), 0), ((20, 11), 1)):
+            x = drawn(shape, dtype, plain=name.startswith("Cum"))
+            compare(name, {**attributes, "axis": axis}, x, target, awkward=PLAIN)
+    if dtype in NUMBERS:
+        x = drawn((4, 30), dtype, plain=False)
+        compare(
+            "CumSum", {"axis": 1, "exclusive": False, "reverse": False}, x, target, awkward=PLAIN
+        )
+
+
+def test_sorting_by_digits_sees_every_byte() -> None:
+    for dtype in (DType.int64, DType.int32, DType.float64, DType.uint8):
+        random = np.random.default_rng(dtype)
+        x = np.frombuffer(random.bytes(1000 * dtype.itemsize), dtype.numpy)
+        compare("Sort", {"axis": 0, "descending": True}, x, targets()[0], awkward=PLAIN)
