@@ -24,8 +24,8 @@ from models import WORKS, Work
 from torch import nn
 
 import bcai
+from bcai.vm.backends.native.backend import NativeBackend
 from bcai.vm.compiler.training_step import AdamW, training_step
-from bcai.vm.runtime.choose_backend import choose_backend
 
 RATE = 1e-3
 RESULTS = Path(__file__).parent / "results" / "native_steps.json"
@@ -58,8 +58,7 @@ class Native:
     """The same step as a Program on the native backend."""
 
     def __init__(self, work: Work, threads: int) -> None:
-        backend = choose_backend("native").backend
-        self.threads = threads
+        backend = NativeBackend(threads=threads)
         given: tuple[torch.Tensor, ...] = work.inputs
         if work.target is None:
             program, parameters = bcai.from_torch(work.model, given, train=False)

@@ -299,12 +299,22 @@ def _(call: Call) -> Gradients:
         if parts.weights is not None:
             d_target = d_target * parts.weights
         return d_x, d_target, _weight_gradient(call, parts, scale)
-    minus_one = parts.counted.full_like(-1.0)
-    d_x = p.emit("ScatterAdd", parts.target, minus_one, axis=parts.axis) * parts.counted
+    d_x = where(_hit(x, parts), p - 1.0, p) * parts.counted
     if smoothing:
         spread = _spread_gradient(p, parts) * _valid(call, parts)
         d_x = d_x * (1.0 - smoothing) + spread * (smoothing / parts.classes)
     return d_x * scale, None, _weight_gradient(call, parts, scale)
+
+
+def _hit(x: Symbol, parts: _Parts) -> Symbol:
+    """Whether each place along the class axis is the target."""
+    target = parts.target
+    count = {"start": 0.0, "step": 1.0, "count": parts.classes, "dtype": target.dtype}
+    places = x.builder.emit("Arange", (), count)[0]
+    places = places.reshape(parts.classes, *(1 for _ in x.shape[parts.axis + 1 :]))
+    # A class may be counted from the end, as in every index.
+    plain = where(target < 0, target + parts.classes, target)
+    return places.equal(plain)
 
 
 def _weight_gradient(call: Call, parts: _Parts, scale: Symbol) -> Symbol | None:
