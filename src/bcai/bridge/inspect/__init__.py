@@ -1,0 +1,1 @@
+"""Static analysis of submitted code: findings with line numbers. Advice, never the wall."""

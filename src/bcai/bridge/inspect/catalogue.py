@@ -1,0 +1,51 @@
+"""Every rule, by family. A new rule is one function in its family's file, and one line here."""
+
+from bcai.bridge.inspect.rule import Rule
+from bcai.bridge.inspect.rules import (
+    downloads,
+    dynamic,
+    files,
+    imports,
+    interaction,
+    mining,
+    native,
+    network,
+    pickles,
+    processes,
+    programs,
+)
+
+RULES: tuple[Rule, ...] = (
+    imports.import_unlisted,
+    programs.start_program,
+    programs.start_in_child,
+    programs.need_compiler,
+    processes.spawn_workers,
+    processes.fork_without_end,
+    processes.ask_for_privilege,
+    processes.send_signal,
+    network.open_socket,
+    network.fetch,
+    network.read_address,
+    network.talk_to_service,
+    downloads.load_model,
+    downloads.load_from_hub,
+    downloads.download_data,
+    files.write_outside,
+    files.read_outside,
+    files.name_secret,
+    files.read_environment,
+    dynamic.run_computed_code,
+    dynamic.import_computed,
+    dynamic.run_decoded,
+    dynamic.walk_insides,
+    native.load_library,
+    native.load_own_library,
+    native.call_kernel,
+    native.touch_memory,
+    pickles.load_pickle,
+    mining.name_miner,
+    interaction.ask_somebody,
+    interaction.show_window,
+)
+SYNTAX = "source.syntax"  # what the parser says: no rule looks for it
