@@ -1,0 +1,440 @@
+"""Fused loops against PyTorch: time of one thread, as a ratio (lower is better).
+
+    python bench/native_loops.py [--rounds 60] [--target avx512] [--only softmax]
+
+A loop and PyTorch take turns; a figure is the median of the rounds, in time of the thread, so that
+other work on the machine counts for little. Prints a table and writes
+bench/results/native_loops.json.
+"""
+
+import argparse
+import ctypes
+import json
+import math
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from bcai.vm.backends.native.launch import Address
+from bcai.vm.backends.native.llvm import Module
+from bcai.vm.backends.native.loops import lower_loop
+from bcai.vm.backends.native.lowering import Scope
+from bcai.vm.backends.native.objects import LoadedObject, compile_object, this_machine
+from bcai.vm.backends.native.target import TARGETS, Target
+from bcai.vm.compiler.plan import (
+    Apply,
+    Buffer,
+    Fold,
+    Literal,
+    Load,
+    LoopTask,
+    Node,
+    Role,
+    View,
+    row_major,
+)
+from bcai.vm.isa.types import DType, TensorType
+from bcai.vm.isa.versions import LATEST
+
+F32 = DType.float32
+ENTRY = ctypes.CFUNCTYPE(
+    ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
+)
+
+
+class Loop:
+    """A loop under construction; arrays are float32 and contiguous unless strides say more."""
+
+    def __init__(self, shape: tuple[int, ...], kept: int | None = None) -> None:
+        self.shape, self.kept = shape, len(shape) if kept is None else kept
+        self.nodes: list[Node] = []
+        self.stores: list[tuple[int, View]] = []
+        self.arrays: list[np.ndarray] = []
+
+    def add(self, node: Node) -> int:
+        """Append a node; its number."""
+        self.nodes.append(node)
+        return len(self.nodes) - 1
+
+    def view(self, array: np.ndarray, strides: tuple[int, ...], shape: tuple[int, ...]) -> View:
+        """A view of a new buffer."""
+        self.arrays.append(array)
+        return View(len(self.arrays) - 1, TensorType(DType.of(array.dtype), shape), strides)
+
+    def load(self, array: np.ndarray, *strides: int) -> int:
+        """Read an array, row-major unless strides are given."""
+        return self.add(Load(self.view(array, strides or row_major(self.shape), self.shape)))
+
+    def literal(self, value: float) -> int:
+        """A float32 constant."""
+        return self.add(Literal(float(np.float32(value)), F32))
+
+    def __call__(self, name: str, *operands: int, dtype: DType = F32) -> int:
+        """Apply an instruction."""
+        return self.add(Apply(LATEST.by_name[name], operands, {}, dtype))
+
+    def fold(self, name: str, operand: int) -> int:
+        """Fold the folded axes."""
+        return self.add(Fold(LATEST.by_name[name], operand, F32))
+
+    def store(self, node: int, *, row: bool = False) -> np.ndarray:
+        """Write a node to a new array."""
+        shape = (*self.shape[: self.kept], *(1 for _ in self.shape[self.kept :]))
+        shape = shape if row else self.shape
+        out = np.zeros(shape, np.float32)
+        self.stores.append((node, self.view(out, row_major(shape), shape)))
+        return out
+
+    def compile(self, target: Target) -> tuple[Callable[[], None], float]:
+        """Return the loop as a function, and the seconds that it took to make."""
+        started = time.thread_time()
+        task = LoopTask(self.shape, self.kept, tuple(self.nodes), tuple(self.stores), 0)
+        scope = Scope(
+            target, 1, [Buffer(n, a.nbytes, Role.INPUT) for n, a in enumerate(self.arrays)]
+        )
+        launches = lower_loop(task, scope)
+        memory = [*self.arrays]
+        memory += [np.zeros(b.nbytes, np.uint8) for b in scope.buffers[len(memory) :]]
+        calls: list[Callable[[], None]] = []
+        for launch in launches:
+            module = Module(launch.kernel.symbol, target.triple)
+            launch.kernel.write(module, target)
+            code = LoadedObject(compile_object(str(module), target), target)
+            run = ENTRY(code.address(launch.kernel.symbol))
+            slots = np.array(
+                [
+                    memory[a.buffer].ctypes.data + a.offset if isinstance(a, Address) else a
+                    for a in launch.arguments
+                ],
+                np.int64,
+            )
+            scratch = np.zeros(launch.scratch_bytes + 64, np.uint8)
+            at = scratch.ctypes.data + -scratch.ctypes.data % 64
+
+            def call(
+                run: Callable[..., int] = run,
+                slots: np.ndarray = slots,
+                units: int = launch.units,
+                at: int = at,
+                held: object = (code, scratch),
+            ) -> None:
+                run(slots.ctypes.data, 0, units, at)
+
+            calls.append(call)
+        spent = time.thread_time() - started
+
+        def all_() -> None:
+            for each in calls:
+                each()
+
+        return all_, spent
+
+
+@dataclass
+class Case:
+    """One figure."""
+
+    name: str
+    loop: Loop
+    out: np.ndarray
+    torch_run: Callable[[], torch.Tensor]
+    tolerance: float = 1e-4
+
+
+def normal(*shape: int) -> np.ndarray:
+    """Random numbers."""
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def unary(name: str, count: int) -> Case:
+    """An instruction on many elements; PyTorch writes where it has written before."""
+    x = normal(count)
+    loop = Loop((count,))
+    out = loop.store(loop(name, loop.load(x)))
+    held, into, run = torch.from_numpy(x), torch.empty(count), getattr(torch, name.lower())
+    return Case(f"{name.lower()} {count}", loop, out, lambda: run(held, out=into))
+
+
+def gelu(count: int) -> Case:
+    """The exact form."""
+    x = normal(count)
+    loop = Loop((count,))
+    a = loop.load(x)
+    inner = loop("Erf", loop("Mul", a, loop.literal(math.sqrt(0.5))))
+    half = loop("Mul", a, loop.literal(0.5))
+    out = loop.store(loop("Mul", half, loop("Add", inner, loop.literal(1.0))))
+    held = torch.from_numpy(x)
+    return Case(f"gelu {count}", loop, out, lambda: functional.gelu(held))
+
+
+def softmax(rows: int, size: int) -> Case:
+    x = normal(rows, size)
+    loop = Loop((rows, size), 1)
+    a = loop.load(x)
+    e = loop("Exp", loop("Sub", a, loop.fold("ReduceMax", a)))
+    out = loop.store(loop("Div", e, loop.fold("Sum", e)))
+    held = torch.from_numpy(x)
+    return Case(f"softmax {rows}x{size}", loop, out, lambda: functional.softmax(held, -1))
+
+
+def softmax_gradient(rows: int, size: int) -> Case:
+    y, d = softmax(rows, size).torch_run().numpy(), normal(rows, size)
+    loop = Loop((rows, size), 1)
+    a, b = loop.load(y), loop.load(d)
+    total = loop.fold("Sum", loop("Mul", a, b))
+    out = loop.store(loop("Mul", a, loop("Sub", b, total)))
+    ty, td = torch.from_numpy(y), torch.from_numpy(d)
+
+    def run() -> torch.Tensor:
+        return torch._softmax_backward_data(td, ty, -1, torch.float32)
+
+    return Case(f"softmax gradient {rows}x{size}", loop, out, run)
+
+
+def layer_norm(rows: int, size: int) -> Case:
+    x, w, b = normal(rows, size), normal(size), normal(size)
+    loop = Loop((rows, size), 1)
+    a, scale, shift = loop.load(x), loop.load(w, 0, 1), loop.load(b, 0, 1)
+    n = loop.literal(size)
+    d = loop("Sub", a, loop("Div", loop.fold("Sum", a), n))
+    variance = loop("Div", loop.fold("Sum", loop("Mul", d, d)), n)
+    root = loop("Sqrt", loop("Add", variance, loop.literal(1e-5)))
+    rstd = loop("Div", loop.literal(1.0), root)
+    out = loop.store(loop("Fma", loop("Mul", d, rstd), scale, shift))
+    tx, tw, tb = map(torch.from_numpy, (x, w, b))
+    return Case(
+        f"layer norm {rows}x{size}",
+        loop,
+        out,
+        lambda: functional.layer_norm(tx, (size,), tw, tb),
+    )
+
+
+def cross_entropy(rows: int, size: int) -> Case:
+    """Row losses; the mean of 512 numbers is nothing beside them."""
+    x = normal(rows, size)
+    target = np.random.default_rng(1).integers(0, size, rows)
+    picked = x[np.arange(rows), target].copy()
+    loop = Loop((rows, size), 1)
+    a, t = loop.load(x), loop.load(picked, 1, 0)
+    largest = loop.fold("ReduceMax", a)
+    total = loop.fold("Sum", loop("Exp", loop("Sub", a, largest)))
+    out = loop.store(loop("Sub", loop("Add", loop("Log", total), largest), t), row=True)
+    tx, tt = torch.from_numpy(x), torch.from_numpy(target)
+    return Case(
+        f"cross-entropy {rows}x{size}",
+        loop,
+        out,
+        lambda: functional.cross_entropy(tx, tt, reduction="none").reshape(rows, 1),
+    )
+
+
+def total(count: int) -> Case:
+    x = normal(count)
+    loop = Loop((count,), 0)
+    out = loop.store(loop.fold("Sum", loop.load(x)), row=True)
+    held = torch.from_numpy(x)
+    return Case(f"sum {count}", loop, out, lambda: held.sum().reshape(1), 1e-1)
+
+
+def column_sum(rows: int, size: int) -> Case:
+    x = normal(rows, size)
+    loop = Loop((size, rows), 1)
+    out = loop.store(loop.fold("Sum", loop.load(x, 1, size)), row=True)
+    held = torch.from_numpy(x)
+    return Case(f"bias gradient {rows}x{size}", loop, out, lambda: held.sum(0)[:, None], 1e-2)
+
+
+def channel_mean(n: int, c: int, area: int) -> Case:
+    x = normal(n, c, area)
+    loop = Loop((c, n, area), 1)
+    out = loop.store(loop.fold("Sum", loop.load(x, area, c * area, 1)), row=True)
+    held = torch.from_numpy(x)
+    return Case(
+        f"channel sums {n}x{c}x{area}",
+        loop,
+        out,
+        lambda: held.sum((0, 2))[:, None, None],
+        1e-1,
+    )
+
+
+def transposed(rows: int, size: int) -> Case:
+    x = normal(rows, size)
+    loop = Loop((size, rows))
+    out = loop.store(loop.load(x, 1, size))
+    held = torch.from_numpy(x)
+    return Case(f"transposed {rows}x{size}", loop, out, lambda: held.T.contiguous())
+
+
+def heads(batch: int, tokens: int, count: int, size: int) -> Case:
+    x = normal(batch, tokens, count, size)
+    loop = Loop((batch, count, tokens, size))
+    out = loop.store(loop.load(x, tokens * count * size, size, count * size, 1))
+    held = torch.from_numpy(x)
+    return Case(
+        f"heads {batch}x{tokens}x{count}x{size}",
+        loop,
+        out,
+        lambda: held.transpose(1, 2).contiguous(),
+    )
+
+
+def heads_transposed(batch: int, tokens: int, count: int, size: int) -> Case:
+    x = normal(batch, tokens, count, size)
+    loop = Loop((batch, count, size, tokens))
+    out = loop.store(loop.load(x, tokens * count * size, size, 1, count * size))
+    held = torch.from_numpy(x)
+    return Case(
+        f"heads^T {batch}x{tokens}x{count}x{size}",
+        loop,
+        out,
+        lambda: held.permute(0, 2, 3, 1).contiguous(),
+    )
+
+
+def bias_relu(rows: int, size: int) -> Case:
+    x, b = normal(rows, size), normal(size)
+    loop = Loop((rows, size))
+    out = loop.store(loop("Max", loop("Add", loop.load(x), loop.load(b, 0, 1)), loop.literal(0.0)))
+    tx, tb = torch.from_numpy(x), torch.from_numpy(b)
+    return Case(f"bias and relu {rows}x{size}", loop, out, lambda: torch.relu(tx + tb))
+
+
+def narrow(rows: int) -> Case:
+    x, b = normal(rows, 3), normal(3)
+    loop = Loop((rows, 3))
+    out = loop.store(loop("Add", loop.load(x), loop.load(b, 0, 1)))
+    tx, tb = torch.from_numpy(x), torch.from_numpy(b)
+    return Case(f"bias {rows}x3", loop, out, lambda: tx + tb)
+
+
+def adamw(count: int) -> Case:
+    """One step in its usual arithmetic; corrections are given."""
+    p, g = normal(count), normal(count)
+    loop = Loop((count,))
+    a, d = loop.load(p), loop.load(g)
+    m, v = loop.load(np.zeros(count, np.float32)), loop.load(np.zeros(count, np.float32))
+    m1 = loop("Fma", m, loop.literal(0.9), loop("Mul", d, loop.literal(0.1)))
+    v1 = loop("Fma", v, loop.literal(0.999), loop("Mul", loop("Mul", d, d), loop.literal(0.001)))
+    root = loop("Add", loop("Sqrt", loop("Div", v1, loop.literal(0.001))), loop.literal(1e-8))
+    step = loop("Div", loop("Div", m1, loop.literal(0.1)), root)
+    decayed = loop("Mul", a, loop.literal(1 - 1e-5))
+    out = loop.store(loop("Sub", decayed, loop("Mul", step, loop.literal(1e-3))))
+    loop.store(m1)
+    loop.store(v1)
+    parameter = torch.nn.Parameter(torch.from_numpy(p.copy()))
+    parameter.grad = torch.from_numpy(g)
+    fused = torch.optim.AdamW([parameter], lr=1e-3, fused=True)
+    first = parameter.detach().clone()
+
+    def run() -> torch.Tensor:
+        fused.step()
+        return first
+
+    return Case(f"adamw (torch fused) {count}", loop, out, run, 1e-2)
+
+
+CASES: tuple[Callable[[], Case], ...] = (
+    lambda: unary("Exp", 1 << 20),
+    lambda: unary("Tanh", 1 << 20),
+    lambda: unary("Neg", 1 << 20),
+    lambda: gelu(1 << 20),
+    lambda: bias_relu(512, 3072),
+    lambda: narrow(100_000),
+    lambda: softmax(512, 512),
+    lambda: softmax(4096, 64),
+    lambda: softmax_gradient(512, 512),
+    lambda: layer_norm(4096, 768),
+    lambda: layer_norm(512, 100),
+    lambda: cross_entropy(512, 1024),
+    lambda: total(1 << 20),
+    lambda: total(10_000_000),
+    lambda: column_sum(4096, 768),
+    lambda: column_sum(64, 512),
+    lambda: channel_mean(32, 64, 784),
+    lambda: channel_mean(32, 64, 49),
+    lambda: transposed(1024, 1024),
+    lambda: transposed(500, 300),
+    lambda: heads(8, 128, 8, 64),
+    lambda: heads_transposed(8, 128, 8, 64),
+    lambda: adamw(10_000_000),
+)
+
+
+def measure(case: Case, target: Target, rounds: int) -> dict[str, object]:
+    """Medians of both, in turns."""
+    ours, made_s = case.loop.compile(target)
+    ours()
+    expected = case.torch_run().numpy()
+    difference = float(np.abs(case.out - expected).max())
+    found: dict[str, list[float]] = {"ours": [], "torch": []}
+    for _ in range(rounds):
+        for name, run in (("ours", ours), ("torch", case.torch_run)):
+            started = time.thread_time()
+            run()
+            found[name].append(time.thread_time() - started)
+    ours_us, torch_us = (statistics.median(found[each]) * 1e6 for each in ("ours", "torch"))
+    return {
+        "name": case.name,
+        "ours_us": round(ours_us, 1),
+        "torch_us": round(torch_us, 1),
+        "ratio": round(ours_us / torch_us, 3),
+        "made_ms": round(made_s * 1e3, 1),
+        "agrees": difference <= case.tolerance,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--target", choices=sorted(TARGETS))
+    parser.add_argument("--only", default="")
+    arguments = parser.parse_args()
+    target = TARGETS[arguments.target] if arguments.target else this_machine()
+    assert target is not None
+    torch.set_num_threads(1)
+    rows: list[dict[str, object]] = []
+    print(f"{'':34}{'ours us':>10}{'torch us':>10}{'ratio':>8}{'made ms':>9}")
+    for make in CASES:
+        case = make()
+        if arguments.only not in case.name:
+            continue
+        row = measure(case, target, arguments.rounds)
+        rows.append(row)
+        note = "" if row["agrees"] else "  DIFFERS"
+        print(
+            f"{row['name']:34}{row['ours_us']:10}{row['torch_us']:10}{row['ratio']:8}"
+            f"{row['made_ms']:9}{note}",
+            flush=True,
+        )
+    if not arguments.only:
+        save(rows, target)
+
+
+def save(rows: list[dict[str, object]], target: Target) -> None:
+    """Write the figures with the machine that they are from."""
+    document = {
+        "machine": {
+            "cpu": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "load_1min": os.getloadavg()[0],
+            "target": target.name,
+            "torch": torch.__version__,
+        },
+        "rows": rows,
+    }
+    path = Path(__file__).parent / "results" / "native_loops.json"
+    path.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
