@@ -22,6 +22,12 @@ THREAD_MULTIPLICATIONS = 2_000_000
 """Multiplications that are worth a thread of their own: about 40 microseconds."""
 THREAD_MULTIPLICATIONS_OF_VECTORS = 400_000
 """The same where each is an element read from memory."""
+THREAD_PACKED = 40_000
+"""Elements to be packed that are worth a thread."""
+DIRECT_PANELS = 4
+"""Panels of columns up to which rows are read where they lie: packing them would take longer."""
+ALIASING_BYTES = 1024
+"""Steps of k a multiple of this apart fall into few sets of a first level cache."""
 UNITS_PER_THREAD = 4
 """Blocks of the result for each thread, so that a slow one does not keep the others waiting."""
 
@@ -151,9 +157,9 @@ def _blocks(product: Product, scope: Scope, position: int) -> Launch:
     if right_form == blocks.PACKED_BEFORE:
         read = _packed_right(product, tile, scope, position)
         right = Address(read)
-    row_blocks, column_blocks = _shares(product, tile, scope)
-    left_form = _left_form(product, tile, column_blocks)
     matrices, axes = _batch(product, size)
+    row_blocks, column_blocks = _shares(product, tile, scope, matrices)
+    left_form = _left_form(product, tile, column_blocks)
     units = matrices * row_blocks * column_blocks
     return Launch(
         blocks.ContractBlocks(dtype),
@@ -201,7 +207,10 @@ def _left_form(product: Product, tile: Tile, column_blocks: int) -> int:
         else blocks.PACKED_HERE
     )
     panels = -(-product.columns.size // tile.columns) / column_blocks
-    return direct if panels <= 4 else blocks.PACKED_HERE
+    step = depth.left * product.left.type.dtype.itemsize
+    if direct == blocks.ADJACENT and panels > 1 and step % ALIASING_BYTES == 0:
+        return blocks.PACKED_HERE
+    return direct if panels <= DIRECT_PANELS else blocks.PACKED_HERE
 
 
 def _right_form(product: Product, tile: Tile, scope: Scope) -> int:
@@ -241,7 +250,7 @@ def _packed_right(product: Product, tile: Tile, scope: Scope, position: int) -> 
                 (view.buffer,),
                 (number,),
                 position,
-                grain=max(1, 500_000 // (depth.size * tile.columns)),
+                grain=max(1, THREAD_PACKED // (depth.size * tile.columns)),
             )
         ]
 
@@ -253,21 +262,28 @@ def _form(axis: Axis) -> tuple[int, int]:
     return axis.size, axis.right
 
 
-def _shares(product: Product, tile: Tile, scope: Scope) -> tuple[int, int]:
-    """Blocks of rows and of columns of one matrix: few if large, some for every thread."""
+def _shares(product: Product, tile: Tile, scope: Scope, matrices: int) -> tuple[int, int]:
+    """Blocks of rows and of columns of one matrix: few if large, some for every thread.
+
+    Of the ways to cut it the one that leaves the threads most even; if several, that with the most
+    blocks of rows, for a unit packs its rows and shares its columns.
+    """
     row_panels = -(-product.rows.size // tile.rows)
     column_panels = -(-product.columns.size // tile.columns)
-    most = blocks.panels_max(scope.target, product.result.type.dtype)
-    row_blocks = -(-row_panels // most)
-    matrices = 1
-    for axis in product.batch:
-        matrices *= axis.size
-    useful = min(
-        scope.threads * UNITS_PER_THREAD if scope.threads > 1 else 1,
-        -(-product.multiplications // THREAD_MULTIPLICATIONS),
-    )
-    wanted = -(-useful // matrices)
-    if row_blocks >= wanted:
-        return row_blocks, 1
-    row_blocks = min(row_panels, wanted)
-    return row_blocks, min(column_panels, -(-wanted // row_blocks))
+    least = -(-row_panels // blocks.panels_max(scope.target, product.result.type.dtype))
+    threads = scope.threads
+    useful = min(threads * UNITS_PER_THREAD, product.multiplications // THREAD_MULTIPLICATIONS)
+    if threads == 1 or useful < 2 or matrices >= useful:
+        return least, 1
+    wanted = -(-useful // threads) * threads
+
+    def longest(cut: tuple[int, int]) -> int:
+        rows, columns = cut
+        rounds = -(-matrices * rows * columns // threads)
+        return rounds * -(-row_panels // rows) * -(-column_panels // columns)
+
+    cuts = [
+        (rows, min(column_panels, -(-wanted // (rows * matrices))))
+        for rows in range(least, max(least, min(row_panels, wanted)) + 1)
+    ]
+    return min(cuts, key=lambda cut: (longest(cut), -cut[0]))
