@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bcai.base.errors import BcaiError
 from bcai.base.units import GIB, format_size
 from bcai.settings import Settings
 
@@ -47,6 +48,7 @@ def examine(settings: Settings) -> list[Finding]:
         _platform(),
         _torch(),
         _gpu(),
+        _programs(settings),
         *_jail(),
         _home(settings),
         _disk(settings),
@@ -85,6 +87,24 @@ def _gpu() -> Finding:
         return Finding("gpu", Health.OPTIONAL, "none", "jobs run on the CPU")
     found = "; ".join(f"{gpu.name}, {format_size(gpu.memory_bytes)}" for gpu in gpus)
     return Finding("gpu", Health.OK, found)
+
+
+def _programs(settings: Settings) -> Finding:
+    from bcai.vm.backends.native.backend import what_is_missing
+    from bcai.vm.runtime.choose_backend import choose_backend, local_backends
+
+    wanted = settings.enhanced_vm
+    try:
+        choice = choose_backend(wanted.hardware_backend, local_backends(wanted.threads))
+    except BcaiError as error:
+        remedy = "set enhanced_vm.hardware_backend to 'auto'"
+        return Finding("programs", Health.MISSING, str(error), remedy)
+    found = f"{choice.backend.name}: {choice.backend.device}"
+    lacking = what_is_missing()
+    if lacking:
+        remedy = f"{lacking}; programs run by their definition, slowly"
+        return Finding("programs", Health.OPTIONAL, found, remedy)
+    return Finding("programs", Health.OK, found)
 
 
 def _jail() -> list[Finding]:

@@ -10,6 +10,7 @@ from bcai.base.errors import EXIT_OK, FormatError
 from bcai.base.units import format_size
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
 from bcai.cli.terminal import print_json, stdout_console
+from bcai.settings import read_settings
 
 if TYPE_CHECKING:
     from bcai.vm.isa.types import Array
@@ -78,7 +79,13 @@ def run_program(
     out: Annotated[
         Path | None, Parameter(help="Folder for the outputs, as NAME.npy. Default: none is kept.")
     ] = None,
-    backend: Annotated[str, Parameter(help="What computes: 'auto' or its name.")] = "auto",
+    backend: Annotated[
+        str | None,
+        Parameter(help="What computes: 'auto', 'native' or 'reference'. Default: the settings'."),
+    ] = None,
+    threads: Annotated[
+        int | None, Parameter(help="How many native code uses at most. Default: the settings'.")
+    ] = None,
     options: OutputOptions = DEFAULT_OUTPUT,
 ) -> int:
     """Run a program on this machine, without a network."""
@@ -89,7 +96,12 @@ def run_program(
 
     program = _read(file)
     arrays = _typed(program, read_inputs(input))
-    machine = EnhancedVM(hardware_backend=backend, clock=time.perf_counter)
+    settings = read_settings().enhanced_vm
+    machine = EnhancedVM(
+        hardware_backend=backend or settings.hardware_backend,
+        threads=threads or settings.threads,
+        clock=time.perf_counter,
+    )
     result = machine.run(program, arrays)
     files = {} if out is None else _save(result.outputs, out)
     outputs = {

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -67,7 +68,8 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
                 attempt.outbox.put(body_of(event, time.time()))
 
             request = _request(spec, folder, limits)
-            run = launch_program if spec.kind is JobKind.PROGRAM else launch
+            program = partial(launch_program, settings=bench.settings.enhanced_vm)
+            run = program if spec.kind is JobKind.PROGRAM else launch
             ended = await anyio.to_thread.run_sync(
                 run, request, report, attempt.cancelled, limiter=bench.threads
             )

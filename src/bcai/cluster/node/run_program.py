@@ -24,6 +24,7 @@ from bcai.bridge.sandbox.jail import (
 )
 from bcai.bridge.sandbox.level import JailReport
 from bcai.cluster.node.program_worker import OUTPUTS
+from bcai.settings import EnhancedVmSettings
 
 POLL_S = 0.1
 STDERR_BYTES_MAX = 4096
@@ -34,7 +35,13 @@ REPORT = JailReport(
 )
 
 
-def launch_program(request: JailRequest, on_event: OnEvent, cancelled: threading.Event) -> JailExit:
+def launch_program(
+    request: JailRequest,
+    on_event: OnEvent,
+    cancelled: threading.Event,
+    *,
+    settings: EnhancedVmSettings,
+) -> JailExit:
     """Run the Program in `request.entry`; blocks until its process has ended."""
     report = _report(request.limits)
     started_at = time.monotonic()
@@ -42,6 +49,7 @@ def launch_program(request: JailRequest, on_event: OnEvent, cancelled: threading
     command = [
         *(sys.executable, "-m", "bcai.cluster.node.program_worker"),
         *(str(folder), request.entry, str(request.limits.memory_bytes)),
+        *(settings.hardware_backend, str(settings.threads or 0)),
     ]
     with (
         (folder / "stderr").open("w+b") as stderr,
@@ -89,6 +97,7 @@ def _watch(
         if message is None:
             continue
         if message["kind"] == "started":
+            report = replace(report, layers=(*report.layers, _computed_by(message)))
             on_event(Started(report))
         elif message["kind"] == "progress":
             on_event(Progress(float(message["fraction"])))
@@ -98,6 +107,10 @@ def _watch(
         else:
             return _succeeded(request, report, message["outputs"])
     return None
+
+
+def _computed_by(message: dict[str, Any]) -> str:
+    return f"computed by {message['backend']}: {message['device']}"
 
 
 def _messages(process: "subprocess.Popen[bytes]") -> Iterator[dict[str, Any] | None]:

@@ -96,8 +96,6 @@ def what_is_missing() -> str:
         from bcai.vm.backends.native.objects import this_machine
     except (ImportError, OSError) as error:  # a wheel for another system, say
         return f"llvmlite does not load: {error}"
-    if find_spec("bcai.vm.compiler.plan_program") is None:
-        return "no planner"
     if this_machine() is None:
         return f"no code is written for {processor_name()} ({platform.machine()})"
     return ""

@@ -30,6 +30,7 @@ from bcai.vm.backends.reference.interpreter import (
 from bcai.vm.compiler.backend import Observer, PythonCode, PythonRunner
 from bcai.vm.compiler.expand import expand
 from bcai.vm.compiler.plan import Buffer, OpTask, Plan, Role, View
+from bcai.vm.compiler.plan_program import make_plan
 from bcai.vm.isa.ops.hybrid import python_execute
 from bcai.vm.isa.types import Array
 from bcai.vm.program.program import VerifiedProgram
@@ -72,8 +73,6 @@ BLOCKS = BlockPool()
 
 def plan(verified: VerifiedProgram) -> Plan:
     """Plan for this backend."""
-    from bcai.vm.compiler.plan_program import make_plan
-
     return make_plan(verified, elementwise=supports)
 
 
@@ -105,6 +104,7 @@ class NativeExecutable:
         self._leaving = [each for each in steps.buffers if each.role is Role.OUTPUT]
         self._traced: NativeInterpreter | None = None
         self.bytes_peak = self._count_bytes()
+        shared_pool(machine.target, machine.objects, machine.threads)  # compiled here, not in a run
         self.compile_s = machine.clock() - started
 
     def run(self, values: Mapping[str, Array]) -> dict[str, Array]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from bcai.vm.backends.native.canonical import canonical_launch
 from bcai.vm.backends.native.kernels import LOWERINGS
 from bcai.vm.backends.native.launch import Launch
+from bcai.vm.backends.native.loops import lower_loop
 from bcai.vm.backends.native.lowering import Scope
 from bcai.vm.backends.native.target import Target
 from bcai.vm.compiler.plan import Buffer, LoopTask, OpTask, Plan, Role, View, reads, writes
@@ -32,8 +33,6 @@ class Steps:
 def lower(task: LoopTask | OpTask, scope: Scope) -> list[Launch] | None:
     """Launches for a task; None if there is no native code for it."""
     if isinstance(task, LoopTask):
-        from bcai.vm.backends.native.loops import lower_loop
-
         return list(lower_loop(task, scope))
     lowering = LOWERINGS.get(task.op.name)
     found = None if lowering is None else lowering(task, scope)
