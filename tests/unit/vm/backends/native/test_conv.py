@@ -1,0 +1,238 @@
+"""Convolutions and their gradients as native code, compared with the definition bit for bit."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bcai.vm.backends.native.target import Target
+from bcai.vm.isa.ops.conv import conv as conv_op
+from bcai.vm.isa.ops.conv import conv_input_grad, conv_weight_grad
+from bcai.vm.isa.types import Array, TensorType
+from bcai.vm.isa.versions import LATEST
+
+from .harness import SPLITS_UNEVEN, each_target, targets
+from .lowered import AWKWARD, run_lowered
+
+TARGETS = each_target()
+DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
+Ints = tuple[int, ...]
+
+
+def same(got: Array, expected: Array) -> None:
+    assert got.dtype == expected.dtype
+    assert got.shape == expected.shape
+    a, b = got.astype(np.float64), expected.astype(np.float64)
+    equal = (a == b) & (np.signbit(a) == np.signbit(b)) | (np.isnan(a) & np.isnan(b))
+    assert equal.all(), (np.argwhere(~equal)[:5], a[~equal][:5], b[~equal][:5])
+
+
+def run(
+    name: str, operands: Sequence[Array], attributes: dict[str, Any], target: Target, **options: Any
+) -> Array:
+    """What the native code gives."""
+    types = [TensorType.of(each) for each in operands]
+    result = LATEST.by_name[name].type_rule.infer(*types, **attributes)
+    assert isinstance(result, TensorType)
+    fault, (found,) = run_lowered(name, operands, attributes, [result], target, **options)
+    assert fault == 0
+    return found
+
+
+def check(
+    name: str, operands: Sequence[Array], attributes: dict[str, Any], target: Target, **options: Any
+) -> Array:
+    """Run both, compare; return the result."""
+    with np.errstate(all="ignore"):
+        expected: Array = LATEST.by_name[name].body(*operands, **attributes)
+    same(run(name, operands, attributes, target, **options), expected)
+    return expected
+
+
+def check_all(
+    x: Array, w: Array, b: Array | None, attributes: dict[str, Any], target: Target, **options: Any
+) -> None:
+    """Compare a convolution and both gradients."""
+    y = check("Conv", [x, w] if b is None else [x, w, b], attributes, target, **options)
+    d = np.roll(y, 1).astype(x.dtype)
+    of_x, of_w = {"input_shape": x.shape}, {"weight_shape": w.shape}
+    check("ConvInputGrad", [d, w], attributes | of_x, target, **options)
+    check("ConvWeightGrad", [d, x], attributes | of_w, target, **options)
+
+
+def normal(seed: int, shape: Ints, dtype: Any = np.float32) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def plain(rank: int, **others: Any) -> dict[str, Any]:
+    """Attributes of a convolution without padding, of stride 1, but for the `others`."""
+    axes: dict[str, Any] = {"stride": 1, "padding_before": 0, "padding_after": 0, "dilation": 1}
+    found = {name: (others.pop(name, value),) * rank for name, value in axes.items()}
+    return found | {"groups": 1} | others
+
+
+def padded(rank: int, width: int, **others: Any) -> dict[str, Any]:
+    """Attributes of a convolution padded on both sides."""
+    return plain(rank, padding_before=width, padding_after=width, **others)
+
+
+MIXED: dict[str, Any] = {
+    "stride": (2, 1), "padding_before": (1, 0), "padding_after": (0, 2), "dilation": (1, 2),
+    "groups": 2,
+}  # fmt: skip
+
+CASES: list[Any] = [
+    pytest.param((2, 3, 9), (5, 3, 3), padded(1, 1), id="one axis"),
+    pytest.param((1, 4, 7, 6), (6, 2, 3, 2), MIXED, id="all attributes"),
+    pytest.param((2, 2, 4, 5, 6), (3, 2, 2, 2, 2), plain(3), id="three axes"),
+    pytest.param((3, 5, 7, 7), (37, 5, 3, 3), padded(2, 1), id="small images"),
+    pytest.param((1, 3, 9, 34), (20, 3, 7, 7), padded(2, 3, stride=2), id="first layer"),
+    pytest.param((2, 20, 5, 6), (17, 20, 1, 1), plain(2), id="1x1"),
+    pytest.param((1, 6, 7, 7), (33, 6, 1, 1), plain(2, stride=2), id="1x1, stride 2"),
+    pytest.param((1, 4, 6, 6), (8, 1, 3, 3), padded(2, 1, groups=4), id="depthwise"),
+    pytest.param((1, 58, 3, 3), (2, 58, 3, 3), padded(2, 1), id="two blocks of k"),
+    pytest.param((1, 2, 3, 3), (57, 2, 3, 3), padded(2, 1), id="two blocks of k back"),
+    pytest.param((3, 1, 15, 15), (3, 1, 2, 2), padded(2, 1), id="blocks across images"),
+    pytest.param((1, 2, 5, 5), (3, 2, 2, 2), padded(2, 3, stride=3), id="places without taps"),
+    pytest.param((1, 1, 1), (1, 1, 1), plain(1), id="one number"),
+]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("x", "w", "attributes"), CASES)
+def test_as_the_definition(x: Ints, w: Ints, attributes: dict[str, Any], target: Target) -> None:
+    bias = normal(3, (w[0],))
+    check_all(normal(1, x), normal(2, w), bias, attributes, target, splits=SPLITS_UNEVEN)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_types_and_awkward_views(target: Target, dtype: Any) -> None:
+    x, w = normal(1, (2, 3, 6, 7), dtype), normal(2, (5, 3, 3, 3), dtype)
+    check_all(x, w, normal(3, (5,), dtype), padded(2, 1), target, awkward=AWKWARD)
+
+
+SPECIAL = np.array(
+    [0.0, -0.0, np.nan, np.inf, -np.inf, 1e-45, -1e-45, 1e-30, -1e-30, 3e38], np.float32
+)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("seed", range(3))
+def test_special_values(target: Target, stride: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+
+    def some(shape: Ints, often: float) -> Array:
+        x = rng.choice([-1e-30, 1e-30, 1.0, -0.0, 0.0], shape).astype(np.float32)
+        return np.where(rng.random(shape) < often, rng.choice(SPECIAL, shape), x)
+
+    for often in (0.0, 0.02):
+        x, w = some((2, 2, 5, 6), often), some((4, 2, 3, 3), often)
+        check_all(x, w, None, padded(2, 1, stride=stride), target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_zeros_that_a_skipped_tap_would_turn(target: Target) -> None:
+    # The product underflows to -0; a tap that wrote nothing then adds +0, or with w < 0 another -0.
+    d = np.full((1, 1, 2), 1e-30, np.float32)
+    for kernel in ([-1e-30, 1.0], [-1e-30, -1.0], [1.0, -1e-30], [np.inf, 1.0], [np.nan, 1.0]):
+        w = np.array(kernel, np.float32).reshape(1, 1, 2)
+        for size in (4, 5):
+            attributes = plain(1, stride=2) | {"input_shape": (1, 1, size)}
+            check("ConvInputGrad", [d, w], attributes, target)
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> tuple[Ints, Ints, dict[str, Any]]:
+    """Shapes of an input and a weight that fit, and attributes."""
+    rank = draw(st.integers(1, 3))
+
+    def axes(low: int, high: int) -> Ints:
+        return tuple(draw(st.integers(low, high)) for _ in range(rank))
+
+    kernel, dilation, before, after = axes(1, 3), axes(1, 2), axes(0, 3), axes(0, 3)
+    widest = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    sizes = tuple(
+        draw(st.integers(max(1, w - b - a), (18 if axis == rank - 1 else 4) + w))
+        for axis, (w, b, a) in enumerate(zip(widest, before, after, strict=True))
+    )
+    groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    channels, columns = draw(st.integers(1, 4)), draw(st.integers(1, 19))
+    return (
+        (draw(st.integers(1, 3)), channels * groups, *sizes),
+        (columns * groups, channels, *kernel),
+        {
+            "stride": axes(1, 3),
+            "padding_before": before,
+            "padding_after": after,
+            "dilation": dilation,
+            "groups": groups,
+        },
+    )
+
+
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(convolutions())
+def test_any_convolution(case: tuple[Ints, Ints, dict[str, Any]]) -> None:
+    x, w, attributes = case
+    for target in targets()[:2]:
+        check_all(normal(1, x), normal(2, w), None, attributes, target)
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(convolutions())
+def test_many_convolutions(case: tuple[Ints, Ints, dict[str, Any]]) -> None:
+    x, w, attributes = case
+    for target in targets():
+        check_all(normal(1, x), normal(2, w), normal(3, (w[0],)), attributes, target)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_bits_do_not_depend_on_target_split_or_batch(stride: int) -> None:
+    """Sizes at which the kernels cut rows, panels and blocks; the definition would take long."""
+    x, w = normal(1, (3, 20, 28, 29)), normal(2, (70, 20, 3, 3))
+    attributes = padded(2, 1, stride=stride)
+    able = targets()[:2]
+    y = [run("Conv", [x, w], attributes, each) for each in able]
+    d = np.roll(y[0], 1)
+    of_x, of_w = attributes | {"input_shape": x.shape}, attributes | {"weight_shape": w.shape}
+    for target in able:
+        same(run("Conv", [x, w], attributes, target, splits=SPLITS_UNEVEN), y[0])
+        same(run("Conv", [x[1:2], w], attributes, target), y[0][1:2])
+        of_one = of_x | {"input_shape": (1, *x.shape[1:])}
+        whole = run("ConvInputGrad", [d, w], of_x, target, splits=SPLITS_UNEVEN)
+        same(run("ConvInputGrad", [d[1:2], w], of_one, able[0]), whole[1:2])
+        same(run("ConvWeightGrad", [d, x], of_w, target, splits=SPLITS_UNEVEN),
+             run("ConvWeightGrad", [d, x], of_w, able[0]))  # fmt: skip
+    assert np.abs(y[0] - _by_float64(x, w, stride)).max() < 1e-4
+
+
+def _by_float64(x: Array, w: Array, stride: int) -> Array:
+    wide = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(wide, (3, 3), (2, 3))
+    return np.einsum("nchwij,ocij->nohw", windows[:, :, ::stride, ::stride], w, optimize=True)
+
+
+def test_nothing_to_compute_is_left_to_the_definition() -> None:
+    from bcai.vm.backends.native.kernels import LOWERINGS
+    from bcai.vm.backends.native.lowering import Scope
+    from bcai.vm.compiler.plan import OpTask, View, row_major
+
+    def view(number: int, *shape: int) -> View:
+        return View(number, TensorType.of(np.zeros(shape, np.float32)), row_major(shape))
+
+    attributes = plain(1)
+    scope = Scope(targets()[0], 1, [])
+    x, w, y = view(0, 0, 3, 5), view(1, 4, 3, 2), view(2, 0, 4, 4)
+    task = OpTask(conv_op, attributes, (x, w, None), (y,), 0)
+    assert LOWERINGS["Conv"](task, scope) is None
+    task = OpTask(conv_input_grad, attributes | {"input_shape": (0, 3, 5)}, (y, w), (x,), 0)
+    assert LOWERINGS["ConvInputGrad"](task, scope) is None
+    task = OpTask(conv_weight_grad, attributes | {"weight_shape": (4, 3, 2)}, (y, x), (w,), 0)
+    assert LOWERINGS["ConvWeightGrad"](task, scope) is None
