@@ -6,7 +6,11 @@ from dataclasses import dataclass, field, replace
 
 from bcai.vm.backends.native.launch import Address
 from bcai.vm.backends.native.loops.form import Access, Form, FormNode, Read, Store
+from bcai.vm.backends.native.loops.tiles import is_transposed
 from bcai.vm.compiler.plan import Apply, Fold, Load, LoopTask, Place, View
+
+TILE_MIN = 4
+"""Size of an axis from which it is worth transposing."""
 
 
 @dataclass(slots=True)
@@ -49,7 +53,7 @@ class _Axes:
 
     def traffic(self, axis: int) -> float:
         """Bytes that are moved by those for which the axis is contiguous."""
-        return sum(each.weight for each in self.walks if abs(each.strides[axis]) == 1)
+        return _traffic(self.walks, axis)
 
 
 @dataclass(slots=True)
@@ -82,7 +86,9 @@ def canonical(task: LoopTask) -> tuple[Form, tuple[Address, ...]]:
         if axes.sizes[axis] == 1:
             axes.drop(axis)
     axes.merge()
-    columns = _arrange_folds(axes) if folds else _arrange(axes, stores, collected)
+    written = [collected.slot(view) for _, view in stores]
+    columns = folds and _arrange_folds(axes)
+    tiles = not folds and _arrange(axes, written)
     walks = [tuple(each.strides) for each in axes.walks]
     row = axes.sizes[axes.kept :]
     moved = iter(walks[len(collected.views) :])
@@ -96,7 +102,7 @@ def canonical(task: LoopTask) -> tuple[Form, tuple[Address, ...]]:
             return Read(access(node.view))
         return replace(node, strides=next(moved)) if isinstance(node, Place) else node
 
-    written = (
+    kept_stores = (
         Store(node, access(view), folds and (view.type.shape != task.shape or row == [1]))
         for node, view in stores
     )
@@ -105,8 +111,9 @@ def canonical(task: LoopTask) -> tuple[Form, tuple[Address, ...]]:
         tuple(axes.sizes[: axes.kept]),
         tuple(row),
         tuple(convert(each) for each in nodes),
-        tuple(each for each in written if each.once_a_row or not empty),
+        tuple(each for each in kept_stores if each.once_a_row or not empty),
         columns,
+        tiles,
     )
     addresses = tuple(
         Address(each.buffer, each.offset * each.type.dtype.itemsize) for each in collected.views
@@ -166,16 +173,22 @@ def _arrange_folds(axes: _Axes) -> bool:
     return True
 
 
-def _arrange(axes: _Axes, stores: Sequence[tuple[int, View]], collected: _Collected) -> bool:
-    """Put the axis last along which most is contiguous; the others as the first store has them."""
+def _arrange(axes: _Axes, written: Sequence[int]) -> bool:
+    """Put the axis last along which the stores, then most, are contiguous.
+
+    The others come as the first store has them. If operands are contiguous along one of those it
+    comes before the last, and the loop is done in tiles: whether it is.
+    """
     count = len(axes.sizes)
-    if stores and count:
-        first = axes.walks[collected.slot(stores[0][1])].strides
-        inner = max(range(count), key=lambda each: (axes.traffic(each), each))
-        rest = sorted(
-            (each for each in range(count) if each != inner), key=lambda each: -abs(first[each])
+    if count and written:
+        stored = [axes.walks[slot] for slot in written]
+        inner = max(
+            range(count),
+            key=lambda each: (_traffic(stored, each), axes.traffic(each), each),
         )
-        axes.order([*rest, inner])
+        first = axes.walks[written[0]].strides
+        rest = [each for each in range(count) if each != inner]
+        axes.order([*sorted(rest, key=lambda each: -abs(first[each])), inner])
         axes.kept = count
         axes.merge()
     if not axes.sizes:
@@ -183,4 +196,25 @@ def _arrange(axes: _Axes, stores: Sequence[tuple[int, View]], collected: _Collec
         for walk in axes.walks:
             walk.strides.append(0)
     axes.kept = len(axes.sizes) - 1
-    return False
+    return _arrange_tiles(axes, written)
+
+
+def _arrange_tiles(axes: _Axes, written: Sequence[int]) -> bool:
+    """Put the axis second to last along which operands are contiguous, if not along the row."""
+    read = [each for slot, each in enumerate(axes.walks) if slot not in written and each.weight]
+
+    def gain(axis: int) -> float:
+        return sum(each.weight for each in read if is_transposed(each.strides, axis))
+
+    last = axes.kept
+    long = [each for each in range(last) if min(axes.sizes[each], axes.sizes[last]) >= TILE_MIN]
+    best = max(long, key=gain, default=None)
+    if best is None or not gain(best):
+        return False
+    axes.order([*(each for each in range(last) if each != best), best, last])
+    return True
+
+
+def _traffic(walks: Sequence[_Walk], axis: int) -> float:
+    """Bytes that are moved by those for which the axis is contiguous."""
+    return sum(each.weight for each in walks if abs(each.strides[axis]) == 1)

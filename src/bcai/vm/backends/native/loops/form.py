@@ -57,6 +57,8 @@ class Form:
         As in a LoopTask; strides are over `outer` and `row`.
     columns
         Whether vectors run along the last outer axis instead of the last row axis.
+    tiles
+        Whether some operands are contiguous along the last outer axis and are to be transposed.
     """
 
     outer: tuple[int, ...]
@@ -64,6 +66,7 @@ class Form:
     nodes: tuple[FormNode, ...]
     stores: tuple[Store, ...]
     columns: bool = False
+    tiles: bool = False
 
     @property
     def folds(self) -> bool:
@@ -87,6 +90,16 @@ class Form:
         """Size of that axis."""
         return (*self.outer, *self.row)[self.vector_axis]
 
+    @property
+    def walked(self) -> tuple[int, ...]:
+        """Outer axes without the last one, if that is done in blocks."""
+        return self.outer[:-1] if self.columns or self.tiles else self.outer
+
+    @property
+    def block_size(self) -> int:
+        """Size of the axis that is done in blocks."""
+        return self.outer[-1] if self.columns or self.tiles else self.row[-1]
+
     def dtype(self, number: int) -> DType:
         """Element type of a node."""
         node = self.nodes[number]
@@ -97,7 +110,7 @@ class Form:
     @property
     def symbol(self) -> str:
         """Name of the kernel: a hash of everything here."""
-        lines = [str((self.outer, self.row, self.columns))]
+        lines = [str((self.outer, self.row, self.columns, self.tiles))]
         lines += [_text(each) for each in self.nodes]
         lines += [f"{each.node} {each.once_a_row} {_access(each.access)}" for each in self.stores]
         return f"loop_{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:24]}"

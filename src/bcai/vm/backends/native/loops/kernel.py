@@ -11,6 +11,7 @@ from bcai.vm.backends.native.loops.memory import Memory, memory_of
 from bcai.vm.backends.native.loops.rows import Rows
 from bcai.vm.backends.native.loops.schedule import Pass
 from bcai.vm.backends.native.loops.shares import Shares, shares, vector_count
+from bcai.vm.backends.native.loops.tiles import Tiles
 from bcai.vm.backends.native.loops.writer import Cursor, Writer, hoisted
 from bcai.vm.backends.native.target import Target
 
@@ -65,7 +66,7 @@ class _Nest:
 
     def _block(self, unit: Value) -> tuple[Value, Number, Number]:
         """The row of a unit and its part of the axis that vectors run along."""
-        f, size = self.e.f, self.w.form.vector_size
+        f, size = self.e.f, self.w.form.block_size
         if self.cut.blocks == 1:
             return unit, 0, size
         place = f.rem(unit, self.cut.blocks) if self.cut.rows > 1 else unit
@@ -81,7 +82,7 @@ class _Nest:
 
     def _axes(self, axis: int, cursor: Cursor, low: Number, high: Number) -> None:
         form = self.w.form
-        if axis == len(form.outer) - form.columns:
+        if axis == len(form.walked):
             self._row(cursor, low, high)
             return
         with self.e.f.loop(0, form.outer[axis]) as loop:
@@ -97,6 +98,11 @@ class _Nest:
             width = self.cut.width
             columns = Columns(w, passes, width, places.kept, places.sums, places.recursions)
             columns.write(cursor, low, high)
+            return
+        if w.form.tiles:
+            axis = len(w.form.outer)
+            tiles = Tiles(w, passes[0], lambda at: self._settle(axis, at), places.filled)
+            tiles.write(cursor, low, high)
             return
         w.kept.update(places.kept)
         rows = Rows(w, passes, places.filled, places.recursions)

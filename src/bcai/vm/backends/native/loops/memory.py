@@ -11,6 +11,7 @@ from bcai.vm.backends.native.loops.recursion import recursion_bytes
 from bcai.vm.backends.native.loops.rows import PAD, fits_registers
 from bcai.vm.backends.native.loops.schedule import Pass, levels, schedule, varying
 from bcai.vm.backends.native.loops.shares import shares, vector_count
+from bcai.vm.backends.native.loops.tiles import is_direct, transposed_reads
 from bcai.vm.backends.native.loops.writer import kept_bytes
 from bcai.vm.backends.native.target import Target
 from bcai.vm.compiler.plan import Fold, Literal
@@ -21,7 +22,7 @@ _ALIGNMENT = 64
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Addresses in the thread's memory, by node."""
+    """Addresses in the thread's memory, by node; `filled` are chunks of folds, or tiles."""
 
     kept: Mapping[int, Value]
     filled: Mapping[int, Value]
@@ -64,6 +65,11 @@ def memory_of(form: Form, target: Target) -> Memory:
         _columns(form, target, memory, length)
         return memory
     count = vector_count(form, target)
+    if form.tiles:
+        direct = is_direct(form, memory.passes[0], target)
+        for number in [] if direct else transposed_reads(form):
+            memory.take(memory.filled, number, count * count * kept_bytes(form.dtype(number)))
+        return memory
     registers = fits_registers(form, memory.passes, target, count)
     for pass_ in memory.passes:
         for number in pass_.kept:

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 
 from bcai.vm.backends.native.loops.cost import element_ns
 from bcai.vm.backends.native.loops.form import Form, Read
+from bcai.vm.backends.native.loops.tiles import TILE_MAX
 from bcai.vm.backends.native.target import Target
 from bcai.vm.compiler.plan import Apply, Fold
 from bcai.vm.isa.order import LANES
 from bcai.vm.isa.types import DType
 
+TILES_BESIDE = 4
+"""Tiles that one unit has across the row."""
 UNITS_MIN = 64
 """Units from which more would not be shared out more evenly."""
 BLOCK = 4096
@@ -69,7 +72,10 @@ def vector_count(form: Form, target: Target) -> int:
     count = target.vector_bytes // main
     if form.folds:
         count = min(count, LANES)
-    return max(1, min(count, 1 << (max(1, form.vector_size).bit_length() - 1)))
+    size = form.vector_size
+    if form.tiles:
+        size = min(size, form.outer[-1], TILE_MAX)
+    return max(1, min(count, 1 << (max(1, size).bit_length() - 1)))
 
 
 def _register_bytes(dtype: DType) -> int:
@@ -84,19 +90,22 @@ def shares(form: Form, target: Target) -> Shares:
     """Cut a loop into units."""
     count = vector_count(form, target)
     each_ns = element_ns(form, target, count)
-    walked = form.outer[:-1] if form.columns else form.outer
+    walked = form.walked
     axes, rows = 0, 1
     while rows < UNITS_MIN and axes < len(walked):
         rows *= walked[axes]
         axes += 1
     elements = math.prod((*form.outer, *form.row))
-    blocks, block = 1, form.vector_size
+    blocks, block = 1, form.block_size
     if form.columns:
         main = max(each.access.dtype.itemsize for each in form.stores)
         block = max(count, COLUMN_BYTES // main)
-        blocks = max(1, form.vector_size // block)
+        blocks = max(1, form.block_size // block)
+    elif form.tiles:
+        block = TILES_BESIDE * count
+        blocks = max(1, form.block_size // block)
     elif not form.folds and rows < UNITS_MIN and axes == len(walked):
         block = BLOCK
-        blocks = max(1, form.vector_size // block)
-    width = -(-(form.vector_size - (blocks - 1) * block) // count) * count
+        blocks = max(1, form.block_size // block)
+    width = -(-(form.block_size - (blocks - 1) * block) // count) * count
     return Shares(axes, rows, blocks, block, width, elements * each_ns / max(1, rows * blocks))

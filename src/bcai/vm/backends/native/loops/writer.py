@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from bcai.vm.backends.native.elementwise import (
     Lanes,
@@ -18,6 +19,8 @@ from bcai.vm.backends.native.loops.schedule import Pass, varying
 from bcai.vm.backends.native.target import Target
 from bcai.vm.compiler.plan import Apply, Fold, Literal, Place
 from bcai.vm.isa.types import DType
+
+NOTHING: Mapping[int, Value] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +111,25 @@ class Writer:
         return self.scalars[number]
 
     def vector(
-        self, pass_: Pass, cursor: Cursor, at: Value, place: Number | None = None
+        self,
+        pass_: Pass,
+        cursor: Cursor,
+        at: Value,
+        place: Number | None = None,
+        given: Mapping[int, Value] = NOTHING,
     ) -> dict[int, Value]:
         """Write the nodes of a pass for the elements from `at` on along the vector axis.
 
-        `place` is where they lie in what is kept of a row: `at` unless given.
+        `place` is where they lie in what is kept of a row: `at` unless given. What is `given` is
+        not written.
         """
         place = at if place is None else place
-        values: dict[int, Value] = {}
+        values = dict(given)
         for number in pass_.reloaded:
             values[number] = self.load_kept(number, place)
         for number in pass_.order:
-            values[number] = self._node(number, cursor, at, values)
+            if number not in given:
+                values[number] = self._node(number, cursor, at, values)
             if number in pass_.kept:
                 self.store_kept(number, values[number], place)
         for each in pass_.stores:
@@ -168,6 +178,12 @@ class Writer:
         last = f.offset(address, 1 - count, type_)
         ascending = load_element(self.lanes, last, access.dtype)
         return f.shuffle(ascending, ascending, range(count - 1, -1, -1))
+
+    def load_along(self, number: int, cursor: Cursor) -> Value:
+        """Read an operand along the axis where it is contiguous, from where the cursor stands."""
+        node = self.form.nodes[number]
+        assert isinstance(node, Read)
+        return load_element(self.lanes, cursor.addresses[node.access.slot], node.access.dtype)
 
     def _store(self, access: Access, value: Value, cursor: Cursor, at: Value) -> None:
         f, stride = self.f, access.strides[self.form.vector_axis]
