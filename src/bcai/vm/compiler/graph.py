@@ -126,11 +126,17 @@ class Part(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class JoinNode:
-    """A base that is put together from parts, which do not overlap and cover it."""
+    """A base that is put together from parts, which do not overlap and cover it.
+
+    `whole` is the shape of the tensor and how it lies in the base; every part's place has its
+    strides. A padded one is mostly filled with a number, or made from such.
+    """
 
     position: int
     parts: list[Part]
     base: Base
+    whole: Affine
+    is_padded: bool = False
 
 
 Node = LoopNode | OpNode | JoinNode

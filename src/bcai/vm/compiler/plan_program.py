@@ -10,12 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from bcai.vm.compiler.build_graph import (
-    Elementwise,
-    GraphBuilder,
-    copied_bases,
-    requests,
-)
+from bcai.vm.compiler.base_orders import copied_bases, requests
+from bcai.vm.compiler.build_graph import Elementwise, GraphBuilder
 from bcai.vm.compiler.expand import ExpandingBuilder
 from bcai.vm.compiler.fuse import Group, fuse
 from bcai.vm.compiler.graph import Base, Graph, JoinNode, LoopNode, Number, OpNode, Value

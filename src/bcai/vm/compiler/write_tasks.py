@@ -5,6 +5,7 @@ Note [Computed again]
     each of them instead if that takes a few cheap instructions on what is stored anyway.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -99,10 +100,9 @@ class Stores:
 
     def _again(self, node: LoopNode, readers: list[LoopNode]) -> bool:
         """Whether a base is rather computed again by those who read it."""
-        leaves, small = set[Base](), set[Base]()
-        if not self._leaves(node, node.base, leaves, small, [AGAIN_MAX]):
+        whole, small = set[Base](), set[Base]()
+        if not self._leaves(node, node.base, whole, small, [AGAIN_MAX]):
             return False
-        whole = [each for each in leaves if each.elements * SMALL > node.base.elements]
         outside = [each for each in readers if self.groups[each] is not self.groups[node]]
         maps = [
             value.map for each in outside for value in each.operands if value.source is node.base
@@ -118,9 +118,12 @@ class Stores:
         return True
 
     def _leaves(
-        self, node: LoopNode, top: Base, leaves: set[Base], small: set[Base], left: list[int]
+        self, node: LoopNode, top: Base, whole: set[Base], small: set[Base], left: list[int]
     ) -> bool:
-        """Collect what is read to compute a node again; False if that is too much."""
+        """Collect what is read to compute a node again; False if that is too much.
+
+        `whole` are those of which a good part is read, `small` those that would have to be stored.
+        """
         left[0] -= 1
         if left[0] < 0 or not _is_cheap(node):
             return False
@@ -130,13 +133,21 @@ class Stores:
                 continue
             writer = source.writer
             if not isinstance(writer, LoopNode) or source in self.stored:
-                leaves.add(source)
+                if 2 * _read(value) > top.elements:
+                    whole.add(source)
             elif source.elements * SMALL <= top.elements:
-                leaves.add(source)
                 small.add(source)
-            elif not self._leaves(writer, top, leaves, small, left):
+            elif not self._leaves(writer, top, whole, small, left):
                 return False
         return True
+
+
+def _read(value: Value) -> int:
+    """How many different elements a value has."""
+    map_ = value.map
+    return math.prod(
+        size for size, stride in zip(map_.sizes, map_.strides, strict=True) if stride
+    )
 
 
 def _is_cheap(node: LoopNode) -> bool:
