@@ -211,6 +211,6 @@ def test_what_can_fail_does_not_stand_in_a_loop() -> None:
     signed = {"int8", "int16", "int32", "int64"}
     shifts = {"BitShiftLeft", "BitShiftRight"}
     assert fallible == (
-        {("Div", each) for each in (*signed, "uint8")}
+        {(name, each) for name in ("Div", "Mod", "Fmod") for each in (*signed, "uint8")}
         | {(name, each) for name in ("Pow", *shifts) for each in signed}
     )

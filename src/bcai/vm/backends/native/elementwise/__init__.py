@@ -22,6 +22,7 @@ from bcai.vm.backends.native.elementwise.lanes import (
     register_type,
     store_element,
 )
+from bcai.vm.backends.native.elementwise.remainder import REMAINDERS
 from bcai.vm.backends.native.llvm import Value
 from bcai.vm.isa.attribute import Attribute
 from bcai.vm.isa.op import Op
@@ -39,13 +40,15 @@ __all__ = [
 ]
 
 ELEMENTWISE: Mapping[str, Emit] = MappingProxyType(
-    {**ARITHMETIC, **COMPARISON, **LOGIC, **CONVERSION, **PLACES, **FUNCTIONS}
+    {**ARITHMETIC, **REMAINDERS, **COMPARISON, **LOGIC, **CONVERSION, **PLACES, **FUNCTIONS}
 )
 """Every instruction that can stand in a loop, by name."""
 
 _TOTAL: Mapping[str, frozenset[DType]] = MappingProxyType(
     {
         "Div": FLOATS,
+        "Mod": FLOATS,
+        "Fmod": FLOATS,
         "Pow": FLOATS | {DType.uint8},
         "BitShiftLeft": frozenset({DType.uint8}),
         "BitShiftRight": frozenset({DType.uint8}),
@@ -53,7 +56,9 @@ _TOTAL: Mapping[str, frozenset[DType]] = MappingProxyType(
 )
 """Element types for which an instruction cannot fail, where that is not all of them."""
 
-_ROUNDED = frozenset({"Add", "Sub", "Mul", "Div", "Sqrt", "Rsqrt", "Reciprocal", "Fma", *FUNCTIONS})
+_ROUNDED = frozenset(
+    {"Add", "Sub", "Mul", "Div", "Sqrt", "Rsqrt", "Reciprocal", "Fma", "Mod", *FUNCTIONS}
+)
 """Those whose result can have more digits than a narrow type; `Cast` and `Arange` round it too."""
 
 

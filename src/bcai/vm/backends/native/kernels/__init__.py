@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from bcai.vm.backends.native.kernels.contraction import contract
 from bcai.vm.backends.native.kernels.conv import conv, conv_input_grad, conv_weight_grad
+from bcai.vm.backends.native.kernels.fallible import checked
 from bcai.vm.backends.native.kernels.index import (
     add_rows,
     gather,
@@ -29,11 +30,15 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "ArgMin": extreme,
         "AvgPool": avg_pool,
         "AvgPoolGrad": avg_pool_grad,
+        "BitShiftLeft": checked,
+        "BitShiftRight": checked,
         "Conv": conv,
         "ConvInputGrad": conv_input_grad,
         "ConvWeightGrad": conv_weight_grad,
         "CumProd": running,
         "CumSum": running,
+        "Div": checked,
+        "Fmod": checked,
         "Gather": gather,
         "GatherElements": gather_elements,
         "Index": index,
@@ -41,7 +46,9 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "MaxPool": max_pool,
         "MaxPoolGrad": max_pool_grad,
         "MatMul": contract,
+        "Mod": checked,
         "Philox": draw,
+        "Pow": checked,
         "RandomInt": draw,
         "ScatterAdd": scatter_add,
         "ScatterElements": scatter_elements,
