@@ -12,6 +12,7 @@ import ast
 from collections.abc import Iterator
 
 from bcai.bridge.inspect.names import Names
+from bcai.bridge.inspect.nodes import Nodes
 from bcai.bridge.inspect.policy import MACHINE_LEARNING
 
 # Calls that come back, and change nothing that a rule relies on.
@@ -47,7 +48,7 @@ _SIMPLE = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr)
 
 
 def certain_nodes(
-    tree: ast.Module, nodes: list[ast.AST], names: Names, own_modules: frozenset[str]
+    tree: ast.Module, nodes: Nodes, names: Names, own_modules: frozenset[str]
 ) -> frozenset[int]:
     """Return the `id` of each import statement and call that is certain; see Note [Certain]."""
     if _tampers(nodes):
@@ -65,22 +66,17 @@ def certain_nodes(
     return frozenset(found)
 
 
-def _tampers(nodes: list[ast.AST]) -> bool:
-    for node in nodes:
-        match node:
-            case ast.Name(id=name) | ast.Attribute(attr=name) if name in _TAMPERING:
-                return True
-            case ast.Attribute(ctx=ast.Store(), value=owner) if not _is_self(owner):
-                return True  # `subprocess.run = ...`, or as harmless as `model.training = True`
-            case ast.Import(names=aliases):
-                if any(item.name.partition(".")[0] in _TAMPERING_MODULES for item in aliases):
-                    return True
-            case ast.ImportFrom(module=str() as module):
-                if module.partition(".")[0] in _TAMPERING_MODULES:
-                    return True
-            case _:
-                pass
-    return False
+def _tampers(nodes: Nodes) -> bool:
+    if any(node.id in _TAMPERING for node in nodes.of(ast.Name)):
+        return True
+    for node in nodes.of(ast.Attribute):
+        # `subprocess.run = ...`, or as harmless as `model.training = True`
+        is_set = node.ctx.__class__ is not ast.Load and not _is_self(node.value)
+        if is_set or node.attr in _TAMPERING:
+            return True
+    modules = [alias.name for node in nodes.of(ast.Import) for alias in node.names]
+    modules += [node.module or "" for node in nodes.of(ast.ImportFrom)]
+    return any(module.partition(".")[0] in _TAMPERING_MODULES for module in modules)
 
 
 def _is_self(node: ast.AST) -> bool:

@@ -15,7 +15,13 @@ from bcai.bridge.inspect.finding import Audit, Finding, Severity, audit_of, shor
 from bcai.bridge.inspect.rule import Rule, Sighting
 from bcai.bridge.inspect.rules.dynamic import RUNNERS
 from bcai.bridge.inspect.scene import Scene, Surroundings, build_scene
-from bcai.bridge.inspect.source import Broken, Source, Unreadable, parse_source
+from bcai.bridge.inspect.source import (
+    Broken,
+    Source,
+    Unreadable,
+    count_signs,
+    parse_source,
+)
 
 _NATIVE = (".so", ".pyd", ".dylib", ".dll", ".pyc")
 Read = Callable[[], bytes]
@@ -43,7 +49,7 @@ def inspect_files(
     around = with_project(around or Surroundings(), sources)
     findings: list[Finding] = []
     unseen: list[str] = []
-    room, files = limits.TOTAL_BYTES_MAX, 0
+    room, signs_room, files = limits.TOTAL_BYTES_MAX, limits.TOTAL_SIGNS_MAX, 0
     for path in sorted(sources, key=lambda path: (path != entry, path)):
         size, read = sources[path]
         if path.endswith(_NATIVE):
@@ -51,10 +57,15 @@ def inspect_files(
         if not (path == entry or path.endswith(".py")):
             continue
         if size > limits.FILE_BYTES_MAX or size > room or files >= limits.FILES_MAX:
-            unseen.append(f"{path}: over the limits of what is read ({size} bytes)")
+            unseen.append(_too_large(path, size))
             continue
-        room, files = room - size, files + 1
-        found, blind = _inspect_file(read(), path, replace(around, is_entry=path == entry))
+        data = read()
+        signs = count_signs(data)
+        if signs > signs_room:
+            unseen.append(_too_large(path, size))
+            continue
+        room, signs_room, files = room - size, signs_room - signs, files + 1
+        found, blind = _inspect_file(data, path, replace(around, is_entry=path == entry))
         findings += found
         unseen += blind
     return audit_of(findings, unseen, files)
@@ -86,8 +97,8 @@ def with_project(around: Surroundings, paths: Mapping[str, object]) -> Surroundi
 
 
 def _inspect_file(data: bytes, name: str, around: Surroundings) -> tuple[list[Finding], list[str]]:
-    if len(data) > limits.FILE_BYTES_MAX:
-        return [], [f"{name}: over the limits of what is read ({len(data)} bytes)"]
+    if len(data) > limits.FILE_BYTES_MAX or count_signs(data) > limits.SIGNS_MAX:
+        return [], [_too_large(name, len(data))]
     source = parse_source(data)
     if isinstance(source, Unreadable):
         return [], [f"{name}: {source.reason}"]
@@ -103,6 +114,10 @@ def _inspect_file(data: bytes, name: str, around: Surroundings) -> tuple[list[Fi
         f"{name}: what computed code does" for item in findings if item.rule == "dynamic.code"
     ]
     return findings, list(dict.fromkeys(unseen))
+
+
+def _too_large(name: str, size: int) -> str:
+    return f"{name}: more than is read ({size} bytes)"
 
 
 def _broken(source: Broken, name: str, *, is_entry: bool) -> Finding:
@@ -144,7 +159,8 @@ def _inner(
     calls = list(scene.calls(*RUNNERS))[: limits.INNER_SOURCES_MAX] if depth else []
     for call in calls:
         text = scene.text(call.argument(0, "source"))
-        inner = parse_source(text.encode("utf-8", "replace")) if text else None
+        data = (text or "").encode("utf-8", "replace")
+        inner = parse_source(data) if count_signs(data) <= limits.INNER_SIGNS_MAX else None
         if not isinstance(inner, Source):
             continue
         inside = build_scene(inner.tree, replace(around, is_entry=False))

@@ -9,6 +9,7 @@ from bcai.bridge.inspect.certain import certain_nodes
 from bcai.bridge.inspect.fold import Folder
 from bcai.bridge.inspect.limits import STRING_CHARACTERS_MAX
 from bcai.bridge.inspect.names import Meaning, Names
+from bcai.bridge.inspect.nodes import Nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ class Scene:
 
 def build_scene(tree: ast.Module, surroundings: Surroundings) -> Scene:
     """Walk a file once."""
-    nodes = list(ast.walk(tree))
+    nodes = Nodes(tree)
     constants: dict[str, ast.expr] = {}
     folder = Folder(constants)
     names = Names(folder.text)
@@ -172,28 +173,30 @@ def build_scene(tree: ast.Module, surroundings: Surroundings) -> Scene:
     scene = Scene(names, folder, surroundings)
     if surroundings.is_entry:
         scene.certain = certain_nodes(tree, nodes, names, surroundings.own_modules)
-    _index(nodes, scene, _docstrings(nodes))
+    _index(nodes, scene)
     return scene
 
 
-def _bind(nodes: list[ast.AST], names: Names) -> None:
+def _bind(nodes: Nodes, names: Names) -> None:
     """Fill the table of names."""
     single: set[int] = set()  # stores that are accounted for
-    for node in nodes:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            _bind_import(node, names)
-        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr):
-            target = _only_target(node)
-            if isinstance(target, ast.Name) and node.value is not None:
-                names.assigned.setdefault(target.id, []).append(node.value)
-                single.add(id(target))
-        else:
-            other = _bound_otherwise(node)
-            if other is not None:
-                names.other.add(other)
-    for node in nodes:
-        if isinstance(node, ast.Name) and id(node) not in single:
-            names.other.update([] if isinstance(node.ctx, ast.Load) else [node.id])
+    for node in nodes.of(ast.Import, ast.ImportFrom):
+        _bind_import(node, names)
+    for node in nodes.of(ast.Assign, ast.AnnAssign, ast.NamedExpr):
+        target = _only_target(node)
+        if isinstance(target, ast.Name) and node.value is not None:
+            names.assigned.setdefault(target.id, []).append(node.value)
+            single.add(id(target))
+    names.other.update(
+        node.id
+        for node in nodes.of(ast.Name)
+        if node.ctx.__class__ is not ast.Load and id(node) not in single
+    )
+    for node in nodes.of(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef):
+        names.other.add(node.name)
+    names.other.update(node.arg for node in nodes.of(ast.arg))
+    for node in nodes.of(ast.ExceptHandler, ast.MatchAs, ast.MatchStar):
+        names.other.update([node.name] if node.name else [])
 
 
 def _bind_import(node: ast.Import | ast.ImportFrom, names: Names) -> None:
@@ -213,46 +216,19 @@ def _only_target(node: ast.Assign | ast.AnnAssign | ast.NamedExpr) -> ast.expr |
     return node.target
 
 
-def _bound_otherwise(node: ast.AST) -> str | None:
-    match node:
-        case (
-            ast.FunctionDef(name=name)
-            | ast.AsyncFunctionDef(name=name)
-            | ast.ClassDef(name=name)
-            | ast.arg(arg=name)
-            | ast.ExceptHandler(name=str() as name)
-            | ast.MatchAs(name=str() as name)
-            | ast.MatchStar(name=str() as name)
-        ):
-            return name
-        case _:
-            return None
-
-
-def _index(nodes: list[ast.AST], scene: Scene, docstrings: set[int]) -> None:
-    """Sort nodes by what they are."""
-    for node in nodes:
-        if isinstance(node, ast.Call):
-            scene.add_call(node)
-        elif isinstance(node, ast.Attribute):
-            scene.attributes[node.attr].append(node)
-        elif isinstance(node, ast.Constant):
-            if isinstance(node.value, str) and id(node) not in docstrings:
-                scene.add_string(node, node.value)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            scene.add_import(node)
-        elif isinstance(node, ast.Subscript):
-            scene.subscripts.append(node)
-        elif isinstance(node, ast.While):
-            scene.loops.append(node)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            scene.decorators.update(id(decorator) for decorator in node.decorator_list)
-
-
-def _docstrings(nodes: list[ast.AST]) -> set[int]:
-    """Texts that stand alone: they are for readers."""
-    return {
-        id(node.value)
-        for node in nodes
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    }
+def _index(nodes: Nodes, scene: Scene) -> None:
+    """Sort nodes by what they are about."""
+    for node in nodes.of(ast.Call):
+        scene.add_call(node)
+    for node in nodes.of(ast.Attribute):
+        scene.attributes[node.attr].append(node)
+    for node in nodes.of(ast.Import, ast.ImportFrom):
+        scene.add_import(node)
+    scene.subscripts += nodes.of(ast.Subscript)
+    scene.loops += nodes.of(ast.While)
+    for node in nodes.of(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef):
+        scene.decorators.update(id(decorator) for decorator in node.decorator_list)
+    alone = {id(node.value) for node in nodes.of(ast.Expr)}  # docstrings: they are for readers
+    for node in nodes.of(ast.Constant):
+        if isinstance(node.value, str) and id(node) not in alone:
+            scene.add_string(node, node.value)
