@@ -12,7 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bcai.vm.backends.native.launch import entry
-from bcai.vm.backends.native.llvm import I64, POINTER, Function, Module, Number, Value
+from bcai.vm.backends.native.llvm import (
+    I64,
+    POINTER,
+    Function,
+    Module,
+    Number,
+    Value,
+    bits_of,
+)
 from bcai.vm.backends.native.registers import Registers
 from bcai.vm.backends.native.target import Target
 from bcai.vm.isa.types import DType
@@ -111,20 +119,63 @@ class _Writer:
 
 
 def transposed(f: Function, square: Sequence[Value]) -> list[Value]:
-    """Transpose vectors as many as their lanes (a power of two), in log2 rounds of swaps."""
-    lanes, rows = len(square), list(square)
-    half = lanes // 2
-    while half:
-        low = [at if not at & half else lanes + at - half for at in range(lanes)]
-        high = [at + half if not at & half else lanes + at for at in range(lanes)]
-        following = list(rows)
-        for at in range(lanes):
-            if not at & half:
-                one, other = rows[at], rows[at + half]
-                following[at] = f.shuffle(one, other, low)
-                following[at + half] = f.shuffle(one, other, high)
-        rows, half = following, half // 2
-    return rows
+    """Transpose vectors as many as their lanes, a power of two.
+
+    Note [Transposition in registers]
+        First squares inside the 128-bit parts of the vectors, by interleaving two vectors (unpack
+        instructions); then the parts themselves, by taking every other one of two vectors. Both
+        are single instructions with a constant everywhere, which shuffles of single elements
+        across a whole register are not. Source: Stone, "Parallel processing with the perfect
+        shuffle", IEEE Transactions on Computers C-20(2), 1971.
+    """
+    lanes = len(square)
+    part = max(1, min(lanes, 128 // bits_of(square[0].type)))
+    low, high = _interleaving(lanes, part)
+    inside = [
+        _shuffled(f, square[at : at + part], low, high, spread=True) for at in range(0, lanes, part)
+    ]
+    even, odd = _every_other(lanes, part)
+    across = [
+        _shuffled(f, [group[at] for group in inside], even, odd, spread=False) for at in range(part)
+    ]
+    return [across[column % part][column // part] for column in range(lanes)]
+
+
+def _shuffled(
+    f: Function, vectors: Sequence[Value], one: list[int], other: list[int], *, spread: bool
+) -> list[Value]:
+    """All rounds of a shuffle (`spread`), or of its inverse, on a power of two of vectors."""
+    now, half = list(vectors), len(vectors) // 2
+    for _ in range(half.bit_length()):
+        if spread:
+            pairs = [(now[at], now[at + half]) for at in range(half)]
+            now = [f.shuffle(*pair, way) for pair in pairs for way in (one, other)]
+        else:
+            pairs = [(now[2 * at], now[2 * at + 1]) for at in range(half)]
+            now = [f.shuffle(*pair, way) for way in (one, other) for pair in pairs]
+    return now
+
+
+def _interleaving(lanes: int, part: int) -> tuple[list[int], list[int]]:
+    """In each part: its low elements and the other vector's, in turn; the same of the high ones."""
+    low, high = (
+        [
+            start + first + at // 2 + at % 2 * lanes
+            for start in range(0, lanes, part)
+            for at in range(part)
+        ]
+        for first in (0, part // 2)
+    )
+    return low, high
+
+
+def _every_other(lanes: int, part: int) -> tuple[list[int], list[int]]:
+    """The even parts of both vectors, and the odd ones."""
+    even, odd = (
+        [start + at for start in range(first, 2 * lanes, 2 * part) for at in range(part)]
+        for first in (0, part)
+    )
+    return even, odd
 
 
 @dataclass(frozen=True, slots=True)
