@@ -222,6 +222,8 @@ class _Fusion:
         """Whether one loop is better than two."""
         if not domain.folded or not domain.long(domain.folded):
             return self._buffers(domain) <= BUFFERS_MAX
+        if any(_spreads(each) for each in domain.rows):
+            return False  # it would be stored whole, though it is the same along folded axes
         rows, row = domain.product(domain.kept), domain.product(domain.folded)
         few = rows < ROWS_MIN and row > ROW_ELEMENTS_MAX
         columns = any(_is_column(each) for each in domain.rows if each.is_fold)
@@ -272,6 +274,14 @@ def _united(one: Domain, two: Domain, names: dict[int, int]) -> Domain | None:
         for node, row in one.rows.items()
     }
     return Domain(sizes, list(folded), rows | two.rows)
+
+
+def _spreads(node: LoopNode) -> bool:
+    """Whether a copy repeats elements."""
+    return node.op is None and any(
+        stride == 0 and size > 1
+        for stride, size in zip(node.operands[0].map.strides, node.sizes, strict=True)
+    )
 
 
 def _is_column(fold: LoopNode) -> bool:

@@ -1,0 +1,183 @@
+"""Plans of random programs of views, folds, joins and arithmetic compute what the programs do."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.vm.compiler.plan_interpreter import run_plan
+
+from bcai.vm.backends.reference.interpreter import ReferenceInterpreter
+from bcai.vm.compiler.differentiate import gradients
+from bcai.vm.compiler.plan_program import make_plan
+from bcai.vm.isa.op import Op
+from bcai.vm.isa.symbol import Symbol
+from bcai.vm.isa.types import Array, DType
+from bcai.vm.program.builder import Builder
+from bcai.vm.program.program import VerifiedProgram
+
+REFERENCE = ReferenceInterpreter()
+ELEMENTS_MAX = 200
+RANK_MAX = 5
+ONE = ("Neg", "Exp", "Relu", "Sqrt", "Softmax", "LayerNorm", "Tril")
+TWO = ("Add", "Sub", "Mul", "Max")
+Line = tuple[str, int, int, int]
+KINDS = (
+    *ONE,
+    *TWO,
+    *("MatMul", "Sum", "ReduceMax", "Reshape", "Permute", "Slice", "Select", "Flip", "Expand"),
+    *("Concat", "Pad", "Split", "Mean", "GatherElements", "Copy", "Greater"),
+)
+NUMBERS = st.integers(0, 99)
+LINES = st.lists(
+    st.tuples(st.sampled_from(KINDS), NUMBERS, NUMBERS, NUMBERS), min_size=1, max_size=14
+)
+
+
+def anything(op: Op, dtypes: Sequence[DType]) -> bool:
+    """Every element-by-element instruction that cannot fail here may stand in a loop."""
+    return op.name not in ("Pow", "BitShiftLeft", "BitShiftRight") and (
+        dtypes[0].is_float or op.name not in ("Div", "Mod", "Fmod")
+    )
+
+
+def nothing(op: Op, dtypes: Sequence[DType]) -> bool:
+    """No instruction may stand in a loop."""
+    del op, dtypes
+    return False
+
+
+def write_line(values: list[Symbol], line: Line) -> Sequence[Symbol]:
+    """Apply an instruction to earlier values if it fits; none is illegal."""
+    name, first, second, third = line
+    x = values[first % len(values)]
+    y = values[second % len(values)]
+    shape, rank = x.shape, len(x.shape)
+    axis = third % rank if rank else 0
+    if name in ("Sum", "ReduceMax", "Mean"):
+        axes = tuple(each for each in range(rank) if (third >> each) & 1)
+        return [x.emit(name, axes=axes, keepdims=second % 2 == 0)]
+    if name in TWO or name == "Greater":
+        try:
+            np.broadcast_shapes(x.shape, y.shape)
+        except ValueError:
+            y = x
+        result = x.emit(name, y)
+        return [result.cast(x.dtype)]
+    if name == "MatMul":
+        if rank < 2:
+            return []
+        return [x @ x.transpose()]
+    if name == "Reshape":
+        return [x.reshape(*other_shape(x.type.elements, second, third))]
+    if rank == 0:
+        return [x.emit("Neg")]
+    return write_along(values, name, x, axis, (second, third))
+
+
+def write_along(
+    values: list[Symbol], name: str, x: Symbol, axis: int, numbers: tuple[int, int]
+) -> Sequence[Symbol]:
+    """Instructions that have an axis."""
+    second, third = numbers
+    shape, rank = x.shape, len(x.shape)
+    size = shape[axis]
+    if name == "Permute":
+        order = sorted(range(rank), key=lambda each: (each * (second + 2) + third) % 7)
+        return [x.permute(*order)]
+    if name == "Slice":
+        start = second % (size + 1)
+        stop = start + third % (size - start + 1)
+        return [x.emit("Slice", axis=axis, start=start, stop=stop, step=1 + second % 2)]
+    if name == "Select":
+        return [x.emit("Select", axis=axis, index=second % size)] if size else []
+    if name == "Flip":
+        return [x.emit("Flip", axes=(axis,))]
+    if name == "Expand":
+        return [x.expand(2, *shape)]
+    if name == "Concat":
+        others = [each for each in values if each.shape == shape][-3:]
+        return [x.emit("Concat", *others, axis=axis)]
+    if name == "Pad":
+        before, after = [0] * rank, [0] * rank
+        before[axis], after[-1] = second % 3, third % 2
+        return [x.emit("Pad", before=tuple(before), after=tuple(after), value=float(third % 3))]
+    if name == "Split":
+        part = second % (size + 1)
+        attributes = {"axis": axis, "sizes": (part, size - part)}
+        return x.builder.emit("Split", (x,), attributes)
+    if name == "GatherElements":
+        if not size:
+            return []
+        one = (*shape[:axis], 1, *shape[axis + 1 :])
+        index = {"shape": one, "value": float(second % (2 * size) - size), "dtype": DType.int64}
+        places = x.builder.emit("Full", (), index)[0]
+        return [x.emit("GatherElements", places, axis=axis)]
+    if name == "Tril" and rank < 2:
+        return []
+    if name == "Softmax":
+        return [x.emit(name, axis=axis)]
+    return [x.emit(name)]
+
+
+def other_shape(elements: int, second: int, third: int) -> tuple[int, ...]:
+    """Some shape of so many elements."""
+    if not elements:
+        return (0, 2)
+    divisors = [each for each in range(1, elements + 1) if elements % each == 0]
+    outer = divisors[second % len(divisors)]
+    rest = elements // outer
+    divisors = [each for each in range(1, rest + 1) if rest % each == 0]
+    middle = divisors[third % len(divisors)]
+    return (outer, middle, rest // middle)
+
+
+def write(lines: list[Line], with_gradients: bool) -> VerifiedProgram:
+    """Each line applies an instruction to earlier values; one in two is an output."""
+    builder = Builder()
+    inputs = [builder.input("x", "float32[4,6]"), builder.input("y", "float32[2,3,4]")]
+    values = list(inputs)
+    for line in lines:
+        found = write_line(values, line)
+        values += [
+            each
+            for each in found
+            if math.prod(each.shape) <= ELEMENTS_MAX and len(each.shape) <= RANK_MAX
+        ]
+    outputs = {f"v{index}": each for index, each in enumerate(values[2:]) if index % 2 == 0}
+    outputs |= {"last": values[-1], "again": values[-1]}
+    if with_gradients:
+        loss = values[-1].sum() + values[len(values) // 2].sum()
+        outputs |= dict(zip(("dx", "dy"), gradients(loss, inputs), strict=True))
+    return builder.finish(**outputs)
+
+
+def check(lines: list[Line], with_gradients: bool) -> None:
+    program = write(lines, with_gradients)
+    random = np.random.default_rng(0)
+    values: dict[str, Array] = {
+        port.name: random.normal(size=port.type.shape).astype(np.float32)
+        for port in program.program.ports
+    }
+    values["x"][0, :2] = (-0.0, np.nan)
+    expected = REFERENCE.run(program, values)
+    for elementwise in (anything, nothing):
+        found = run_plan(make_plan(program, elementwise=elementwise), values)
+        assert {name: each.tobytes() for name, each in found.items()} == {
+            name: each.tobytes() for name, each in expected.items()
+        }
+
+
+@settings(max_examples=120, deadline=None)
+@given(LINES, st.booleans())
+def test_plans_compute_the_program(lines: list[Line], with_gradients: bool) -> None:
+    check(lines, with_gradients)
+
+
+@pytest.mark.slow
+@settings(max_examples=3000, deadline=None)
+@given(LINES, st.booleans())
+def test_plans_compute_many_programs(lines: list[Line], with_gradients: bool) -> None:
+    check(lines, with_gradients)
