@@ -112,6 +112,11 @@ class Module:
             ir.Function(self._module, ir.FunctionType(result, parameters), name)
         return self._module.globals[name]
 
+    @property
+    def one(self) -> object:
+        """Metadata that says 1."""
+        return self._module.add_metadata([ir.Constant(I32, 1)])
+
     def table(self, name: str, type_: Type, values: Sequence[Value | int]) -> Value:
         """An internal constant array; returns its address."""
         if not self.has(name):
@@ -215,6 +220,16 @@ class Function:
         """Write a value; a vector needs the alignment of its elements only."""
         is_pointer = isinstance(value.type, ir.PointerType)
         self.b.store(value, pointer, align=8 if is_pointer else max(1, bits_of(value.type) // 8))
+
+    def store_around(self, value: Value, pointer: Value) -> None:
+        """Write a vector past the caches, to an address aligned to its size; `fence` ends it."""
+        size = bits_of(value.type) * lanes_of(value.type) // 8
+        stored = self.b.store(value, pointer, align=size)
+        stored.set_metadata("nontemporal", self.module.one)
+
+    def fence(self) -> None:
+        """Let all stores past the caches be seen before later ones."""
+        self.b.fence("seq_cst")
 
     def load_first(self, pointer: Value, type_: Type, count: Number, fill: Value) -> Value:
         """Read the first `count` lanes; the others take those of `fill` and touch no memory."""
