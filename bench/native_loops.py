@@ -66,7 +66,7 @@ class Loop:
 
     def view(self, array: np.ndarray, strides: tuple[int, ...], shape: tuple[int, ...]) -> View:
         """A view of a new buffer."""
-        self.arrays.append(array)
+        self.arrays.append(aligned(array))
         return View(len(self.arrays) - 1, TensorType(DType.of(array.dtype), shape), strides)
 
     def load(self, array: np.ndarray, *strides: int) -> int:
@@ -89,9 +89,9 @@ class Loop:
         """Write a node to a new array."""
         shape = (*self.shape[: self.kept], *(1 for _ in self.shape[self.kept :]))
         shape = shape if row else self.shape
-        out = np.zeros(shape, np.float32)
-        self.stores.append((node, self.view(out, row_major(shape), shape)))
-        return out
+        view = self.view(np.zeros(shape, np.float32), row_major(shape), shape)
+        self.stores.append((node, view))
+        return self.arrays[view.buffer]
 
     def compile(self, target: Target) -> tuple[Callable[[], None], float]:
         """Return the loop as a function, and the seconds that it took to make."""
@@ -147,6 +147,15 @@ class Case:
     out: np.ndarray
     torch_run: Callable[[], torch.Tensor]
     tolerance: float = 1e-4
+
+
+def aligned(array: np.ndarray) -> np.ndarray:
+    """A copy that starts at a multiple of 64, as buffers of a plan do."""
+    memory = np.empty(array.nbytes + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    found = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    found[...] = array
+    return found
 
 
 def normal(*shape: int) -> np.ndarray:
@@ -318,17 +327,21 @@ def narrow(rows: int) -> Case:
 
 
 def adamw(count: int) -> Case:
-    """One step in its usual arithmetic; corrections are given."""
+    """One step, as the instruction defines it."""
     p, g = normal(count), normal(count)
     loop = Loop((count,))
     a, d = loop.load(p), loop.load(g)
     m, v = loop.load(np.zeros(count, np.float32)), loop.load(np.zeros(count, np.float32))
+    power = loop.load(np.array([0.9], np.float32), 0)
+    square = loop.load(np.array([0.999], np.float32), 0)
+    one, rate = loop.literal(1.0), loop.literal(1e-3)
+    kept = loop("Mul", a, loop("Sub", one, loop("Mul", rate, loop.literal(1e-2))))
     m1 = loop("Fma", m, loop.literal(0.9), loop("Mul", d, loop.literal(0.1)))
     v1 = loop("Fma", v, loop.literal(0.999), loop("Mul", loop("Mul", d, d), loop.literal(0.001)))
-    root = loop("Add", loop("Sqrt", loop("Div", v1, loop.literal(0.001))), loop.literal(1e-8))
-    step = loop("Div", loop("Div", m1, loop.literal(0.1)), root)
-    decayed = loop("Mul", a, loop.literal(1 - 1e-5))
-    out = loop.store(loop("Sub", decayed, loop("Mul", step, loop.literal(1e-3))))
+    second = loop("Sqrt", loop("Sub", one, square))
+    root = loop("Add", loop("Div", loop("Sqrt", v1), second), loop.literal(1e-8))
+    step = loop("Neg", loop("Div", rate, loop("Sub", one, power)))
+    out = loop.store(loop("Fma", step, loop("Div", m1, root), kept))
     loop.store(m1)
     loop.store(v1)
     parameter = torch.nn.Parameter(torch.from_numpy(p.copy()))

@@ -154,6 +154,34 @@ def test_large_copies_in_blocks(target: Target) -> None:
 
 
 @EVERY_TARGET
+@pytest.mark.parametrize("shift", [0, 4])
+def test_stores_past_the_caches(
+    monkeypatch: pytest.MonkeyPatch, target: Target, shift: int
+) -> None:
+    monkeypatch.setattr(rows, "AROUND_BYTES", 0)
+    loop = Loop((20013,), 1)
+    x = loop.load(numbers(20013))
+    loop.store(loop.apply("Add", x, x))
+    (number, view), memory = loop.stores[0], np.resize(loop.buffers[-1], 20013 * 4 + 64)
+    loop.buffers[-1], loop.stores[0] = memory, (number, replace(view, offset=shift))
+    assert_same(loop, target, SPLITS_UNEVEN)
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize("shape", [(16, 16), (50, 37), (3, 40, 90), (4, 1000), (300, 5)])
+def test_operands_along_another_axis_than_the_result(
+    target: Target, shape: tuple[int, ...]
+) -> None:
+    loop = Loop(shape, len(shape))
+    order = tuple(range(len(shape) - 2)) + (len(shape) - 1, len(shape) - 2)
+    x, y = loop.load(numbers(*shape), order), loop.load(numbers(*shape, seed=1))
+    bias = loop.load(numbers(shape[-2], 1))
+    moved = loop.apply("Sub", loop.apply("Mul", x, bias), y)
+    loop.store(loop.apply("Add", loop.apply("Exp", moved), x))
+    assert_same(loop, target, SPLITS_UNEVEN)
+
+
+@EVERY_TARGET
 def test_flipped_strided_and_broadcast_views(target: Target) -> None:
     loop = Loop((6, 37), 2)
     x = loop.load(numbers(6, 37))

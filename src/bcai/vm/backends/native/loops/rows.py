@@ -13,9 +13,9 @@ Note [Two ways to fold a row]
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bcai.vm.backends.native.llvm import Number, Value
+from bcai.vm.backends.native.llvm import I64, Number, Value
 from bcai.vm.backends.native.loops.accumulate import (
     accumulate,
     accumulate_rest,
@@ -31,11 +31,14 @@ from bcai.vm.backends.native.loops.writer import Cursor, Writer, kept_bytes
 from bcai.vm.backends.native.target import Target
 from bcai.vm.compiler.plan import Fold
 from bcai.vm.isa.order import CHUNK, LANES
+from bcai.vm.isa.types import DType
 
 REGISTER_INSTRUCTIONS_MAX = 320
 """Of the bodies of a pass that are written once for each accumulator."""
 UNROLLED_INSTRUCTIONS = 12
 """Of the bodies of a pass without a fold that are written side by side."""
+AROUND_BYTES = 32 << 20
+"""Of the stores of a row, from which they go past the caches."""
 PAD = 64
 """Elements before and behind a filled chunk that overlapping vectors may touch."""
 
@@ -83,7 +86,27 @@ class Rows:
     def write_part(self, cursor: Cursor, low: Number, high: Number) -> None:
         """Write the only pass for a part of the row."""
         (pass_,) = self.passes
+        if goes_around(self.w.form, self.w.target, self.w.count):
+            low = self._around(pass_, cursor, low, high)
         self._run(pass_, cursor, low, high, 0, None)
+
+    def _around(self, pass_: Pass, cursor: Cursor, low: Number, high: Number) -> Value:
+        """Write whole vectors past the caches if all are aligned; where what is left begins."""
+        f, w, form = self.w.f, self.w, self.w.form
+        start = w.moved(cursor, len(form.outer), low)
+        bits = f.number(0)
+        for each in form.stores:
+            bits = f.b.or_(bits, f.b.ptrtoint(start.addresses[each.access.slot], I64))
+        aligned = f.equal(f.rem(bits, w.target.vector_bytes), 0)
+        around = replace(w, around=True)
+        step = w.count * unrolled(pass_, form, w.target, w.count, self.length)
+        whole = f.sub(high, f.rem(f.sub(high, low), step))
+        whole = f.b.select(aligned, whole, f.number(low))
+        with f.loop(low, whole, step) as loop:
+            for place in range(0, step, w.count):
+                around.vector(pass_, cursor, f.add(loop.index, place))
+        f.fence()
+        return whole
 
     def _fold(self, pass_: Pass, cursor: Cursor) -> None:
         """One pass with folds; their values go to the scalars."""
@@ -220,6 +243,19 @@ class Rows:
                 w.store_scratch(self.filled[number], value, dtype, filled)
 
         vectors(w, body, low, high, inner, unrolled(pass_, w.form, w.target, w.count, inner))
+
+
+def goes_around(form: Form, target: Target, count: int) -> bool:
+    """Whether so much is stored that no cache would hold it for whoever reads it."""
+    accesses = [each.access for each in form.stores]
+    stored = sum(math.prod(form.row) * each.dtype.itemsize for each in accesses)
+    whole = all(
+        each.strides[-1] == 1
+        and each.dtype in (DType.float32, DType.float64, DType.int32, DType.int64)
+        and count * each.dtype.itemsize == target.vector_bytes
+        for each in accesses
+    )
+    return whole and stored >= AROUND_BYTES
 
 
 def foldings_of(w: Writer, pass_: Pass) -> list[Folding]:

@@ -43,6 +43,8 @@ class Writer:
         Nodes that are the same for the vectors being written, by number.
     kept
         Addresses of what is kept of a row, by node.
+    around
+        Whether stores go past the caches; their addresses are aligned then.
     """
 
     f: Function
@@ -51,6 +53,7 @@ class Writer:
     count: int
     scalars: dict[int, Value] = field(default_factory=dict[int, Value])
     kept: dict[int, Value] = field(default_factory=dict[int, Value])
+    around: bool = False
 
     @property
     def lanes(self) -> Lanes:
@@ -189,7 +192,10 @@ class Writer:
         f, stride = self.f, access.strides[self.form.vector_axis]
         type_ = IN_MEMORY[access.dtype]
         address = f.offset(cursor.addresses[access.slot], f.mul(at, stride), type_)
-        store_element(self.lanes, value, address, access.dtype, stride=stride)
+        if self.around:
+            f.store_around(value, address)
+        else:
+            store_element(self.lanes, value, address, access.dtype, stride=stride)
 
     def store_one(self, access: Access, value: Value, cursor: Cursor) -> None:
         """Write one element where the cursor stands."""
