@@ -11,6 +11,7 @@ from bcai.vm.backends.native.kernels.conv_layout import (
     plain_result,
 )
 from bcai.vm.backends.native.kernels.conv_pack import ConvPack
+from bcai.vm.backends.native.kernels.conv_phases import NotFinite
 from bcai.vm.backends.native.kernels.conv_places import ConvPlaces, choose_blocks
 from bcai.vm.backends.native.kernels.conv_weights import ConvWeights, choose_shares
 from bcai.vm.backends.native.launch import Address, Launch
@@ -102,10 +103,12 @@ def _places(
     block, panels = choose_blocks(target, pack.dtype, grid, groups, columns, samples, scope.threads)
     kernel = ConvPlaces(pack.dtype, grid, groups, columns, bias is not None, block, panels)
     result = plain_result(task.results[0], scope)
-    extra = () if bias is None else (bias,)
+    extra = () if bias is None else (address(bias),)
+    if grid.is_spread:
+        extra = (_not_finite(weight, scope, task.position),)
     launch = Launch(
         kernel,
-        (address(left), Address(packed), address(result), *(address(each) for each in extra)),
+        (address(left), Address(packed), address(result), *extra),
         kernel.units(target, samples),
         (left.buffer, packed, *(each.buffer for each in extra)),
         (result.buffer,),
@@ -113,6 +116,17 @@ def _places(
         scratch_bytes=kernel.scratch_bytes(target),
     )
     return [launch, *finish(result, task.results[0], task.position)]
+
+
+def _not_finite(weight: View, scope: Scope, position: int) -> Address:
+    """What says whether a weight is finite."""
+    kernel = NotFinite(weight.type.dtype, weight.type.elements)
+
+    def make(number: int) -> Sequence[Launch]:
+        arguments = (address(weight), Address(number))
+        return [Launch(kernel, arguments, kernel.units, (weight.buffer,), (number,), position)]
+
+    return Address(scope.once((weight, kernel), 8 * kernel.units, make))
 
 
 def forward_grid(task: OpTask, x: Ints, w: Ints) -> Grid:

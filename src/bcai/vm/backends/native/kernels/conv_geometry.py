@@ -80,6 +80,11 @@ class Grid:
         """Whether the image can be read where it lies."""
         return self.spread == (1, 1, 1) and self.before == (0, 0, 0) and self.padded == self.source
 
+    @property
+    def is_spread(self) -> bool:
+        """Whether zeros lie between the elements of the image."""
+        return self.spread != (1, 1, 1)
+
     def rows_read(self, count: int) -> int:
         """Outer places that `count` windows after one another read."""
         return (count - 1) * self.stride[0] + (self.kernel[0] - 1) * self.dilation[0] + 1
@@ -150,19 +155,19 @@ def even_split(total: int, most: int) -> Split:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of a contraction: a grid of `sizes`, row-major; `pitches` elements of `left` apart."""
+    """Rows of a contraction: a grid of `sizes`, `pitches` elements of `left` apart.
+
+    Their totals lie `results` rows apart.
+    """
 
     sizes: tuple[int, ...]
     pitches: tuple[int, ...]
+    results: tuple[int, ...]
 
     @property
     def count(self) -> int:
         """How many rows."""
         return math.prod(self.sizes)
-
-    def count_after(self, axis: int) -> int:
-        """Rows between neighbours along an axis."""
-        return math.prod(self.sizes[axis + 1 :])
 
     def split(self, most: int) -> tuple[int, Split]:
         """Cut the grid in boxes of at most `most` rows: along which axis, and how.
@@ -175,9 +180,19 @@ class Rows:
             axis -= 1
         return axis, even_split(self.sizes[axis], max(1, most // whole))
 
-    def offsets(self, axis: int, piece: int) -> tuple[int, ...]:
-        """Where the rows of a box lie from its first one, in elements of `left`."""
-        found = [each * self.pitches[axis] for each in range(piece)]
-        for size, pitch in zip(self.sizes[axis + 1 :], self.pitches[axis + 1 :], strict=True):
-            found = [start + each * pitch for start in found for each in range(size)]
-        return tuple(found)
+    def box(self, axis: int, piece: int) -> list[tuple[int, int]]:
+        """Where the rows of a box lie from its first one: in elements of `left`, and in totals."""
+        found = [(at * self.pitches[axis], at * self.results[axis]) for at in range(piece)]
+        for after in range(axis + 1, len(self.sizes)):
+            found = [
+                (left + at * self.pitches[after], result + at * self.results[after])
+                for left, result in found
+                for at in range(self.sizes[after])
+            ]
+        return found
+
+
+def adjacent_rows(sizes: tuple[int, ...], pitches: tuple[int, ...]) -> Rows:
+    """Rows whose totals lie one after the other."""
+    results = tuple(math.prod(sizes[axis + 1 :]) for axis in range(len(sizes)))
+    return Rows(sizes, pitches, results)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bcai.vm.backends.native.kernels.conv_copy import turn_rows, write_pad, write_turn
-from bcai.vm.backends.native.kernels.conv_geometry import Grid, Rows
+from bcai.vm.backends.native.kernels.conv_geometry import Grid, adjacent_rows
 from bcai.vm.backends.native.kernels.conv_layout import symbol_of
 from bcai.vm.backends.native.kernels.conv_tile import panel_columns, vectors_for, write_rows
 from bcai.vm.backends.native.launch import Entry, entry
@@ -197,7 +197,8 @@ class _Writer:
                 by_columns(last_channels)
 
     def _rows(self, channels: int, columns: int) -> Value:
-        rows = Rows((channels, *self.grid.kernel), (self.kernel.plane, *self.grid.tap_pitches))
+        pitches = (self.kernel.plane, *self.grid.tap_pitches)
+        rows = adjacent_rows((channels, *self.grid.kernel), pitches)
         vectors = vectors_for(self.target, self.dtype, columns)
         name = f"conv.rows.{channels}.{vectors}"
         return write_rows(self.module, self.target, self.dtype, rows, vectors, name)
