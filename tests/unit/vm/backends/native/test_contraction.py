@@ -14,9 +14,10 @@ from tests.unit.vm.backends.native.harness import (
     targets,
 )
 
+from bcai.vm.backends.native.kernels import contraction
 from bcai.vm.backends.native.kernels.contraction import contract
 from bcai.vm.backends.native.lowering import Scope
-from bcai.vm.backends.native.target import Target
+from bcai.vm.backends.native.target import AVX512, Target
 from bcai.vm.compiler.plan import Buffer, OpTask, Role, View, row_major
 from bcai.vm.isa.ops.contract import matmul
 from bcai.vm.isa.types import Array, DType, TensorType
@@ -270,3 +271,33 @@ def test_integers_wrap(target: Target, dtype: str, layout: str) -> None:
     expected = matmul.body(a, b)
     same(multiply(a, b, target, splits=SPLITS_UNEVEN), expected)
     same(multiply(a, b, target, result_order=(2, 0, 1)), expected)
+
+
+@pytest.mark.parametrize("target", each_target())
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("direct_panels", [0, 100])
+@pytest.mark.parametrize("shared_bytes", [0, 1 << 30])
+def test_every_form_and_cut(
+    monkeypatch: pytest.MonkeyPatch,
+    target: Target,
+    layout: str,
+    direct_panels: int,
+    shared_bytes: int,
+) -> None:
+    monkeypatch.setattr(contraction, "DIRECT_PANELS", direct_panels)
+    monkeypatch.setattr(contraction, "SHARED_BYTES_MAX", shared_bytes)
+    monkeypatch.setattr(contraction, "THREAD_MULTIPLICATIONS", 100)
+    a = laid_out(numbers(19, (45, 23)), layout[0])
+    b = laid_out(numbers(20, (23, 80)), layout[1])
+    expected = matmul.body(a, b)
+    for threads in (1, 2, 5):
+        same(multiply(a, b, target, splits=SPLITS_UNEVEN, threads=threads), expected)
+
+
+def test_a_right_operand_is_packed_once_for_all_products_that_use_it() -> None:
+    scope = Scope(AVX512, 1, [Buffer(each, 1 << 16, Role.TEMPORARY) for each in range(4)])
+    type_ = TensorType(DType.float32, (40, 40))
+    left, right, one, other = (View(each, type_, (40, 1)) for each in range(4))
+    for result in (one, other):
+        contract(OpTask(matmul, {}, (left, right), (result,), 0), scope)
+    assert len(scope.launches) == 1

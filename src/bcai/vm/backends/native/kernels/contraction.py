@@ -24,6 +24,11 @@ THREAD_MULTIPLICATIONS_OF_VECTORS = 400_000
 """The same where each is an element read from memory."""
 THREAD_PACKED = 40_000
 """Elements to be packed that are worth a thread."""
+SHARED_BYTES_MAX = 1 << 20
+"""Right operands up to this size are packed by a launch of their own, for all products that use
+them. The panels of a larger one that meets few rows are used at once, while the cache has them."""
+PACKING_COST, ROWS_COST = 0.3, 0.15
+"""Time to pack a panel of columns, or of rows, in parts of the time of a tile on it."""
 DIRECT_PANELS = 4
 """Panels of columns up to which rows are read where they lie: packing them would take longer."""
 ALIASING_BYTES = 1024
@@ -158,7 +163,8 @@ def _blocks(product: Product, scope: Scope, position: int) -> Launch:
         read = _packed_right(product, tile, scope, position)
         right = Address(read)
     matrices, axes = _batch(product, size)
-    row_blocks, column_blocks = _shares(product, tile, scope, matrices)
+    cost = PACKING_COST if right_form == blocks.PACKED_AT_USE else 0.0
+    row_blocks, column_blocks = _shares(product, tile, scope, matrices, cost)
     left_form = _left_form(product, tile, column_blocks)
     units = matrices * row_blocks * column_blocks
     return Launch(
@@ -215,7 +221,7 @@ def _left_form(product: Product, tile: Tile, column_blocks: int) -> int:
 
 def _right_form(product: Product, tile: Tile, scope: Scope) -> int:
     """Read columns where they lie if they are whole vectors and few rows use them."""
-    columns, depth = product.columns, product.depth
+    columns, depth, dtype = product.columns, product.depth, product.right.type.dtype
     if not depth.size:
         return blocks.DIRECT
     whole = columns.right == 1 and columns.size % tile.lanes == 0
@@ -223,7 +229,9 @@ def _right_form(product: Product, tile: Tile, scope: Scope) -> int:
         return blocks.DIRECT
     if any(axis.right for axis in product.batch):
         return blocks.PACKED_AT_USE
-    return blocks.PACKED_BEFORE
+    size = columns.size * depth.size * dtype.itemsize
+    once = -(-product.rows.size // tile.rows) <= blocks.panels_max(scope.target, dtype)
+    return blocks.PACKED_AT_USE if once and size > SHARED_BYTES_MAX else blocks.PACKED_BEFORE
 
 
 def _packed_right(product: Product, tile: Tile, scope: Scope, position: int) -> int:
@@ -262,11 +270,12 @@ def _form(axis: Axis) -> tuple[int, int]:
     return axis.size, axis.right
 
 
-def _shares(product: Product, tile: Tile, scope: Scope, matrices: int) -> tuple[int, int]:
+def _shares(
+    product: Product, tile: Tile, scope: Scope, matrices: int, packing_cost: float
+) -> tuple[int, int]:
     """Blocks of rows and of columns of one matrix: few if large, some for every thread.
 
-    Of the ways to cut it the one that leaves the threads most even; if several, that with the most
-    blocks of rows, for a unit packs its rows and shares its columns.
+    Of the ways to cut it the one after which the last thread ends first.
     """
     row_panels = -(-product.rows.size // tile.rows)
     column_panels = -(-product.columns.size // tile.columns)
@@ -277,13 +286,13 @@ def _shares(product: Product, tile: Tile, scope: Scope, matrices: int) -> tuple[
         return least, 1
     wanted = -(-useful // threads) * threads
 
-    def longest(cut: tuple[int, int]) -> int:
-        rows, columns = cut
-        rounds = -(-matrices * rows * columns // threads)
-        return rounds * -(-row_panels // rows) * -(-column_panels // columns)
+    def longest(cut: tuple[int, int]) -> float:
+        rounds = -(-matrices * cut[0] * cut[1] // threads)
+        rows, columns = -(-row_panels // cut[0]), -(-column_panels // cut[1])
+        return rounds * (rows * columns + columns * packing_cost + rows * ROWS_COST)
 
     cuts = [
         (rows, min(column_panels, -(-wanted // (rows * matrices))))
         for rows in range(least, max(least, min(row_panels, wanted)) + 1)
     ]
-    return min(cuts, key=lambda cut: (longest(cut), -cut[0]))
+    return min(cuts, key=longest)
