@@ -173,9 +173,9 @@ def test_operands_along_another_axis_than_the_result(
     target: Target, shape: tuple[int, ...]
 ) -> None:
     loop = Loop(shape, len(shape))
-    order = tuple(range(len(shape) - 2)) + (len(shape) - 1, len(shape) - 2)
+    order = (*range(len(shape) - 2), len(shape) - 1, len(shape) - 2)
     x, y = loop.load(numbers(*shape), order), loop.load(numbers(*shape, seed=1))
-    bias = loop.load(numbers(shape[-2], 1))
+    bias = loop.load(numbers(*(1 for _ in shape[:-2]), shape[-2], 1))
     moved = loop.apply("Sub", loop.apply("Mul", x, bias), y)
     loop.store(loop.apply("Add", loop.apply("Exp", moved), x))
     assert_same(loop, target, SPLITS_UNEVEN)
@@ -335,3 +335,18 @@ def test_axes_that_lie_as_one_are_merged() -> None:
     form, _ = canonical(loop.task())
     assert form.outer == ()
     assert form.row == (24,)
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize("dtype", [DType.float32, DType.bfloat16, DType.int32])
+def test_few_long_rows_are_shared_out(target: Target, dtype: DType) -> None:
+    for shape, kept in (((70001,), 0), ((2, 300, 500), 1)):
+        loop = Loop(shape, kept)
+        x = loop.load(numbers(*shape, dtype=dtype))
+        total = loop.fold("Sum", loop.apply("Mul", x, x))
+        loop.store(loop.apply("Add", total, loop.fold("ReduceMin", x)), row=True)
+        assert len(lowered(loop, target, threads=2)[0]) == 2
+        assert_same(loop, target, SPLITS_UNEVEN, threads=2)
+    loop = moments(numbers(2, 70000, dtype=dtype))
+    assert len(lowered(loop, target, threads=2)[0]) > 3
+    assert_same(loop, target, SPLITS_UNEVEN, threads=2)

@@ -3,38 +3,45 @@
 import math
 from collections.abc import Sequence
 
-from bcai.vm.backends.native.launch import Address, Launch
+from bcai.vm.backends.native.launch import Launch
 from bcai.vm.backends.native.loops.canonical import canonical
 from bcai.vm.backends.native.loops.cost import units_for_a_thread
-from bcai.vm.backends.native.loops.form import Form
+from bcai.vm.backends.native.loops.form import Read
 from bcai.vm.backends.native.loops.kernel import LoopKernel
 from bcai.vm.backends.native.loops.memory import memory_of
 from bcai.vm.backends.native.loops.shares import shares
+from bcai.vm.backends.native.loops.split import Addressed, is_worth_splitting, split
 from bcai.vm.backends.native.lowering import Scope
 from bcai.vm.backends.native.target import Target
-from bcai.vm.compiler.plan import LoopTask, reads, writes
+from bcai.vm.compiler.plan import LoopTask
 
 __all__ = ["lower_loop"]
 
 
 def lower_loop(task: LoopTask, scope: Scope) -> Sequence[Launch]:
-    """Launches that do a loop: one, or none if nothing is stored."""
+    """Launches that do a loop: one, none if nothing is stored, more for few long rows."""
     form, addresses = canonical(task)
     if not form.stores or not math.prod(form.outer) or (not form.folds and not form.row[-1]):
         return ()
-    return (launch(form, addresses, task, scope.target),)
+    if is_worth_splitting(form, scope.threads):
+        parts = split(form, addresses, scope)
+    else:
+        parts = [Addressed(form, addresses)]
+    return tuple(_launch(each, task.position, scope.target) for each in parts)
 
 
-def launch(form: Form, addresses: tuple[Address, ...], task: LoopTask, target: Target) -> Launch:
-    """The launch of a form."""
+def _launch(part: Addressed, position: int, target: Target) -> Launch:
+    form, addresses = part.form, part.addresses
     cut = shares(form, target)
+    read = {each.access.slot for each in form.nodes if isinstance(each, Read)}
+    written = {each.access.slot for each in form.stores}
     return Launch(
         LoopKernel(form.symbol, form),
         addresses,
         cut.units,
-        tuple(sorted(reads(task))),
-        tuple(sorted(writes(task))),
-        task.position,
+        tuple(sorted({addresses[each].buffer for each in read})),
+        tuple(sorted({addresses[each].buffer for each in written})),
+        position,
         units_for_a_thread(cut.unit_ns),
         memory_of(form, target).nbytes,
     )

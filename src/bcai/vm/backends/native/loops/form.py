@@ -8,6 +8,7 @@ Note [Form of a loop]
 """
 
 import hashlib
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ class Form:
         Whether vectors run along the last outer axis instead of the last row axis.
     tiles
         Whether some operands are contiguous along the last outer axis and are to be transposed.
+    partial
+        Whether the folds are of single chunks, whose values are stored one after the other.
     """
 
     outer: tuple[int, ...]
@@ -67,6 +70,7 @@ class Form:
     stores: tuple[Store, ...]
     columns: bool = False
     tiles: bool = False
+    partial: bool = False
 
     @property
     def folds(self) -> bool:
@@ -98,6 +102,8 @@ class Form:
     @property
     def block_size(self) -> int:
         """Size of the axis that is done in blocks."""
+        if self.partial:
+            return math.prod(self.row)
         return self.outer[-1] if self.columns or self.tiles else self.row[-1]
 
     def dtype(self, number: int) -> DType:
@@ -110,7 +116,7 @@ class Form:
     @property
     def symbol(self) -> str:
         """Name of the kernel: a hash of everything here."""
-        lines = [str((self.outer, self.row, self.columns, self.tiles))]
+        lines = [str((self.outer, self.row, self.columns, self.tiles, self.partial))]
         lines += [_text(each) for each in self.nodes]
         lines += [f"{each.node} {each.once_a_row} {_access(each.access)}" for each in self.stores]
         return f"loop_{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:24]}"

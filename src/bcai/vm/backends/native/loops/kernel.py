@@ -106,7 +106,9 @@ class _Nest:
             return
         w.kept.update(places.kept)
         rows = Rows(w, passes, places.filled, places.recursions)
-        if self.cut.blocks > 1:
+        if w.form.partial:
+            rows.write_chunk(cursor, low, high)
+        elif self.cut.blocks > 1:
             rows.write_part(cursor, low, high)
         else:
             rows.write(cursor)

@@ -83,6 +83,20 @@ class Rows:
             if store.once_a_row:
                 self.w.store_one(store.access, self.w.scalar(store.node), cursor)
 
+    def write_chunk(self, cursor: Cursor, low: Number, high: Number) -> None:
+        """Fold one chunk of the only pass, and store its values."""
+        f, w = self.w.f, self.w
+        pass_ = self.passes[0]
+        foldings = foldings_of(w, pass_)
+        last = f.equal(high, self.length)
+        found = self._chunk(pass_, foldings, cursor, low, high, last)
+        values = {
+            number: folding.finish(parts)
+            for number, folding, parts in zip(pass_.folds, foldings, found, strict=True)
+        }
+        for store in w.form.stores:
+            w.store_one(store.access, values[store.node], cursor, f.div(low, CHUNK))
+
     def write_part(self, cursor: Cursor, low: Number, high: Number) -> None:
         """Write the only pass for a part of the row."""
         (pass_,) = self.passes

@@ -15,7 +15,7 @@ from bcai.vm.backends.native.loops.form import Form, Read
 from bcai.vm.backends.native.loops.tiles import TILE_MAX
 from bcai.vm.backends.native.target import Target
 from bcai.vm.compiler.plan import Apply, Fold
-from bcai.vm.isa.order import LANES
+from bcai.vm.isa.order import CHUNK, LANES
 from bcai.vm.isa.types import DType
 
 TILES_BESIDE = 4
@@ -92,7 +92,7 @@ def shares(form: Form, target: Target) -> Shares:
     each_ns = element_ns(form, target, count)
     walked = form.walked
     axes, rows = 0, 1
-    while rows < UNITS_MIN and axes < len(walked):
+    while (rows < UNITS_MIN or form.partial) and axes < len(walked):
         rows *= walked[axes]
         axes += 1
     elements = math.prod((*form.outer, *form.row))
@@ -101,6 +101,8 @@ def shares(form: Form, target: Target) -> Shares:
         main = max(each.access.dtype.itemsize for each in form.stores)
         block = max(count, COLUMN_BYTES // main)
         blocks = max(1, form.block_size // block)
+    elif form.partial:
+        blocks, block = -(-form.block_size // CHUNK), CHUNK
     elif form.tiles:
         block = TILES_BESIDE * count
         blocks = max(1, form.block_size // block)

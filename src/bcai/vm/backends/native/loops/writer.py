@@ -197,9 +197,10 @@ class Writer:
         else:
             store_element(self.lanes, value, address, access.dtype, stride=stride)
 
-    def store_one(self, access: Access, value: Value, cursor: Cursor) -> None:
-        """Write one element where the cursor stands."""
-        address = cursor.addresses[access.slot]
+    def store_one(self, access: Access, value: Value, cursor: Cursor, place: Number = 0) -> None:
+        """Write one element where the cursor stands, or `place` elements on."""
+        start = cursor.addresses[access.slot]
+        address = self.f.offset(start, place, IN_MEMORY[access.dtype])
         store_element(replace(self.lanes, count=1), value, address, access.dtype)
 
     def load_kept(self, number: int, place: Number) -> Value:
