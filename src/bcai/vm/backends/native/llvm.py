@@ -260,6 +260,12 @@ class Function:
         places = ir.Constant(vector(I32, lanes), list(range(lanes)))
         return self.b.icmp_signed("<", places, self.splat(within, lanes))
 
+    def prefetch(self, pointer: Value) -> None:
+        """Ask for a cache line that will be read; any address will do."""
+        fetch = self.module.declared("llvm.prefetch.p0", VOID, [POINTER, I32, I32, I32])
+        read, near, data = (ir.Constant(I32, each) for each in (0, 3, 1))
+        self.b.call(fetch, [pointer, read, near, data])
+
     def stack(self, type_: Type, count: int, align: int = 64) -> Value:
         """Memory of the function's own frame, one piece for each place that calls this."""
         with self.b.goto_entry_block():
