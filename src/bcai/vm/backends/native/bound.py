@@ -124,8 +124,7 @@ class Bound:
         """Bytes that hold each buffer, and where in them it starts."""
         self._bases = np.zeros(len(layout.steps.buffers), np.int64)
         self._arguments = np.array(layout.arguments, np.int64)
-        arena = blocks.empty(np.dtype(np.uint8), (layout.arena.nbytes,), layout.arena.nbytes)
-        self._hold(arena, layout.arena.offsets)
+        self._hold(blocks.aligned(layout.arena.nbytes), layout.arena.offsets)
         self._hold(layout.constants, layout.constant_offsets)
         layout.fixed.fill(self._arguments, self._bases)
         self._tape = layout.tape.copy()

@@ -96,8 +96,11 @@ class BlockPool:
         """An array with any content. Raises MemoryError."""
         if nbytes < POOLED_BYTES_MIN:
             return np.empty(shape, dtype)
-        lease = _Lease(self, self.take(nbytes))
-        return np.asarray(lease).view(dtype).reshape(shape)
+        return self.aligned(nbytes).view(dtype).reshape(shape)
+
+    def aligned(self, nbytes: int) -> Array:
+        """Bytes with any content, from the start of a page on. Raises MemoryError."""
+        return np.asarray(_Lease(self, self.take(nbytes)))
 
     def take(self, nbytes: int) -> Block:
         """A block with any content. Raises MemoryError."""

@@ -1,6 +1,7 @@
 """Instructions whose operands may be at fault: they count even where nobody uses their results."""
 
-from bcai.vm.isa.types import DType
+from bcai.vm.isa.op import Op
+from bcai.vm.isa.types import TensorType
 from bcai.vm.program.program import Instruction, Program, VerifiedProgram
 from bcai.vm.program.verifier import verify
 
@@ -37,13 +38,16 @@ def keep_refusals(verified: VerifiedProgram) -> VerifiedProgram:
     return verify(Program(program.isa_version, *parts))
 
 
-def _may_refuse(instruction: Instruction, verified: VerifiedProgram) -> bool:
-    op = instruction.op
+def may_refuse(op: Op, first: TensorType | None) -> bool:
+    """Whether an instruction whose first operand is of this type may refuse its operands."""
     if op.group in _GROUPS:
         return True
+    return op.name in _WHOLE_NUMBERS and first is not None and not first.dtype.is_float
+
+
+def _may_refuse(instruction: Instruction, verified: VerifiedProgram) -> bool:
     first = instruction.operands[0] if instruction.operands else None
-    dtype = DType.float32 if first is None else verified.types[first].dtype
-    return op.name in _WHOLE_NUMBERS and not dtype.is_float
+    return may_refuse(instruction.op, None if first is None else verified.types[first])
 
 
 def _free_name(value: int, taken: set[str]) -> str:

@@ -8,6 +8,7 @@ from bcai.vm.backends.native.kernels import LOWERINGS
 from bcai.vm.backends.native.launch import Launch
 from bcai.vm.backends.native.loops import lower_loop
 from bcai.vm.backends.native.lowering import Scope
+from bcai.vm.backends.native.refusal import may_refuse
 from bcai.vm.backends.native.target import Target
 from bcai.vm.compiler.plan import Buffer, LoopTask, OpTask, Plan, Role, View, reads, writes
 
@@ -34,6 +35,9 @@ def lower(task: LoopTask | OpTask, scope: Scope) -> list[Launch] | None:
     """Launches for a task; None if there is no native code for it."""
     if isinstance(task, LoopTask):
         return list(lower_loop(task, scope))
+    first = task.operands[0].type if task.operands and task.operands[0] else None
+    if all(each.type.elements == 0 for each in task.results) and may_refuse(task.op, first):
+        return None  # nothing to compute, and yet an operand may be at fault
     lowering = LOWERINGS.get(task.op.name)
     found = None if lowering is None else lowering(task, scope)
     return None if found is None else list(found)
