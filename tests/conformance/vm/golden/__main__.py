@@ -1,14 +1,16 @@
 """Renew `same_bits.json`: `python -m tests.conformance.vm.golden`.
 
-Every case runs on every target that this machine has or emulates, in one piece and in several, and
+Every case runs on every target that this machine has or emulates, in every way that it knows, and
 through the definition. Nothing is written if two of them differ.
 """
 
 import json
 import sys
 
-from tests.conformance.vm.golden.corpus import Case, cases, digest
-from tests.conformance.vm.golden.machines import emulation_missing, targets_here
+from tests.conformance.vm.golden.case import Case, digest
+from tests.conformance.vm.golden.corpus import cases
+from tests.conformance.vm.golden.emulator import emulation_missing
+from tests.conformance.vm.golden.machines import targets_here
 from tests.conformance.vm.golden.vectors import VECTORS
 
 from bcai.vm.backends.native.target import NEON, TARGETS, Target
@@ -33,15 +35,13 @@ def main() -> str:
 
 
 def digests(case: Case, targets: tuple[Target, ...]) -> list[tuple[str, str]]:
-    """Where a case ran, and the digest of what came out."""
+    """Where and how a case ran, and the digest of what came out."""
     rows = [
-        (f"{target.name} in {pieces}", digest(case.run(target, pieces)))
+        (f"{target.name}, {way}", digest(results))
         for target in targets
-        for pieces in ((1,) if target is NEON else (1, 3))
+        for way, results in case.compute(target)
     ]
-    if case.define is not None:
-        rows.append(("definition", digest(case.define(case.operands))))
-    return rows
+    return [*rows, ("definition", digest(case.define()))]
 
 
 if __name__ == "__main__":
