@@ -30,6 +30,11 @@ class Use:
     attributes: Mapping[str, Any]
     dtype: DType
 
+    @property
+    def name(self) -> str:
+        """The instruction with its attributes."""
+        return f"{self.op.name} {dict(self.attributes)}"
+
 
 @dataclass(frozen=True)
 class UsesKernel:

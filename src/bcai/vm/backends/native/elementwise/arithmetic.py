@@ -8,6 +8,7 @@ import numpy as np
 from bcai.vm.backends.native.elementwise.application import Application, Emit
 from bcai.vm.backends.native.elementwise.lanes import literal_element
 from bcai.vm.backends.native.llvm import Value
+from bcai.vm.isa.attribute import Attribute
 from bcai.vm.isa.ops.memory import convert
 from bcai.vm.isa.types import DType
 
@@ -90,13 +91,14 @@ def larger(a: Application, x: Value, y: Value) -> Value:
 
 
 def _clamp(a: Application) -> Value:
-    low, high = (
-        literal_element(
-            a.lanes, convert(np.asarray(a.attributes[each], np.float64), a.dtype).item(), a.dtype
-        )
-        for each in ("min", "max")
-    )
+    low, high = (_limit(a, a.attributes[each]) for each in ("min", "max"))
     return smaller(a, larger(a, a.values[0], low), high)
+
+
+def _limit(a: Application, limit: Attribute) -> Value:
+    with np.errstate(all="ignore"):  # it may be infinite in the element type
+        rounded = convert(np.asarray(limit, np.float64), a.dtype)
+    return literal_element(a.lanes, rounded.item(), a.dtype)
 
 
 def _fma(a: Application) -> Value:
