@@ -58,11 +58,12 @@ def moments(x: Array, order: tuple[int, ...] | None = None, kept: int = 1) -> Lo
 
 
 @EVERY_TARGET
-@pytest.mark.parametrize("size", [0, 1, 2, 3, 15, 17, 31, 32, 33, 100, 4095, 4096, 4097, 70000])
+@pytest.mark.parametrize("size", [0, 1, 3, 17, 31, 32, 33, 4095, 4096, 4097, 70000])
 def test_rows_of_any_length(target: Target, size: int) -> None:
     count = 3 if size < 5000 else 2
     if size:
         assert_same(softmax(numbers(count, size)), target, SPLITS_UNEVEN)
+    if size in (31, 33, 70000):
         assert_same(moments(numbers(count, size)), target, SPLITS_UNEVEN)
     loop = Loop((count, size), 1)
     x = loop.load(numbers(count, size))
@@ -72,19 +73,19 @@ def test_rows_of_any_length(target: Target, size: int) -> None:
 
 
 @EVERY_TARGET
-@pytest.mark.parametrize("size", [1, 3, 16, 17, 130, 300])
+@pytest.mark.parametrize("size", [1, 17, 300])
 @pytest.mark.parametrize("count", [0, 1, 31, 33, 4097])
 def test_columns_of_any_length(target: Target, count: int, size: int) -> None:
     loop = Loop((size, count), 1)
     x = loop.load(numbers(size, count), (1, 0))
     loop.store(loop.fold("Sum", x), row=True)
     assert_same(loop, target, SPLITS_UNEVEN)
-    if count and count * size < 100_000:
+    if count in (1, 33):
         assert_same(moments(numbers(size, count), (1, 0)), target, SPLITS_UNEVEN)
 
 
 @EVERY_TARGET
-@pytest.mark.parametrize("area", [1, 2, 7, 49, 64, 600])
+@pytest.mark.parametrize("area", [2, 49, 64, 608, 784])
 def test_runs_as_in_batch_normalisation(target: Target, area: int) -> None:
     x = np.ascontiguousarray(numbers(9, 5, area).transpose(1, 0, 2))
     assert_same(moments(x, (1, 0, 2)), target, SPLITS_UNEVEN)
@@ -117,15 +118,19 @@ def test_every_type_of_fold(target: Target, dtype: DType, columns_: bool) -> Non
 
 
 @EVERY_TARGET
-@pytest.mark.parametrize("sign", [1.0, -1.0])
-@pytest.mark.parametrize("dtype", [DType.float32, DType.float64, DType.bfloat16])
-def test_extremes_of_zeros_and_of_one_special_value(
-    target: Target, sign: float, dtype: DType
+@pytest.mark.parametrize("dtype", [DType.float32, DType.float64])
+@pytest.mark.parametrize("limit", [0, 1 << 30])
+def test_extremes_of_rows_with_one_special_value(
+    monkeypatch: pytest.MonkeyPatch, target: Target, dtype: DType, limit: int
 ) -> None:
-    x = np.full((len(SPECIAL), 40), sign * 0.0, dtype.numpy)
+    """Among zeros of either sign and numbers of either sign; folded in both ways."""
+    monkeypatch.setattr(rows, "REGISTER_INSTRUCTIONS_MAX", limit)
+    x = np.zeros((4, len(SPECIAL), 40 + bool(limit)), dtype.numpy)
+    x += np.array([0.0, 1.0, -1.0, 2.0], dtype.numpy)[:, None, None]
+    x[3] = -0.0
     for row, value in enumerate(SPECIAL):
-        x[row, 3 * row] = value
-    loop = Loop(x.shape, 1)
+        x[:, row, 3 * row] = value
+    loop = Loop(x.shape, 2)
     a = loop.load(x)
     loop.store(loop.fold("ReduceMax", a), row=True)
     loop.store(loop.fold("ReduceMin", a), row=True)
@@ -287,7 +292,7 @@ def belongs_to_kept(loop: Loop, number: int) -> bool:
 
 
 @EVERY_TARGET
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(20))
 def test_random_loops(target: Target, seed: int) -> None:
     assert_same(random_loop(seed), target, SPLITS_UNEVEN)
 

@@ -8,6 +8,8 @@ from bcai.vm.isa.order import LANES
 
 Groups = list[Parts | None]
 """Accumulators of one fold, by group of lanes; None is the identity."""
+Full = list[Parts]
+"""The same where none is the identity."""
 Values = Callable[[Value], list[Value]]
 """Writes the operands of the folds for the vector at an index."""
 
@@ -23,6 +25,59 @@ def nothing(foldings: Sequence[Folding], count: int) -> list[Groups]:
     ]
 
 
+def identities(foldings: Sequence[Folding], count: int) -> list[Full]:
+    """Accumulators of nothing, in registers."""
+    return [
+        [folding.identity(count) for _ in groups]
+        for folding, groups in zip(foldings, nothing(foldings, count), strict=True)
+    ]
+
+
+def accumulate_run(
+    f: Function,
+    foldings: Sequence[Folding],
+    values: Values,
+    count: int,
+    start: Number,
+    stop: Number,
+    first: Value,
+    sums: Sequence[Full],
+) -> list[Full]:
+    """Fold a run whose element `start` belongs to lane `first`, both multiples of `count`.
+
+    If there are more than two groups of lanes, they and `stop` are multiples of 32.
+    """
+    two = groups_of(count) == UNORDERED
+    odd = f.equal(f.rem(first, LANES), count) if two else None
+    held = _turned(f, odd, sums)
+    rest = f.rem(f.sub(stop, start), LANES)
+    whole = f.sub(stop, rest)
+    held = accumulate(f, foldings, values, count, start, whole, held)
+    if two:
+        before, one = f.block, [list(each) for each in held]
+        with f.when(f.less(whole, stop)):
+            for folding, groups, value in zip(foldings, one, values(whole), strict=True):
+                groups[0] = folding.merge(groups[0], folding.parts_of(value))
+            inside = f.block
+        pairs = zip(flat(held), flat(one), strict=True)
+        merged = [x if x is y else f.merge([(x, before), (y, inside)]) for x, y in pairs]
+        held = shaped(merged, held)
+    return _turned(f, odd, held)
+
+
+def _turned(f: Function, odd: Value | None, sums: Sequence[Full]) -> list[Full]:
+    """Accumulators whose two groups change places if a flag is set."""
+    if odd is None:
+        return [list(each) for each in sums]
+    return [
+        [
+            tuple(f.b.select(odd, y, x) for x, y in zip(parts, other, strict=True))
+            for parts, other in zip(groups, reversed(groups), strict=True)
+        ]
+        for groups in sums
+    ]
+
+
 def accumulate(
     f: Function,
     foldings: Sequence[Folding],
@@ -30,22 +85,18 @@ def accumulate(
     count: int,
     start: Number,
     stop: Number,
-) -> list[Groups]:
-    """Fold whole 32s from `start` up to `stop` into accumulators that hold nothing yet."""
-    empty = nothing(foldings, count)
-    first = [
-        [folding.identity(count) for _ in groups]
-        for folding, groups in zip(foldings, empty, strict=True)
-    ]
-    with f.loop(start, stop, LANES, _flat(first)) as loop:
-        sums = _shaped(loop.carried, first)
+    first: Sequence[Full],
+) -> list[Full]:
+    """Fold whole 32s from `start` up to `stop` into accumulators."""
+    with f.loop(start, stop, LANES, flat(first)) as loop:
+        sums = shaped(loop.carried, first)
         for group in range(groups_of(count)):
             at = f.add(loop.index, group * count)
             for folding, held, value in zip(foldings, sums, values(at), strict=True):
                 place = group % len(held)
                 held[place] = folding.merge(held[place], folding.parts_of(value))
-        loop.following[:] = _flat(sums)
-    return [list(each) for each in _shaped(loop.following, first)]
+        loop.following[:] = flat(sums)
+    return shaped(loop.following, first)
 
 
 def accumulate_rest(
@@ -54,7 +105,7 @@ def accumulate_rest(
     values: Values,
     count: int,
     length: int,
-    sums: Sequence[Groups],
+    sums: Sequence[Sequence[Parts | None]],
 ) -> list[Groups]:
     """Fold the elements of a row of `length` after its last whole 32."""
     rest = length % LANES
@@ -75,7 +126,11 @@ def accumulate_rest(
 
 
 def joined(
-    f: Function, sums: Sequence[Groups], before: Value, others: Sequence[Groups], inside: Value
+    f: Function,
+    sums: Sequence[Sequence[Parts | None]],
+    before: Value,
+    others: Sequence[Sequence[Parts | None]],
+    inside: Value,
 ) -> list[Groups]:
     """Accumulators of two ways through the code."""
     return [
@@ -89,10 +144,12 @@ def joined(
     ]
 
 
-def _flat(sums: Sequence[Sequence[Parts]]) -> list[Value]:
+def flat(sums: Sequence[Sequence[Parts]]) -> list[Value]:
+    """Accumulators as values that go round a loop."""
     return [part for groups in sums for parts in groups for part in parts]
 
 
-def _shaped(values: Sequence[Value], like: Sequence[Sequence[Parts]]) -> list[list[Parts]]:
+def shaped(values: Sequence[Value], like: Sequence[Sequence[Parts]]) -> list[Full]:
+    """Values that went round a loop as accumulators again."""
     left = iter(values)
     return [[tuple(next(left) for _ in parts) for parts in groups] for groups in like]

@@ -12,15 +12,21 @@ Note [Two ways to fold a row]
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from bcai.vm.backends.native.llvm import I64, Number, Value
+from bcai.vm.backends.native.llvm import I64, Loop, Number, Value
 from bcai.vm.backends.native.loops.accumulate import (
+    UNORDERED,
     accumulate,
     accumulate_rest,
+    accumulate_run,
+    flat,
+    identities,
     joined,
     nothing,
+    shaped,
 )
 from bcai.vm.backends.native.loops.cost import instructions
 from bcai.vm.backends.native.loops.folding import Folding, Parts, groups_of
@@ -41,6 +47,17 @@ AROUND_BYTES = 32 << 20
 """Of the stores of a row, from which they go past the caches."""
 PAD = 64
 """Elements before and behind a filled chunk that overlapping vectors may touch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Elements `low` to `high` of the last axis; `origin` is the place of its first in the row."""
+
+    cursor: Cursor
+    low: Value
+    high: Value
+    origin: Value
+    loop: Loop
 
 
 @dataclass(slots=True)
@@ -165,15 +182,17 @@ class Rows:
         if self.filled:
             return self._filled_chunk(pass_, foldings, cursor, start, stop)
 
-        def values(at: Value) -> list[Value]:
-            found = w.vector(pass_, cursor, at)
-            return [w.value(operands_of(w.form, each)[0], found) for each in pass_.folds]
+        if len(self.sizes) > 1:
+            return self._chunk_of_runs(pass_, foldings, cursor, start, stop)
 
+        def values(at: Value) -> list[Value]:
+            return self._operands(pass_, cursor, at)
+
+        sums: Sequence[Sequence[Parts | None]] = nothing(foldings, w.count)
         if self.length >= LANES:
             whole = f.sub(stop, f.rem(stop, LANES))
-            sums = accumulate(f, foldings, values, w.count, start, whole)
-        else:
-            sums = nothing(foldings, w.count)
+            none = identities(foldings, w.count)
+            sums = accumulate(f, foldings, values, w.count, start, whole, none)
         if rest and last is None:
             sums = accumulate_rest(f, foldings, values, w.count, self.length, sums)
         elif rest and last is not None:
@@ -182,6 +201,37 @@ class Rows:
                 more = accumulate_rest(f, foldings, values, w.count, self.length, sums)
                 inside = f.block
             sums = joined(f, sums, before, more, inside)
+        return [each.tree(group) for each, group in zip(foldings, sums, strict=True)]
+
+    def _operands(
+        self, pass_: Pass, cursor: Cursor, at: Value, place: Number | None = None
+    ) -> list[Value]:
+        """Write a vector of the pass: what its folds fold."""
+        found = self.w.vector(pass_, cursor, at, place)
+        operands = (operands_of(self.w.form, each)[0] for each in pass_.folds)
+        return [self.w.value(each, found) for each in operands]
+
+    def _chunk_of_runs(
+        self,
+        pass_: Pass,
+        foldings: Sequence[Folding],
+        cursor: Cursor,
+        start: Number,
+        stop: Number,
+    ) -> list[Parts]:
+        """Fold runs that begin and end with whole vectors."""
+        f, w = self.w.f, self.w
+        none = identities(foldings, w.count)
+        with self._walk(cursor, start, stop, flat(none)) as run:
+
+            def values(at: Value) -> list[Value]:
+                return self._operands(pass_, run.cursor, at, f.add(run.origin, at))
+
+            sums = shaped(run.loop.carried, none)
+            lane = f.add(run.origin, run.low)
+            sums = accumulate_run(f, foldings, values, w.count, run.low, run.high, lane, sums)
+            run.loop.following[:] = flat(sums)
+        sums = shaped(run.loop.following, none)
         return [each.tree(group) for each, group in zip(foldings, sums, strict=True)]
 
     def _filled_chunk(
@@ -208,7 +258,8 @@ class Rows:
             ) -> list[Value]:
                 return [wide.load_scratch(memory, folding.dtype, f.add(at, PAD))]
 
-            (sums,) = accumulate(f, [folding], values, wide.count, 0, size)
+            none = identities([folding], wide.count)
+            (sums,) = accumulate(f, [folding], values, wide.count, 0, size, none)
             found.append(folding.tree(sums))
         return found
 
@@ -219,12 +270,20 @@ class Rows:
 
         With `base` the folds' operands go to their chunks, from that element on.
         """
-        f, w, inner = self.w.f, self.w, self.sizes[-1]
         if len(self.sizes) == 1:
             self._run(pass_, cursor, start, stop, 0, base)
             return
+        with self._walk(cursor, start, stop, ()) as run:
+            self._run(pass_, run.cursor, run.low, run.high, run.origin, base)
+
+    @contextmanager
+    def _walk(
+        self, cursor: Cursor, start: Number, stop: Number, carry: Sequence[Value]
+    ) -> Generator[Run, None, None]:
+        """Loop over the runs of the last axis that hold elements from `start` to `stop`."""
+        f, w, inner = self.w.f, self.w, self.sizes[-1]
         first, beyond = f.div(start, inner), f.div(f.add(stop, inner - 1), inner)
-        with f.loop(first, beyond) as loop:
+        with f.loop(first, beyond, 1, carry) as loop:
             at_run, left = cursor, loop.index
             for place in reversed(range(len(self.sizes) - 1)):
                 index = f.rem(left, self.sizes[place]) if place else left
@@ -233,7 +292,7 @@ class Rows:
             origin = f.mul(loop.index, inner)
             low = f.maximum(f.sub(start, origin), 0)
             high = f.minimum(f.sub(stop, origin), inner)
-            self._run(pass_, at_run, low, high, origin, base)
+            yield Run(at_run, low, high, origin, loop)
 
     def _run(
         self,
@@ -315,9 +374,9 @@ def unrolled(pass_: Pass, form: Form, target: Target, count: int, size: int) -> 
 
 def fits_registers(form: Form, passes: Sequence[Pass], target: Target, count: int) -> bool:
     """Whether the bodies of all folds are short enough to be written for each accumulator."""
-    if len(form.row) != 1:
+    length = form.row[-1]
+    if len(form.row) > 1 and length % LANES and (length % count or groups_of(count) != UNORDERED):
         return False
-    length = form.row[0]
     copies = groups_of(count) * (length >= LANES) + -(-(length % LANES) // count)
     return all(
         copies * sum(instructions(form.nodes[each], target) + 1 for each in pass_.order)
