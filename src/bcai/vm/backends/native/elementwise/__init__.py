@@ -30,6 +30,7 @@ from bcai.vm.isa.types import FLOATS, DType
 
 __all__ = [
     "ELEMENTWISE",
+    "FUNCTIONS",
     "Lanes",
     "apply",
     "literal_element",

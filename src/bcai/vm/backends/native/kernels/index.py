@@ -30,13 +30,13 @@ from bcai.vm.backends.native.kernels.strided import (
     landed,
     temporary,
 )
-from bcai.vm.backends.native.launch import Launch
+from bcai.vm.backends.native.launch import Address, Launch
 from bcai.vm.backends.native.lowering import Scope
 from bcai.vm.compiler.plan import OpTask, View, row_major
 from bcai.vm.isa.rules import broadcast
 from bcai.vm.isa.types import DType, TensorType
 
-PLACES_GRAIN = 1 << 14
+PLACES_GRAIN = 1 << 15
 
 
 def gather(task: OpTask, scope: Scope) -> Sequence[Launch]:
@@ -55,7 +55,7 @@ def index(task: OpTask, scope: Scope) -> Sequence[Launch]:
 def _picked(
     task: OpTask, scope: Scope, x: View, indices: Sequence[View], axis: int
 ) -> list[Launch]:
-    places, launches = _places(indices, x.type.shape[axis:], scope, task.position)
+    places = _places(indices, x.type.shape[axis:], scope, task.position)
     x, before = contiguous(x, scope, task.position)
     result, after = landed(task.results[0], scope, task.position)
     shape, size = x.type.shape, x.type.dtype.itemsize
@@ -70,7 +70,7 @@ def _picked(
         position=task.position,
         grain=max(1, GRAIN_BYTES // max(1, width * size)),
     )
-    return [*launches, *before, pick, *after]
+    return [*before, pick, *after]
 
 
 def add_rows(task: OpTask, scope: Scope) -> Sequence[Launch]:
@@ -98,7 +98,7 @@ def _put(
     accumulate: bool,
 ) -> list[Launch]:
     position, shape = task.position, x.type.shape
-    places, launches = _places(indices, shape, scope, position)
+    places = _places(indices, shape, scope, position)
     rows, before = contiguous(rows, scope, position)
     total, first, after = _total(x, task.results[0], scope, position, accumulate)
     width, count = math.prod(shape[len(indices) :]), places.type.elements
@@ -112,14 +112,14 @@ def _put(
         position=position,
         grain=max(1, GRAIN_BYTES // max(1, count * COLUMNS * dtype.itemsize)),
     )
-    return [*launches, *before, first, put, *after]
+    return [*before, first, put, *after]
 
 
 def gather_elements(task: OpTask, scope: Scope) -> Sequence[Launch]:
     """Launches for `GatherElements`."""
     x, indices = _present(task)
     axis = _axis(task, x)
-    places, launches = _places((indices,), x.type.shape[axis:], scope, task.position)
+    places = _places((indices,), x.type.shape[axis:], scope, task.position)
     result, after = landed(task.results[0], scope, task.position)
     shape = indices.type.shape
     steps = [0 if i == axis else step for i, step in enumerate(x.strides)]
@@ -136,7 +136,7 @@ def gather_elements(task: OpTask, scope: Scope) -> Sequence[Launch]:
         position=task.position,
         grain=max(1, GRAIN_BYTES // max(1, line[0] * 8)),
     )
-    return [*launches, pick, *after]
+    return [pick, *after]
 
 
 def scatter_elements(task: OpTask, scope: Scope) -> Sequence[Launch]:
@@ -152,7 +152,7 @@ def scatter_add(task: OpTask, scope: Scope) -> Sequence[Launch]:
 def _scattered(task: OpTask, scope: Scope, *, accumulate: bool) -> list[Launch]:
     x, indices, updates = _present(task)
     axis, position = _axis(task, x), task.position
-    places, launches = _places((indices,), x.type.shape[axis:], scope, position)
+    places = _places((indices,), x.type.shape[axis:], scope, position)
     updates, before = contiguous(updates, scope, position)
     total, first, after = _total(x, task.results[0], scope, position, accumulate)
     steps, sizes = (row_major(each.type.shape) for each in (indices, x)), indices.type.shape
@@ -173,7 +173,7 @@ def _scattered(task: OpTask, scope: Scope, *, accumulate: bool) -> list[Launch]:
         position=position,
         grain=max(1, GRAIN_BYTES // max(1, sizes[axis] * 8)),
     )
-    return [*launches, *before, first, scatter, *after]
+    return [*before, first, scatter, *after]
 
 
 def _total(
@@ -188,36 +188,40 @@ def _total(
     return total, copied(x, total, position), after
 
 
-def _places(
-    indices: Sequence[View], shape: Sequence[int], scope: Scope, position: int
-) -> tuple[View, list[Launch]]:
-    """Places, int64 and contiguous, of indices of one shape into the first axes of `shape`."""
-    count = len(indices)
-    worth = row_major(tuple(shape[:count]))
-    places = temporary(TensorType(DType.int64, indices[0].type.shape), scope)
-    launches: list[Launch] = []
+def _places(indices: Sequence[View], shape: Sequence[int], scope: Scope, position: int) -> View:
+    """Places, int64 and contiguous, of indices of one shape into the first axes of `shape`.
+
+    Who asks again for the same ones, as a gradient does, gets those that are there.
+    """
+    sizes = tuple(shape[: len(indices)])
+    type_ = TensorType(DType.int64, indices[0].type.shape)
     plain: list[View] = []
+    launches: list[Launch] = []
     for each in indices:
         view, copy = contiguous(each, scope, position)
         launches += copy
         plain.append(view)
-    slots = [
-        slot
-        for view, size, step in zip(plain, shape, worth, strict=False)
-        for slot in (address(view), size, step)
-    ]
-    launches.append(
-        Launch(
+
+    def make(number: int) -> list[Launch]:
+        slots = [
+            slot
+            for view, size, step in zip(plain, sizes, row_major(sizes), strict=True)
+            for slot in (address(view), size, step)
+        ]
+        check = Launch(
             PlacesKernel(tuple(each.type.dtype for each in plain)),
-            (address(places), *slots),
-            units=places.type.elements,
+            (Address(number), *slots),
+            units=type_.elements,
             reads=tuple(each.buffer for each in plain),
-            writes=(places.buffer,),
+            writes=(number,),
             position=position,
             grain=PLACES_GRAIN,
         )
-    )
-    return places, launches
+        return [*launches, check]
+
+    lie = tuple((each.buffer, each.offset, each.type.dtype) for each in plain)
+    number = scope.once(("places", lie, sizes, type_.elements), type_.nbytes, make)
+    return View(number, type_, row_major(type_.shape))
 
 
 def broadcast_view(view: View, shape: tuple[int, ...]) -> View:

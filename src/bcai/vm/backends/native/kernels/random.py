@@ -27,7 +27,8 @@ from bcai.vm.isa.types import DType
 BLOCKS = 16
 """Blocks of one unit; their counters share the high word."""
 WORDS = 4 * BLOCKS
-GRAIN = 64
+GRAIN = 512
+"""Units that are worth a thread of their own."""
 ROUNDS = 10
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)

@@ -75,7 +75,7 @@ def sort(task: OpTask, scope: Scope) -> Sequence[Launch] | None:
         reads=(x.buffer,),
         writes=(values.buffer, places.buffer),
         position=task.position,
-        grain=max(1, GRAIN_BYTES // (64 * max(1, n))),
+        grain=max(1, GRAIN_BYTES // (128 * max(1, n))),
         scratch_bytes=kernel.scratch_bytes(n),
     )
     return [*before, launch, *after_values, *after_places]

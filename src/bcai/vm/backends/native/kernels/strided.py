@@ -27,7 +27,7 @@ from bcai.vm.isa.types import DType, TensorType
 
 CHUNK = 4096
 """Elements of a line that are copied as one unit: a page or more, so that threads can share one."""
-GRAIN_BYTES = 1 << 16
+GRAIN_BYTES = 1 << 18
 """What is worth a thread of its own."""
 
 MOVED = {1: DType.int8, 2: DType.int16, 4: DType.int32, 8: DType.int64}
