@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from bcai.vm.compiler.plan import row_major
 
+CUTS_MAX = 64
+"""Of the axes of one map; a rank is at most 16."""
+
 
 class Affine(NamedTuple):
     """Index (i, j, ...) below `sizes` goes to `offset + i * strides[0] + ...`."""
@@ -125,17 +128,42 @@ def through(outer: Affine, inner: Affine) -> Affine | Split | None:
     return Affine(outer.sizes, tuple(found), inner.offset + start)
 
 
-def fits(outer: Affine, inner: Affine) -> bool:
-    """Whether the chain is affine, if need be after cuts."""
-    for _ in range(64):
+def chained(outer: Affine, inner: Affine) -> Affine | None:
+    """The chain of two maps, the first one's axes cut as need be; None if it is not affine."""
+    for _ in range(CUTS_MAX):
         found = through(outer, inner)
         if not isinstance(found, Split):
-            return found is not None
+            return found
         outer = Affine(
             split_sizes(outer.sizes, found.axis, found.inner),
             split_strides(outer.strides, found.axis, found.inner),
             outer.offset,
         )
+    return None
+
+
+def agree(chains: Sequence[tuple[Affine, Affine]]) -> bool:
+    """Whether maps from one loop can all be chained with others once its axes are cut."""
+    outers = [outer for outer, _ in chains]
+    for _ in range(CUTS_MAX):
+        split: Split | None = None
+        for outer, (_, inner) in zip(outers, chains, strict=True):
+            found = through(outer, inner)
+            if found is None:
+                return False
+            if isinstance(found, Split):
+                split = found
+                break
+        if split is None:
+            return True
+        outers = [
+            Affine(
+                split_sizes(each.sizes, split.axis, split.inner),
+                split_strides(each.strides, split.axis, split.inner),
+                each.offset,
+            )
+            for each in outers
+        ]
     return False
 
 

@@ -10,8 +10,8 @@ Note [Order of a base]
 import math
 from collections.abc import Mapping, Sequence
 
-from bcai.vm.compiler.affine import Affine, is_bijective, joined
-from bcai.vm.compiler.graph import Base, Graph, LoopNode, Source
+from bcai.vm.compiler.affine import Affine, dense, is_bijective, joined, permuted
+from bcai.vm.compiler.graph import Base, Graph, LoopNode, Source, Value
 from bcai.vm.compiler.plan import row_major
 
 Hints = Mapping[tuple[int, int], tuple[int, ...]]
@@ -39,31 +39,53 @@ def as_they_lie(shape: Sequence[int], rows: Sequence[Sequence[int]], axes: list[
 
 
 def requests(graph: Graph) -> dict[tuple[int, int], tuple[int, ...]]:
-    """Orders of bases that would save a copy: outputs first, then reshapes."""
+    """Orders of bases that would save copies, or steps across memory.
+
+    First come outputs, then reshapes; then, from the last instruction to the first, loops that
+    read something in another order than they go: what they read shall lie as they go.
+    """
     found: dict[tuple[int, int], tuple[int, ...]] = {}
-    copies = [node for node in graph.nodes if isinstance(node, LoopNode) and node.op is None]
-    asked = {id(each.source) for each in graph.outputs.values()}
-    for node in sorted(copies, key=lambda each: id(each.base) not in asked):
-        source, map_ = node.operands[0]
+    inner: dict[Base, Affine] = {}
+
+    def ask(value: Value, wanted: Affine) -> None:
+        source = value.source
         if not isinstance(source, Base) or source.result is None or source.origin in found:
-            continue
-        strides = _order(source, source.result, map_)
-        if strides is not None:
-            found[source.origin] = strides
+            return
+        order = _order(source, wanted)
+        moved = None if order is None else joined(source.result, order)
+        if order is not None and moved is not None:
+            inner[source] = order
+            found[source.origin] = moved.strides
+
+    copies = [node for node in graph.nodes if isinstance(node, LoopNode) and node.op is None]
+    outputs = {each.source for each in graph.outputs.values()}
+    for node in sorted(copies, key=lambda each: each.base not in outputs):
+        ask(node.operands[0], node.operands[0].map)
+    for node in reversed(graph.nodes):
+        if isinstance(node, LoopNode) and not (node.is_fold and node.kept):
+            axes = _walked(node, inner.get(node.base))
+            for value in node.operands:
+                wanted = permuted(value.map, axes)
+                if not wanted.is_row_major:
+                    ask(value, wanted)
     return found
 
 
-def _order(source: Base, result: Affine, wanted: Affine) -> tuple[int, ...] | None:
-    """Strides of the result in a base whose order is the row-major one of `wanted`."""
+def _walked(node: LoopNode, order: Affine | None) -> list[int]:
+    """Axes of a loop in the order in which it goes once its base has the order asked for."""
+    axes = list(range(len(node.sizes)))
+    moved = None if order is None else joined(dense(node.sizes), order)
+    return axes if moved is None else sorted(axes, key=lambda axis: -moved.strides[axis])
+
+
+def _order(source: Base, wanted: Affine) -> Affine | None:
+    """From the places of a base to those of one that counts in the row-major order of `wanted`."""
     if not is_bijective(wanted, source.elements):
         return None
     axes = sorted(range(len(wanted.sizes)), key=lambda axis: -wanted.strides[axis])
     counted = row_major(wanted.sizes)
-    inner = Affine(
-        tuple(wanted.sizes[axis] for axis in axes), tuple(counted[axis] for axis in axes), 0
-    )
-    moved = joined(result, inner)
-    return None if moved is None else moved.strides
+    sizes = tuple(wanted.sizes[axis] for axis in axes)
+    return Affine(sizes, tuple(counted[axis] for axis in axes), 0)
 
 
 def copied_bases(graph: Graph) -> dict[tuple[int, int], int]:

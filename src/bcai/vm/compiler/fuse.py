@@ -12,10 +12,10 @@ Note [Fusion]
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bcai.vm.compiler.affine import Affine
-from bcai.vm.compiler.domain import Domain, aligned, matched
+from bcai.vm.compiler.affine import Affine, agree
+from bcai.vm.compiler.domain import Domain, Row, aligned, matched
 from bcai.vm.compiler.graph import Base, Graph, LoopNode, Node, operands_of
-from bcai.vm.compiler.place_parts import users_of
+from bcai.vm.compiler.place_parts import Layout, users_of
 
 NODES_MAX = 64
 """In one loop: beyond, registers and compile time suffer."""
@@ -56,14 +56,15 @@ class Group:
         return list(self.domain.rows)
 
 
-def fuse(graph: Graph) -> dict[LoopNode, Group]:
+def fuse(graph: Graph, layout: Layout) -> dict[LoopNode, Group]:
     """Put every loop node into a group."""
-    return _Fusion(graph).run()
+    return _Fusion(graph, layout).run()
 
 
 class _Fusion:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, layout: Layout) -> None:
         self._graph = graph
+        self._layout = layout
         self._users = users_of(graph)
         self._demanded = {id(each.source) for each in graph.outputs.values()}
         self._group_of: dict[LoopNode, Group] = {}
@@ -180,7 +181,27 @@ class _Fusion:
         for edge in edges:
             if edge.map.offset or domain.written(edge.writer) != domain.read(edge.reader, edge.map):
                 return None
-        return domain if self._pays(first, second, domain) else None
+        if not self._pays(first, second, domain) or not agree(self._chains(domain)):
+            return None
+        return domain
+
+    def _chains(self, domain: Domain) -> list[tuple[Affine, Affine]]:
+        """What a loop touches that does not lie by itself."""
+        placed, axes = self._layout.inside, tuple(domain.sizes)
+        sizes = tuple(domain.sizes.values())
+        found: list[tuple[Affine, Affine]] = []
+
+        def touch(row: Row, offset: int, base: Base) -> None:
+            strides = tuple(row.get(axis, 0) for axis in axes)
+            found.append((Affine(sizes, strides, offset), self._layout.places(base)))
+
+        for node in domain.rows:
+            if node.base in placed:
+                touch(domain.written(node), 0, node.base)
+            for source, map_ in node.operands:
+                if isinstance(source, Base) and source in placed:
+                    touch(domain.read(node, map_), map_.offset, source)
+        return found
 
     def _spread(
         self,

@@ -4,21 +4,25 @@ from dataclasses import dataclass, field
 
 from bcai.vm.compiler.affine import (
     Affine,
-    Split,
+    agree,
+    chained,
     coalesced,
     dense,
-    fits,
     is_bijective,
     joined,
-    split_sizes,
-    split_strides,
-    through,
 )
-from bcai.vm.compiler.graph import Base, Graph, JoinNode, LoopNode, Node, OpNode, Part, Value
+from bcai.vm.compiler.graph import (
+    Base,
+    Graph,
+    JoinNode,
+    LoopNode,
+    Node,
+    OpNode,
+    Part,
+    Value,
+    operands_of,
+)
 from bcai.vm.compiler.plan import row_major
-
-CUTS_MAX = 64
-"""Of the axes of one map; a rank is at most 16."""
 
 
 @dataclass(slots=True)
@@ -51,12 +55,12 @@ def place_parts(graph: Graph) -> Layout:
             if inner is None or not isinstance(source, Base) or source in fixed:
                 moved = None
             else:
-                moved = _chained(inner, outer)
+                moved = chained(inner, outer)
             if (
                 moved is not None
                 and isinstance(source, Base)
                 and source not in layout.inside
-                and _suits(source, users.get(source, []), node, moved)
+                and _suits(layout, source, users.get(source, []), node, moved)
             ):
                 layout.inside[source] = (root, moved)
                 continue
@@ -66,7 +70,7 @@ def place_parts(graph: Graph) -> Layout:
                 users[source].append(copy)
             sizes = part.place.sizes
             node.parts[index] = Part(Value(copy.base, dense(sizes)), part.place)
-            place = _chained(part.place, outer)
+            place = chained(part.place, outer)
             assert place is not None
             layout.inside[copy.base] = (root, place)
             copies.setdefault(node, []).append(copy)
@@ -83,11 +87,8 @@ def users_of(graph: Graph) -> dict[Base, list[Node]]:
     """Nodes that read each base, in order; one that reads it twice stands there twice."""
     users: dict[Base, list[Node]] = {}
     for node in graph.nodes:
-        operands = (
-            (part.source for part in node.parts) if isinstance(node, JoinNode) else node.operands
-        )
-        for value in operands:
-            if value is not None and isinstance(value.source, Base):
+        for value in operands_of(node):
+            if isinstance(value.source, Base):
                 users.setdefault(value.source, []).append(node)
     return users
 
@@ -106,47 +107,42 @@ def _order_of(part: Part) -> Affine | None:
     return Affine(sizes, tuple(part.place.strides[axis] for axis in axes), part.place.offset)
 
 
-def _chained(inner: Affine, outer: Affine) -> Affine | None:
-    """The chain of two maps; axes of the first are cut as need be."""
-    for _ in range(CUTS_MAX):
-        found = through(inner, outer)
-        if not isinstance(found, Split):
-            return found
-        inner = Affine(
-            split_sizes(inner.sizes, found.axis, found.inner),
-            split_strides(inner.strides, found.axis, found.inner),
-            inner.offset,
-        )
-    return None
-
-
-def _suits(base: Base, users: list[Node], join: JoinNode, place: Affine) -> bool:
+def _suits(layout: Layout, base: Base, users: list[Node], join: JoinNode, place: Affine) -> bool:
     """Whether everything that touches a base can find it there."""
-    writer = base.writer
-    if isinstance(writer, OpNode):
-        results = [each.map for each in writer.results if each.source is base]
-        if any(joined(each, place) is None for each in results):
-            return False
-    elif isinstance(writer, JoinNode):
-        if not all(fits(part.place, place) for part in writer.parts):
-            return False
-    elif isinstance(writer, LoopNode) and not fits(dense(writer.sizes[: writer.kept]), place):
+    if sum(part.source.source is base for part in join.parts) != 1:
         return False
+    fixed, loose = _written(base), list[Affine]()
+    if isinstance(base.writer, JoinNode):
+        loose += [part.place for part in base.writer.parts]
+    loops = [each for each in (base.writer, *users) if isinstance(each, LoopNode)]
     for user in users:
-        if user is join:
-            continue
-        if isinstance(user, OpNode):
-            maps = [each.map for each in user.operands if each is not None and each.source is base]
-            if any(joined(each, place) is None for each in maps):
-                return False
-        elif isinstance(user, LoopNode):
-            if not all(fits(each.map, place) for each in user.operands if each.source is base):
-                return False
-        elif not all(
-            fits(part.source.map, place) for part in user.parts if part.source.source is base
-        ):
-            return False
-    return sum(part.source.source is base for part in join.parts) == 1
+        if user is not join and not isinstance(user, LoopNode):
+            maps = [each.map for each in operands_of(user) if each.source is base]
+            (fixed if isinstance(user, OpNode) else loose).extend(maps)
+    return (
+        all(joined(each, place) for each in fixed)
+        and all(chained(each, place) for each in loose)
+        and all(agree(_chains(layout, each, base, place)) for each in loops)
+    )
+
+
+def _chains(
+    layout: Layout, node: LoopNode, base: Base, place: Affine
+) -> list[tuple[Affine, Affine]]:
+    """What a loop touches that does not lie by itself, if a base gets a place."""
+    touched = [*node.operands, Value(node.base, node.result)]
+    return [
+        (each.map, place if each.source is base else layout.places(each.source))
+        for each in touched
+        if isinstance(each.source, Base) and (each.source is base or each.source in layout.inside)
+    ]
+
+
+def _written(base: Base) -> list[Affine]:
+    """How an instruction's results lie in a base; these maps cannot be cut."""
+    if not isinstance(base.writer, OpNode):
+        return []
+    return [each.map for each in base.writer.results if each.source is base]
 
 
 def _copy_of(graph: Graph, join: JoinNode, part: Part) -> LoopNode:

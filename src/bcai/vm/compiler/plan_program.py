@@ -23,7 +23,7 @@ from bcai.vm.compiler.plan import (
     Role,
     Task,
 )
-from bcai.vm.compiler.write_tasks import Step, Stores, TaskWriter
+from bcai.vm.compiler.write_tasks import Step, Stores, StuckError, TaskWriter
 from bcai.vm.isa.versions import instruction_set
 from bcai.vm.program.program import VerifiedProgram
 
@@ -46,9 +46,15 @@ def make_plan(
     primitive, origins = _expanded(verified, keep)
     graph = _graph(GraphBuilder(primitive, elementwise, origins))
     layout = place_parts(graph)
-    groups = fuse(graph)
-    stored = Stores(graph, groups).choose()
-    return _Writer(graph, layout, groups, stored).plan()
+    groups = fuse(graph, layout)
+    stored = Stores(graph, groups, layout).choose()
+    while True:  # each time round, more is stored
+        try:
+            return _Writer(graph, layout, groups, stored).plan()
+        except StuckError as error:
+            if not error.bases:
+                raise
+            stored = stored | error.bases
 
 
 def _expanded(verified: VerifiedProgram, keep: frozenset[int]) -> tuple[VerifiedProgram, list[int]]:
@@ -73,7 +79,11 @@ def _graph(builder: GraphBuilder) -> Graph:
         return graph
     before, second = copied_bases(graph), builder.build(hints)
     after = copied_bases(second)
-    useless = {each for each in hints if after.get(each, 0) >= before.get(each, 0)}
+    useless = {
+        each
+        for each in hints
+        if after.get(each, 0) > before.get(each, 0) or after.get(each, 0) == before.get(each)
+    }
     if not useless:
         return second
     return builder.build({each: row for each, row in hints.items() if each not in useless})

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from bcai.vm.compiler.affine import (
     Affine,
     Split,
+    chained,
     coalesced,
-    fits,
     joined,
     through,
 )
@@ -69,6 +69,7 @@ class Stores:
 
     graph: Graph
     groups: Mapping[LoopNode, Group]
+    layout: Layout
     stored: set[Base] = field(default_factory=set[Base])
 
     def choose(self) -> set[Base]:
@@ -107,7 +108,7 @@ class Stores:
         maps = [
             value.map for each in outside for value in each.operands if value.source is node.base
         ]
-        if not all(fits(each, value.map) for each in maps for value in node.operands):
+        if not all(self._reaches(node, each) for each in maps):
             return False
         if len(whole) > 1:
             loops = {id(self.groups[each]) for each in readers}
@@ -115,6 +116,27 @@ class Stores:
             if len(whole) > 2 or len(loops) > 1 or not once:
                 return False
         self.stored |= small
+        return True
+
+    def _can_store(self, node: LoopNode) -> bool:
+        """Whether a node's loop comes to each of its elements once."""
+        domain = self.groups[node].domain
+        return set(domain.long(domain.kept)) <= domain.rows[node].keys()
+
+    def _reaches(self, node: LoopNode, map_: Affine) -> bool:
+        """Whether a node can be computed at the places to which a map goes."""
+        for source, own in node.operands:
+            at = chained(map_, own)
+            if at is None:
+                return False
+            if not isinstance(source, Base):
+                continue
+            writer = source.writer
+            if isinstance(writer, LoopNode) and source not in self.stored and not writer.is_fold:
+                if not self._reaches(writer, at):
+                    return False
+            elif chained(at, self.layout.places(source)) is None:
+                return False
         return True
 
     def _leaves(
@@ -135,7 +157,7 @@ class Stores:
             if not isinstance(writer, LoopNode) or source in self.stored:
                 if 2 * _read(value) > top.elements:
                     whole.add(source)
-            elif source.elements * SMALL <= top.elements:
+            elif source.elements * SMALL <= top.elements and self._can_store(writer):
                 small.add(source)
             elif not self._leaves(writer, top, whole, small, left):
                 return False
@@ -145,9 +167,7 @@ class Stores:
 def _read(value: Value) -> int:
     """How many different elements a value has."""
     map_ = value.map
-    return math.prod(
-        size for size, stride in zip(map_.sizes, map_.strides, strict=True) if stride
-    )
+    return math.prod(size for size, stride in zip(map_.sizes, map_.strides, strict=True) if stride)
 
 
 def _is_cheap(node: LoopNode) -> bool:
@@ -261,12 +281,20 @@ class TaskWriter:
         return self._memory[self._layout.root(base)]
 
 
-class _Cut(Exception):
+class _CutError(Exception):
     """The loop must be cut there first."""
 
     def __init__(self, axis: int, inner: int) -> None:
         super().__init__(axis, inner)
         self.where = (axis, inner)
+
+
+class StuckError(Exception):
+    """A loop cannot be cut as everything in it needs; some bases must not be computed again."""
+
+    def __init__(self, bases: set[Base]) -> None:
+        super().__init__("no cut of a loop's axes serves all that it touches")
+        self.bases = bases
 
 
 class _Writing:
@@ -288,13 +316,15 @@ class _Writing:
         self._stores: list[tuple[int, View]] = []
         self.read: set[Base] = set()
         """Bases that are loaded."""
+        self._again: set[Base] = set()
+        """Bases of other loops that are computed again."""
 
     def write(self, roots: list[LoopNode]) -> tuple[int, int] | None:
         """Write everything; or say where to cut first."""
         try:
             for node in roots:
                 self._store(node)
-        except _Cut as cut:
+        except _CutError as cut:
             return cut.where
         return None
 
@@ -347,8 +377,9 @@ class _Writing:
     def _chain(self, outer: Affine, inner: Affine) -> Affine:
         found = through(outer, inner)
         if isinstance(found, Split):
-            raise _Cut(found.axis, found.inner)
-        assert found is not None
+            raise _CutError(found.axis, found.inner)
+        if found is None:
+            raise StuckError(self._again)
         return found
 
     def _computed(self, node: LoopNode, at: Affine) -> int:
@@ -380,6 +411,8 @@ class _Writing:
                 return self._computed(writer, own)
             if writer in self._rows or not self._writer.is_stored(source):
                 assert not writer.is_fold
+                if writer not in self._rows:
+                    self._again.add(source)
                 return self._computed(writer, place)
         self.read.add(source)
         laid = self._chain(place, self._writer.places(source))

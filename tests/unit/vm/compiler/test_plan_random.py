@@ -58,7 +58,8 @@ def write_line(values: list[Symbol], line: Line) -> Sequence[Symbol]:
     axis = third % rank if rank else 0
     if name in ("Sum", "ReduceMax", "Mean"):
         axes = tuple(each for each in range(rank) if (third >> each) & 1)
-        return [x.emit(name, axes=axes, keepdims=second % 2 == 0)]
+        known = name if x.type.elements else "Sum"
+        return [x.emit(known, axes=axes, keepdims=second % 2 == 0)]
     if name in TWO or name == "Greater":
         try:
             np.broadcast_shapes(x.shape, y.shape)
