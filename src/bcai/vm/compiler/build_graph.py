@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bcai.vm.compiler.affine import Affine, dense, expanded
+from bcai.vm.compiler.affine import Affine, along, dense, expanded, permuted, reshaped
 from bcai.vm.compiler.base_orders import Hints
 from bcai.vm.compiler.constants import ZEROS, computed, constant, identity, repeated
 from bcai.vm.compiler.graph import (
@@ -28,8 +28,10 @@ from bcai.vm.compiler.views import VIEWS, view_of
 from bcai.vm.isa.attribute import Attribute
 from bcai.vm.isa.op import Op
 from bcai.vm.isa.ops.memory import convert
+from bcai.vm.isa.order import CHUNK
 from bcai.vm.isa.types import DType, TensorType
 from bcai.vm.isa.versions import instruction_set
+from bcai.vm.isa.widened import NARROW
 from bcai.vm.program.program import Instruction, VerifiedProgram
 
 Elementwise = Callable[[Op, tuple[DType, ...]], bool]
@@ -41,6 +43,11 @@ _PLACED = frozenset({"Arange", "Philox", "Uniform", "RandomInt", "OneHot", "Tril
 
 _TOTAL = frozenset({"contract", "conv", "pool", "scan"})
 """Groups of instructions that cannot fail."""
+
+ROWS_MIN = 8
+"""With fewer results a fold is shared out by chunks, else by results."""
+CHUNKS_MIN = 8
+"""Of a fold that is worth it."""
 
 
 def used_instructions(verified: VerifiedProgram) -> set[int]:
@@ -240,13 +247,58 @@ class GraphBuilder:
             return repeated(self._graph, type_.dtype.numpy.type(op.name == "Prod"), type_)
         rank = len(x.map.sizes)
         plain = sorted(axis % rank for axis in axes)
+        chunked = self._chunked(at, op, plain, x, type_)
+        if chunked is not None:
+            axis = len(chunked.map.sizes) - 1
+            whole = chunked.map.sizes[:axis]
+            total = self._loops.fold(at, op, (axis,), chunked, type_.with_shape(*whole))
+            again = reshaped(total.map, type_.shape)
+            assert again is not None
+            return Value(total.source, again)
         return self._loops.fold(at, op, plain, x, type_)
 
-    def _concat(self, at: Place, parts: Sequence[Value], axis: int, type_: TensorType) -> Value:
+    def _chunked(
+        self, at: Place, op: Op, axes: Sequence[int], x: Value, type_: TensorType
+    ) -> Value | None:
+        """Folds of the chunks of Note [Order of a sum], where one result takes long to fold.
+
+        None where that is not worth it, or not possible: narrow floats are rounded but once.
+        """
+        narrow = type_.dtype in NARROW and op.name in ("Sum", "Prod")
+        if type_.elements >= ROWS_MIN or narrow:
+            return None
+        kept = [axis for axis in range(len(x.map.sizes)) if axis not in axes]
+        rows = tuple(x.map.sizes[axis] for axis in kept)
+        size = x.map.elements // type_.elements
+        flat = reshaped(permuted(x.map, [*kept, *axes]), (*rows, size))
+        if size < CHUNKS_MIN * CHUNK or flat is None:
+            return None
+        last, parts = len(kept), list[Value]()
+        for start, stop in ((0, size // CHUNK * CHUNK), (size // CHUNK * CHUNK, size)):
+            if start < stop:
+                length = min(CHUNK, stop - start)
+                cut = along(flat, last, start, stop - start)
+                pieces = reshaped(cut, (*rows, (stop - start) // length, length))
+                assert pieces is not None
+                result = type_.with_shape(*rows, (stop - start) // length)
+                part = Value(x.source, pieces)
+                parts.append(self._loops.fold(at, op, (last + 1,), part, result, part=True))
+        joined = type_.with_shape(*rows, sum(each.map.sizes[-1] for each in parts))
+        return self._concat(at, parts, last, joined, part=True)
+
+    def _concat(
+        self,
+        at: Place,
+        parts: Sequence[Value],
+        axis: int,
+        type_: TensorType,
+        *,
+        part: bool = False,
+    ) -> Value:
         full = [each for each in parts if each.map.elements]
         if len(full) <= 1:
             return full[0] if full else Value(self._graph.base(type_.dtype, 0), dense(type_.shape))
-        base = self._base(type_, (at.position, 0))
+        base = self._base(type_, (-1, 0) if part else (at.position, 0))
         assert base.result is not None
         return self._join(at, concat_parts(full, axis % type_.rank, base.result.strides), base)
 

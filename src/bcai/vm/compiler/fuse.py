@@ -27,6 +27,8 @@ ROW_ELEMENTS_MAX = 16384
 """A row this short is quick even on one thread."""
 SCALARS_MAX = 16
 """Single numbers that a loop may compute beside its elements."""
+SIBLINGS_MAX = 4
+"""Earlier loops on the same base that a loop is held against."""
 
 
 class Edge(NamedTuple):
@@ -69,6 +71,7 @@ class _Fusion:
         self._demanded = {id(each.source) for each in graph.outputs.values()}
         self._group_of: dict[LoopNode, Group] = {}
         self._ancestors: dict[Node, int] = {}
+        self._loads: dict[Base, list[tuple[LoopNode, Affine]]] = {}
         self._order = {node: place for place, node in enumerate(graph.nodes)}
 
     def run(self) -> dict[LoopNode, Group]:
@@ -88,6 +91,10 @@ class _Fusion:
             group = Group(Domain.of(node), ancestors)
             self._group_of[node] = group
             self._merge_producers(node)
+            self._merge_sibling(node)
+            for value in node.operands:
+                if isinstance(value.source, Base):
+                    self._loads.setdefault(value.source, []).append((node, value.map))
         return self._group_of
 
     def _writers(self, node: Node) -> list[Node]:
@@ -109,10 +116,51 @@ class _Fusion:
             domain = self._merged(first, second)
             if domain is None:
                 continue
-            readers = (first.readers | second.readers) - set(domain.rows)
-            group = Group(domain, first.ancestors | second.ancestors, readers)
-            for each in domain.rows:
-                self._group_of[each] = group
+            self._replace(first, second, domain)
+
+    def _replace(self, first: Group, second: Group, domain: Domain) -> None:
+        readers = (first.readers | second.readers) - set(domain.rows)
+        group = Group(domain, first.ancestors | second.ancestors, readers)
+        for each in domain.rows:
+            self._group_of[each] = group
+
+    def _merge_sibling(self, node: LoopNode) -> None:
+        """Merge with a loop that reads the same elements, if neither depends on the other."""
+        for source, map_ in node.operands:
+            if not isinstance(source, Base):
+                continue
+            for other, its in self._loads.get(source, ())[: -SIBLINGS_MAX - 1 : -1]:
+                first, second = self._group_of[other], self._group_of[node]
+                if first is second or not self._are_siblings(first, second):
+                    continue
+                one, two = first.domain.copy(), second.domain.copy()
+                if map_.offset or its.offset:
+                    continue
+                rows = (one.read(other, its), two.read(node, map_))
+                pairs = matched(one, rows[0], two, rows[1], source.elements)
+                if pairs is None or len(pairs) < len(one.long(one.sizes)):
+                    continue
+                domain = _united(one, two, dict(pairs))
+                if domain is None or len(domain.long(domain.sizes)) != len(pairs):
+                    continue
+                if self._pays(first, second, domain) and agree(self._chains(domain)):
+                    self._replace(first, second, domain)
+                    return
+
+    def _are_siblings(self, first: Group, second: Group) -> bool:
+        if first.readers or second.readers:
+            return False
+        if bool(first.domain.folded) != bool(second.domain.folded):
+            return False
+        if len(first.domain.rows) + len(second.domain.rows) > NODES_MAX:
+            return False
+        return not (first.ancestors & self._own(second) or second.ancestors & self._own(first))
+
+    def _own(self, group: Group) -> int:
+        found = 0
+        for each in group.domain.rows:
+            found |= 1 << self._order[each]
+        return found
 
     def _may_merge(self, first: Group, second: Group) -> bool:
         """Whether the merged loops could still be put in order."""
@@ -120,10 +168,8 @@ class _Fusion:
             return False
         if first.readers <= second.domain.rows.keys():
             return True
-        own = 0
-        for each in second.domain.rows:
-            own |= 1 << self._order[each]
-        return not (second.ancestors & ~first.ancestors & ~own) and self._saves(first, second)
+        newer = second.ancestors & ~first.ancestors & ~self._own(second)
+        return not newer and self._saves(first, second)
 
     def _saves(self, first: Group, second: Group) -> bool:
         """Whether drawing the second loop forward leaves no more to be kept until later."""
@@ -247,7 +293,10 @@ class _Fusion:
             return False  # it would be stored whole, though it is the same along folded axes
         rows, row = domain.product(domain.kept), domain.product(domain.folded)
         few = rows < ROWS_MIN and row > ROW_ELEMENTS_MAX
-        columns = any(_is_column(each) for each in domain.rows if each.is_fold)
+        # Columns do not suit what is done before them, which goes through memory in order.
+        columns = not first.domain.folded and any(
+            _is_column(each) for each in domain.rows if each.is_fold
+        )
         if (few or columns) and self._whole_stores(first, second, domain):
             return False
         return self._buffers(domain) <= BUFFERS_MAX

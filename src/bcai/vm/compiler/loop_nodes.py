@@ -74,15 +74,24 @@ class LoopNodes:
         self._add(LoopNode(at.origin, op, attributes, whole, len(whole), operands, base))
         return Value(base, result)
 
-    def fold(self, at: Place, op: Op, axes: Sequence[int], x: Value, type_: TensorType) -> Value:
-        """A fold of a value with elements over `axes`, ascending."""
+    def fold(
+        self,
+        at: Place,
+        op: Op,
+        axes: Sequence[int],
+        x: Value,
+        type_: TensorType,
+        *,
+        part: bool = False,
+    ) -> Value:
+        """A fold of a value with elements over `axes`, ascending; a `part` as in `apply`."""
         shape, strides, rank = x.map.sizes, x.map.strides, len(x.map.sizes)
         kept = [axis for axis in range(rank) if axis not in axes]
         # Axes of the result, by axis of the operand; they are all there if dimensions are kept.
         there = range(rank) if type_.rank == rank else kept
         given = {axis: place for place, axis in enumerate(there)}
         moving = [axis for axis in kept if shape[axis] != 1 and strides[axis]]
-        hint = self.hints.get((at.position, 0))
+        hint = None if part else self.hints.get((at.position, 0))
         if hint is None:
             moving = as_they_lie(shape, [strides], moving)
         else:
@@ -93,7 +102,9 @@ class LoopNodes:
         for axis, stride in zip(moving, counted, strict=True):
             laid[given[axis]] = stride
         base = self.graph.base(type_.dtype, math.prod(sizes))
-        base.result, base.origin = Affine(type_.shape, tuple(laid), 0), (at.position, 0)
+        result = Affine(type_.shape, tuple(laid), 0)
+        if not part:
+            base.result, base.origin = result, (at.position, 0)
         outer, rows = coalesced(sizes, [[strides[axis] for axis in moving], counted])
         inner, (row,) = coalesced(
             [shape[axis] for axis in axes], [[strides[axis] for axis in axes]]
@@ -103,7 +114,7 @@ class LoopNodes:
         map_ = Affine((*outer, *inner), (*rows[0], *row), x.map.offset)
         operands = (Value(x.source, map_),)
         self._add(LoopNode(at.origin, op, {}, map_.sizes, len(outer), operands, base))
-        return Value(base, base.result)
+        return Value(base, result)
 
     def copy(self, at: Place, x: Value, shape: tuple[int, ...]) -> Value:
         """The elements of a value in row-major order, in a base of their own."""

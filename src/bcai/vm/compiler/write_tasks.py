@@ -111,9 +111,8 @@ class Stores:
         if not all(self._reaches(node, each) for each in maps):
             return False
         if len(whole) > 1:
-            loops = {id(self.groups[each]) for each in readers}
             once = sum(each.elements for each in maps) <= node.base.elements
-            if len(whole) > 2 or len(loops) > 1 or not once:
+            if len(whole) > 2 or not once or len(outside) < len(readers):
                 return False
         self.stored |= small
         return True
