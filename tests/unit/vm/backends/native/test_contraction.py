@@ -243,6 +243,7 @@ def test_vectors(target: Target, layout: str, shape: tuple[int, int, int]) -> No
 
 
 @pytest.mark.parametrize("target", each_target())
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_narrow_floats_are_rounded_once(target: Target, dtype: str, layout: str) -> None:

@@ -11,6 +11,7 @@ from bcai.vm.backends.native.kernels.contraction_cast import (
 )
 from bcai.vm.backends.native.kernels.contraction_integers import ContractIntegers
 from bcai.vm.backends.native.kernels.contraction_product import Axis, Product, product_of
+from bcai.vm.backends.native.kernels.contraction_shares import Panels, cut, grain_of
 from bcai.vm.backends.native.kernels.microkernel import Tile, widest_tile
 from bcai.vm.backends.native.kernels.packing import PackRight
 from bcai.vm.backends.native.launch import Address, Launch
@@ -18,23 +19,21 @@ from bcai.vm.backends.native.lowering import Scope
 from bcai.vm.backends.native.narrow import NARROW
 from bcai.vm.compiler.plan import OpTask, View
 
-THREAD_MULTIPLICATIONS = 2_000_000
-"""Multiplications that are worth a thread of their own: about 40 microseconds."""
-THREAD_MULTIPLICATIONS_OF_VECTORS = 400_000
+THREAD_MULTIPLICATIONS = 800_000
+"""Multiplications that are worth a thread of their own: about 15 microseconds."""
+THREAD_MULTIPLICATIONS_OF_VECTORS = 200_000
 """The same where each is an element read from memory."""
-THREAD_PACKED = 40_000
+THREAD_PACKED = 30_000
 """Elements to be packed that are worth a thread."""
 SHARED_BYTES_MAX = 1 << 20
 """Right operands up to this size are packed by a launch of their own, for all products that use
 them. The panels of a larger one that meets few rows are used at once, while the cache has them."""
-PACKING_COST, ROWS_COST = 0.3, 0.15
-"""Time to pack a panel of columns, or of rows, in parts of the time of a tile on it."""
+PACKING_COST = 0.3
+"""Time to pack a panel of columns, in parts of the time of a tile on it."""
 DIRECT_PANELS = 4
 """Panels of columns up to which rows are read where they lie: packing them would take longer."""
 ALIASING_BYTES = 1024
 """Steps of k a multiple of this apart fall into few sets of a first level cache."""
-UNITS_PER_THREAD = 4
-"""Blocks of the result for each thread, so that a slow one does not keep the others waiting."""
 
 
 def contract(task: OpTask, scope: Scope) -> Sequence[Launch] | None:
@@ -46,7 +45,7 @@ def contract(task: OpTask, scope: Scope) -> Sequence[Launch] | None:
         return _narrow(task, scope)
     product = product_of(task)
     if not dtype.is_float:
-        return [_integers(product, task.position)]
+        return [_integers(product, scope, task.position)]
     return [_floats(product, scope, task.position)]
 
 
@@ -68,7 +67,7 @@ def _narrow(task: OpTask, scope: Scope) -> Sequence[Launch]:
     return [*inner, cast_launch(wide, result, position)]
 
 
-def _integers(product: Product, position: int) -> Launch:
+def _integers(product: Product, scope: Scope, position: int) -> Launch:
     size, rows, columns, depth = (
         product.result.type.dtype.itemsize,
         product.rows,
@@ -76,6 +75,7 @@ def _integers(product: Product, position: int) -> Launch:
         product.depth,
     )
     matrices, axes = _batch(product, size)
+    units = matrices * rows.size
     row_multiplications = max(1, columns.size * depth.size)
     return Launch(
         ContractIntegers(size),
@@ -95,11 +95,13 @@ def _integers(product: Product, position: int) -> Launch:
             len(product.batch),
             *axes,
         ),
-        matrices * rows.size,
+        units,
         (product.left.buffer, product.right.buffer),
         (product.result.buffer,),
         position,
-        grain=max(1, THREAD_MULTIPLICATIONS_OF_VECTORS // row_multiplications),
+        grain=grain_of(
+            units, THREAD_MULTIPLICATIONS_OF_VECTORS / row_multiplications, scope.threads
+        ),
     )
 
 
@@ -120,6 +122,7 @@ def _vector(product: Product, scope: Scope, position: int) -> Launch:
     width = vectors.unit_columns(scope.target, dtype, adjacent=adjacent)
     matrices, axes = _batch(product, size)
     units = matrices * -(-columns.size // width)
+    least = THREAD_MULTIPLICATIONS_OF_VECTORS * units / max(1, product.multiplications)
     return Launch(
         vectors.ContractVector(dtype, adjacent),
         (
@@ -139,7 +142,7 @@ def _vector(product: Product, scope: Scope, position: int) -> Launch:
         (product.left.buffer, product.right.buffer),
         (product.result.buffer,),
         position,
-        grain=max(1, THREAD_MULTIPLICATIONS_OF_VECTORS * units // max(1, product.multiplications)),
+        grain=grain_of(units, least, scope.threads),
         scratch_bytes=scope.target.vector_bytes,
     )
 
@@ -164,9 +167,17 @@ def _blocks(product: Product, scope: Scope, position: int) -> Launch:
         right = Address(read)
     matrices, axes = _batch(product, size)
     cost = PACKING_COST if right_form == blocks.PACKED_AT_USE else 0.0
-    row_blocks, column_blocks = _shares(product, tile, scope, matrices, cost)
+    panels = Panels(
+        -(-product.rows.size // tile.rows),
+        -(-product.columns.size // tile.columns),
+        matrices,
+        blocks.panels_max(scope.target, dtype),
+    )
+    useful = product.multiplications // THREAD_MULTIPLICATIONS
+    row_blocks, column_blocks = cut(panels, useful, scope.threads, cost)
     left_form = _left_form(product, tile, column_blocks)
     units = matrices * row_blocks * column_blocks
+    least = THREAD_MULTIPLICATIONS * units / max(1, product.multiplications)
     return Launch(
         blocks.ContractBlocks(dtype),
         (
@@ -193,7 +204,7 @@ def _blocks(product: Product, scope: Scope, position: int) -> Launch:
         (product.left.buffer, read),
         (product.result.buffer,),
         position,
-        grain=max(1, THREAD_MULTIPLICATIONS * units // max(1, product.multiplications)),
+        grain=1 if matrices == 1 else grain_of(units, least, scope.threads),
         scratch_bytes=blocks.scratch_bytes(scope.target, dtype),
     )
 
@@ -258,7 +269,7 @@ def _packed_right(product: Product, tile: Tile, scope: Scope, position: int) -> 
                 (view.buffer,),
                 (number,),
                 position,
-                grain=max(1, THREAD_PACKED // (depth.size * tile.columns)),
+                grain=grain_of(count, THREAD_PACKED / (depth.size * tile.columns), scope.threads),
             )
         ]
 
@@ -268,31 +279,3 @@ def _packed_right(product: Product, tile: Tile, scope: Scope, position: int) -> 
 
 def _form(axis: Axis) -> tuple[int, int]:
     return axis.size, axis.right
-
-
-def _shares(
-    product: Product, tile: Tile, scope: Scope, matrices: int, packing_cost: float
-) -> tuple[int, int]:
-    """Blocks of rows and of columns of one matrix: few if large, some for every thread.
-
-    Of the ways to cut it the one after which the last thread ends first.
-    """
-    row_panels = -(-product.rows.size // tile.rows)
-    column_panels = -(-product.columns.size // tile.columns)
-    least = -(-row_panels // blocks.panels_max(scope.target, product.result.type.dtype))
-    threads = scope.threads
-    useful = min(threads * UNITS_PER_THREAD, product.multiplications // THREAD_MULTIPLICATIONS)
-    if threads == 1 or useful < 2 or matrices >= useful:
-        return least, 1
-    wanted = -(-useful // threads) * threads
-
-    def longest(cut: tuple[int, int]) -> float:
-        rounds = -(-matrices * cut[0] * cut[1] // threads)
-        rows, columns = -(-row_panels // cut[0]), -(-column_panels // cut[1])
-        return rounds * (rows * columns + columns * packing_cost + rows * ROWS_COST)
-
-    cuts = [
-        (rows, min(column_panels, -(-wanted // (rows * matrices))))
-        for rows in range(least, max(least, min(row_panels, wanted)) + 1)
-    ]
-    return min(cuts, key=longest)

@@ -1,0 +1,80 @@
+"""How a matrix product is shared out over threads."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bcai.vm.backends.native.share import CHUNKS_PER_THREAD
+
+ROWS_COST = 0.15
+"""Time to pack a panel of rows, in parts of the time of a tile on it."""
+GOOD_ENOUGH = 1.02
+"""A cut that ends later than the best one by less than this is as good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panels:
+    """Panels of rows and of columns of one matrix, matrices, and panels of rows of a block."""
+
+    rows: int
+    columns: int
+    matrices: int
+    rows_max: int
+
+
+def cut(panels: Panels, useful: int, threads: int, packing_cost: float) -> tuple[int, int]:
+    """Blocks of rows and of columns of one matrix: few if large, some for every thread.
+
+    Of the ways to cut it after which the last thread ends about first, that with the most blocks:
+    the more there are, the less does a thread that is held up keep the others waiting.
+
+    Parameters
+    ----------
+    useful
+        Pieces that are worth a thread.
+    packing_cost
+        Time for a unit to pack a panel of columns, in parts of the time of a tile on it.
+    """
+    least = -(-panels.rows // panels.rows_max)
+    useful = min(threads * CHUNKS_PER_THREAD, useful)
+    if threads == 1 or useful < 2 or panels.matrices >= useful:
+        return least, 1
+
+    def end(rows: int, columns: int) -> float:
+        sizes = [
+            height * width + width * packing_cost + height * ROWS_COST
+            for width in _even(panels.columns, columns)
+            for height in _even(panels.rows, rows)
+        ]
+        return last_end(sizes * panels.matrices, threads)
+
+    ends: dict[tuple[int, int], float] = {}
+    for count in range(threads, useful + threads, threads):
+        wanted = -(-count // panels.matrices)
+        for columns in range(1, min(panels.columns, wanted) + 1):
+            rows = max(least, min(panels.rows, -(-wanted // columns)))
+            if (rows, columns) not in ends:
+                ends[rows, columns] = end(rows, columns)
+    good = GOOD_ENOUGH * min(ends.values())
+    return max((each for each, last in ends.items() if last <= good), key=math.prod)
+
+
+def _even(panels: int, blocks: int) -> list[int]:
+    """Panels of each block."""
+    return [panels * (at + 1) // blocks - panels * at // blocks for at in range(blocks)]
+
+
+def last_end(sizes: Sequence[float], threads: int) -> float:
+    """When the last thread ends, if each takes the next chunk of units as it is free."""
+    chunk = -(-len(sizes) // (threads * CHUNKS_PER_THREAD))
+    ends = [0.0] * threads
+    for start in range(0, len(sizes), chunk):
+        ends[ends.index(min(ends))] += sum(sizes[start : start + chunk])
+    return max(ends)
+
+
+def grain_of(units: int, least: float, threads: int) -> int:
+    """At least so many units for a thread, and parts that come out alike."""
+    parts = min(int(units / max(least, 1)), threads * CHUNKS_PER_THREAD)
+    parts -= parts % threads if parts > threads else 0
+    return -(-units // max(1, parts))
