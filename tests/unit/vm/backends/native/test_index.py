@@ -127,7 +127,7 @@ FEW = (SAMPLES[0], SAMPLES[6], SAMPLES[11], SAMPLES[14], SAMPLES[16], SAMPLES[18
 
 
 @pytest.mark.parametrize("dtype", list(DType), ids=lambda dtype: dtype.name)
-@pytest.mark.parametrize("target", each_target())
+@pytest.mark.parametrize("target", each_target()[::2])  # the middle one has no code of its own
 def test_every_type(target: Target, dtype: DType) -> None:
     for each in FEW:
         if dtype in NUMBERS or dtype in LATEST.by_name[each.name].dtypes:
