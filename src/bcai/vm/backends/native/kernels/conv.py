@@ -1,6 +1,7 @@
 """Convolutions and their gradients as launches."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 from bcai.vm.backends.native.kernels.conv_geometry import Grid, three
@@ -11,8 +12,7 @@ from bcai.vm.backends.native.kernels.conv_layout import (
     plain_result,
 )
 from bcai.vm.backends.native.kernels.conv_pack import ConvPack
-from bcai.vm.backends.native.kernels.conv_phases import NotFinite
-from bcai.vm.backends.native.kernels.conv_places import ConvPlaces, choose_blocks
+from bcai.vm.backends.native.kernels.conv_places import planned
 from bcai.vm.backends.native.kernels.conv_weights import ConvWeights, choose_shares
 from bcai.vm.backends.native.launch import Address, Launch
 from bcai.vm.backends.native.lowering import Scope
@@ -92,6 +92,11 @@ def _places(
     pack: ConvPack,
 ) -> Sequence[Launch]:
     target, samples = scope.target, left.type.shape[0]
+    kernel = planned(
+        target, pack.dtype, grid, groups, columns,
+        bias=bias is not None, samples=samples, threads=scope.threads,
+    )  # fmt: skip
+    pack = replace(pack, checked=kernel.skips)
 
     def make(number: int) -> Sequence[Launch]:
         arguments = (address(weight), Address(number))
@@ -100,33 +105,21 @@ def _places(
         return [Launch(pack, arguments, units, reads, writes, task.position)]
 
     packed = scope.once((weight, pack), pack.nbytes(target), make)
-    block, panels = choose_blocks(target, pack.dtype, grid, groups, columns, samples, scope.threads)
-    kernel = ConvPlaces(pack.dtype, grid, groups, columns, bias is not None, block, panels)
     result = plain_result(task.results[0], scope)
-    extra = () if bias is None else (address(bias),)
-    if grid.is_spread:
-        extra = (_not_finite(weight, scope, task.position),)
+    extra: tuple[Address | int, ...] = () if bias is None else (address(bias),)
+    if kernel.skips:
+        extra = (*extra, Address(packed, pack.panel_bytes(target)), pack.units(target))
+    biases = () if bias is None else (bias.buffer,)
     launch = Launch(
         kernel,
         (address(left), Address(packed), address(result), *extra),
         kernel.units(target, samples),
-        (left.buffer, packed, *(each.buffer for each in extra)),
+        (left.buffer, packed, *biases),
         (result.buffer,),
         task.position,
         scratch_bytes=kernel.scratch_bytes(target),
     )
     return [launch, *finish(result, task.results[0], task.position)]
-
-
-def _not_finite(weight: View, scope: Scope, position: int) -> Address:
-    """What says whether a weight is finite."""
-    kernel = NotFinite(weight.type.dtype, weight.type.elements)
-
-    def make(number: int) -> Sequence[Launch]:
-        arguments = (address(weight), Address(number))
-        return [Launch(kernel, arguments, kernel.units, (weight.buffer,), (number,), position)]
-
-    return Address(scope.once((weight, kernel), 8 * kernel.units, make))
 
 
 def forward_grid(task: OpTask, x: Ints, w: Ints) -> Grid:

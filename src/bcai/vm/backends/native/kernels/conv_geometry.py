@@ -89,6 +89,10 @@ class Grid:
         """Outer places that `count` windows after one another read."""
         return (count - 1) * self.stride[0] + (self.kernel[0] - 1) * self.dilation[0] + 1
 
+    def outer_tap(self, tap: int) -> int:
+        """Outer places from the start of a window to a tap."""
+        return (self.kernel[0] - 1 - tap if self.mirrored else tap) * self.dilation[0]
+
     def tap_offset(self, tap: Three) -> int:
         """Elements from the start of a window to a tap."""
         if self.mirrored:

@@ -6,7 +6,7 @@ from bcai.vm.backends.native.kernels.conv_copy import copy, turn_rows
 from bcai.vm.backends.native.kernels.conv_layout import symbol_of
 from bcai.vm.backends.native.kernels.conv_tile import panel_columns
 from bcai.vm.backends.native.launch import entry
-from bcai.vm.backends.native.llvm import Module, Value
+from bcai.vm.backends.native.llvm import I64, Function, Module, Value
 from bcai.vm.backends.native.registers import Registers
 from bcai.vm.backends.native.target import Target
 from bcai.vm.isa.types import DType
@@ -17,7 +17,8 @@ class ConvPack:
     """Turns `[groups][parts][columns][depth]` to `[groups][panels][parts * depth][panel columns]`.
 
     `column_pitch` and `part_pitch` are elements between columns and between parts of the source, of
-    which a group is `parts * columns * depth` elements.
+    which a group is `parts * columns * depth` elements. With `checked` an i64 for each unit
+    follows the panels: not 0 if any of its numbers is not finite.
     """
 
     dtype: DType
@@ -27,6 +28,7 @@ class ConvPack:
     depth: int
     part_pitch: int
     column_pitch: int
+    checked: bool = False
 
     @property
     def symbol(self) -> str:
@@ -46,10 +48,14 @@ class ConvPack:
         """Units of work: a part of a panel."""
         return self.groups * self.parts * self.panels(target)
 
-    def nbytes(self, target: Target) -> int:
-        """Size of the result."""
+    def panel_bytes(self, target: Target) -> int:
+        """Size of the panels; answers follow."""
         width = panel_columns(target, self.dtype)
         return self.units(target) * self.depth * width * self.dtype.itemsize
+
+    def nbytes(self, target: Target) -> int:
+        """Size of the result."""
+        return self.panel_bytes(target) + (8 * self.units(target) if self.checked else 0)
 
     def write(self, module: Module, target: Target) -> None:
         """Write the entry point: arguments are the source and the result."""
@@ -71,14 +77,20 @@ class ConvPack:
             at = f.offset(source, start, element)
             into = f.offset(result, f.mul(row, self.depth * width), element)
 
-            def turn(columns: int, at: Value = at, into: Value = into) -> None:
+            answer = f.offset(f.offset(result, self.panel_bytes(target)), loop.index, I64)
+
+            def turn(
+                columns: int, at: Value = at, into: Value = into, answer: Value = answer
+            ) -> None:
                 if self.depth == self.column_pitch == 1:
                     copy(f, target, self.dtype, at, into, columns)
-                    return
-                turn_rows(
-                    f, target, self.dtype, at, self.column_pitch, into, width, columns,
-                    self.depth, whole=True,
-                )  # fmt: skip
+                else:
+                    turn_rows(
+                        f, target, self.dtype, at, self.column_pitch, into, width, columns,
+                        self.depth, whole=True,
+                    )  # fmt: skip
+                if self.checked:
+                    f.store(self._not_finite(f, target, into, columns), answer)
 
             if last == width or panels == 1:
                 turn(last)
@@ -89,3 +101,20 @@ class ConvPack:
                     with no:
                         turn(last)
         f.give(0)
+
+    def _not_finite(self, f: Function, target: Target, panel: Value, columns: int) -> Value:
+        """Whether any number of a packed part is not finite, as i64."""
+        width, lanes = panel_columns(target, self.dtype), target.lanes(self.dtype)
+        lanes = min(lanes, 1 << (columns.bit_length() - 1))
+        registers = Registers(f, self.dtype, lanes, fused=target.fused)
+        element = Registers(f, self.dtype, 1, fused=target.fused).type
+        starts = [*range(0, columns - lanes + 1, lanes), columns - lanes]
+        with f.loop(0, self.depth, 1, [registers.constant(0.0)]) as loop:
+            row = f.offset(panel, f.mul(loop.index, width), element)
+            total = loop.carried[0]
+            for start in starts:
+                value = f.load(f.offset(row, start, element), registers.type)
+                # Infinity less infinity is not a number, which stays.
+                total = registers.add(total, registers.sub(value, value))
+            loop.following[0] = total
+        return f.b.zext(f.any_lane(registers.is_nan(loop.following[0])), I64)

@@ -1,34 +1,27 @@
-"""Gradient of the input of a strided convolution, without the taps that wrote nothing.
+"""Convolutions without the taps that see nothing, where that is proved to give the same bits.
 
-Note [Phases of a stride]
-    With stride s the places of the input fall in s phases along an axis, and only every s-th tap
-    has written to a place. Taps that have not count as +0 in the order laid down, and most of the
-    work would be with them. Leaving one out leaves out `total = fma(w, +0, total)`, which changes
-    nothing but in two cases. If w is infinite or not a number, the result is not a number: so the
-    weights are looked through, once. If the total is -0 and w >= 0, it becomes +0. The total of the
-    short chain is then -0 where that of the long one may be +0; from there on both give the same
-    until the end, for to add a number to +0 or -0 differs only if the sum is a zero. The other way
-    round cannot be: both start from +0. So a result of the short chain that is not -0 is right, and
-    -0 arises from nothing but underflow. Panels with a -0 among their results, and all of them if a
-    weight is not finite, are computed again the long way, on a copy with zeros between elements.
+Note [Taps that see nothing]
+    In the gradient of the input of a convolution of stride s the places fall in s phases along an
+    axis, and only every s-th tap has written to a place: most of the work would be with the others,
+    which count as +0 in the order laid down. So do taps that see padding: a fifth of all of a 3x3
+    window in a 7x7 image. Leaving one out leaves out `total = fma(w, +0, total)`, which changes
+    nothing but in two cases. If w is infinite or not a number, the result is not a number: so
+    `ConvPack` looks through the weights. If the total is -0 and w >= 0, it becomes +0. The total of
+    the short chain is then -0 where that of the long one may be +0; from there on both give the
+    same until the end, for to add a number to +0 or -0 differs only if the sum is a zero. The
+    other way round cannot be: both start from +0. So a result of the short chain that is not -0
+    is right, and -0 arises from nothing but underflow. Panels with a -0 among their results, and
+    all of them if a weight is not finite, are computed again the long way, on a copy with all
+    zeros.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 
 from bcai.vm.backends.native.kernels.conv_geometry import Grid, Rows, Three, three
-from bcai.vm.backends.native.kernels.conv_layout import symbol_of
-from bcai.vm.backends.native.launch import entry
-from bcai.vm.backends.native.llvm import I64, Module
-from bcai.vm.backends.native.registers import Registers
-from bcai.vm.backends.native.target import Target
 from bcai.vm.isa.order import BLOCK
-from bcai.vm.isa.types import DType
-
-FINITE_CHUNK = 8192
-"""Weights that one unit looks through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +50,13 @@ class Phase:
     result: int
     terms: tuple[tuple[int, int], ...]
 
-    def blocks(self) -> list[tuple[int, int]]:
-        """(first term, terms) of every block of 512 of k that has any."""
-        found: list[tuple[int, int]] = []
+    def blocks(self) -> dict[int, tuple[int, int]]:
+        """(first term, terms) of every block of 512 of k that has any, or of one that has none."""
+        found: dict[int, tuple[int, int]] = {}
         for at, (_, k) in enumerate(self.terms):
-            if found and self.terms[found[-1][0]][1] // BLOCK == k // BLOCK:
-                found[-1] = (found[-1][0], found[-1][1] + 1)
-            else:
-                found.append((at, 1))
-        return found or [(0, 0)]
+            first, count = found.get(k // BLOCK, (at, 0))
+            found[k // BLOCK] = first, count + 1
+        return found or {0: (0, 0)}
 
 
 def axis_phases(grid: Grid, axis: int) -> list[AxisPhase]:
@@ -114,7 +105,7 @@ def rows_read(grid: Grid, block: int) -> int:
     )
 
 
-def phases(grid: Grid, block: int, plane: int) -> list[Phase]:
+def spread_phases(grid: Grid, block: int, plane: int) -> list[Phase]:
     """Phases of `block` outer places; channels of the compact copy are `plane` elements apart."""
     compact = compact_grid(grid)
     outputs = (block, *grid.outputs[1:])
@@ -158,48 +149,34 @@ def _terms(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class NotFinite:
-    """Writes for each chunk of a tensor of `size` whether any element is not finite, as i64."""
+def trimmed_phases(grid: Grid, plane: int) -> list[Phase]:
+    """Runs of outer places that see the same outer taps, of a whole padded image."""
+    seen: list[tuple[int, ...]] = []
+    for window in range(grid.outputs[0]):
+        start = window * grid.stride[0] - grid.before[0]
+        places = [start + grid.outer_tap(tap) for tap in range(grid.kernel[0])]
+        seen.append(tuple(t for t, at in enumerate(places) if 0 <= at < grid.source[0]))
+    offsets = grid.tap_offsets()
+    inner = grid.taps // grid.kernel[0]
+    steps = (grid.outputs[1] * grid.outputs[2], grid.outputs[2], 1)
+    found: list[Phase] = []
+    first = 0
+    for taps, run in groupby(seen):
+        count = len(list(run))
+        rows = Rows((count, *grid.outputs[1:]), grid.window_pitches, steps)
+        base = first * grid.window_pitches[0]
+        terms = tuple(
+            (channel * plane + base + offsets[k], channel * grid.taps + k)
+            for channel in range(grid.channels)
+            for tap in taps
+            for k in range(tap * inner, (tap + 1) * inner)
+        )
+        found.append(Phase(rows, first * steps[0], terms))
+        first += count
+    return found
 
-    dtype: DType
-    size: int
 
-    @property
-    def symbol(self) -> str:
-        """Name by all that decides the code."""
-        return symbol_of("not_finite", self)
-
-    @property
-    def library(self) -> None:
-        """With the program's own code."""
-        return None
-
-    @property
-    def units(self) -> int:
-        """Chunks."""
-        return -(-self.size // FINITE_CHUNK)
-
-    def write(self, module: Module, target: Target) -> None:
-        """Write the entry point: arguments are the tensor and the answers."""
-        e = entry(module, self.symbol)
-        f = e.f
-        source, result = e.pointer(0), e.pointer(1)
-        lanes = target.lanes(self.dtype)
-        registers = Registers(f, self.dtype, lanes, fused=target.fused)
-        one = Registers(f, self.dtype, 1, fused=target.fused)
-        with f.loop(e.begin, e.end) as loop:
-            begin = f.mul(loop.index, FINITE_CHUNK)
-            end = f.minimum(f.add(begin, FINITE_CHUNK), self.size)
-            whole = f.add(begin, f.mul(f.div(f.sub(end, begin), lanes), lanes))
-            with f.loop(begin, whole, lanes, [registers.constant(0.0)]) as each:
-                value = f.load(f.offset(source, each.index, one.type), registers.type)
-                # Infinity - infinity is not a number, which stays.
-                each.following[0] = registers.add(each.carried[0], registers.sub(value, value))
-            wrong = f.any_lane(registers.is_nan(each.following[0]))
-            with f.loop(whole, end, 1, [wrong]) as each:
-                value = f.load(f.offset(source, each.index, one.type), one.type)
-                bad = one.is_nan(one.sub(value, value))
-                each.following[0] = f.b.or_(each.carried[0], bad)
-            f.store(f.b.zext(each.following[0], I64), f.offset(result, loop.index, I64))
-        f.give(0)
+def trimmed_share(grid: Grid) -> float:
+    """Which part of all taps `trimmed_phases` leaves out."""
+    kept = sum(len(each.terms) * each.rows.count for each in trimmed_phases(grid, 0))
+    return 1 - kept / (grid.places * grid.channels * grid.taps)

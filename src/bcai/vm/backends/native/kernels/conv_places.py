@@ -13,13 +13,14 @@ import math
 from dataclasses import dataclass
 
 from bcai.vm.backends.native.kernels.conv_copy import turn_rows, write_pad
-from bcai.vm.backends.native.kernels.conv_geometry import Grid, adjacent_rows
+from bcai.vm.backends.native.kernels.conv_geometry import Grid, Rows, adjacent_rows
 from bcai.vm.backends.native.kernels.conv_layout import symbol_of
 from bcai.vm.backends.native.kernels.conv_phases import (
-    NotFinite,
     compact_grid,
-    phases,
     rows_read,
+    spread_phases,
+    trimmed_phases,
+    trimmed_share,
 )
 from bcai.vm.backends.native.kernels.conv_tile import panel_columns, vectors_for, write_rows
 from bcai.vm.backends.native.launch import Entry, entry
@@ -32,6 +33,10 @@ from bcai.vm.isa.types import DType
 COPY_BYTES_MAX = 1 << 18
 """Of a padded block: half of a usual second cache."""
 TOTALS_BYTES_MAX = 1 << 17
+WHOLE_BYTES_MAX = 3 << 18
+"""Of a padded image, where leaving taps out needs it whole."""
+TRIMMED_MAX, TRIMMED_SHARE_MIN = 32, 0.03
+"""Outer places, and part of all taps, from which on leaving taps out is worth its code."""
 UNITS_MIN = 8
 """Units below which the result's channels are shared out too: two threads then end together."""
 
@@ -50,6 +55,10 @@ class ConvPlaces:
         Outer places of the result in one unit.
     panels_each
         Panels in one unit.
+    images
+        Images in one unit, of which `block` is then the whole: they share what is read of `right`.
+    trims
+        Whether taps that see padding along the outer axis are left out; `block` is all of it.
     """
 
     dtype: DType
@@ -59,6 +68,8 @@ class ConvPlaces:
     bias: bool
     block: int
     panels_each: int
+    images: int = 1
+    trims: bool = False
 
     @property
     def symbol(self) -> str:
@@ -76,9 +87,9 @@ class ConvPlaces:
         return self.grid.channels * self.grid.taps
 
     @property
-    def weights(self) -> int:
-        """Elements of the weight."""
-        return self.groups * self.columns * self.depth
+    def skips(self) -> bool:
+        """Whether any taps are left out (Note [Taps that see nothing])."""
+        return self.trims or self.grid.is_spread
 
     def panels(self, target: Target) -> int:
         """Packed panels of one group."""
@@ -87,7 +98,7 @@ class ConvPlaces:
     def units(self, target: Target, samples: int) -> int:
         """Units of work for so many images."""
         parts = -(-self.panels(target) // self.panels_each)
-        return samples * self.groups * self.blocks * parts
+        return samples // self.images * self.groups * self.blocks * parts
 
     def scratch_bytes(self, target: Target) -> int:
         """Memory that a thread needs."""
@@ -112,17 +123,18 @@ class ConvPlaces:
 
     def layout(self, target: Target) -> tuple[int, int, int]:
         """Where in scratch the copy for phases and the totals start, and the size of all."""
-        size = self.grid.channels * self.dtype.itemsize
+        size = self.images * self.grid.channels * self.dtype.itemsize
         copy = 0 if self.grid.is_plain else _rounded(size * self.plane)
         compact = _rounded(size * self.compact_plane) if self.grid.is_spread else 0
-        totals = self.block * math.prod(self.grid.outputs[1:]) * panel_columns(target, self.dtype)
+        places = self.block * math.prod(self.grid.outputs[1:])
+        totals = self.images * places * panel_columns(target, self.dtype)
         return copy, copy + compact, copy + compact + totals * self.dtype.itemsize
 
     def write(self, module: Module, target: Target) -> None:
         """Write the entry point: arguments are left, right, result.
 
-        The bias follows if there is one, or what `NotFinite` says of the weight if the grid is
-        spread.
+        The bias follows if there is one; then, if taps are left out, what `ConvPack` has found in
+        the weight, and how many answers that is.
         """
         _Writer(self, module, target).write()
 
@@ -148,13 +160,14 @@ class _Writer:
         self.element = Registers(f, self.dtype, 1, fused=self.target.fused).type
         left, right, result = (e.pointer(slot) for slot in range(3))
         bias = e.pointer(3) if kernel.bias else None
-        wrong = self._any_wrong(e) if grid.is_spread else None
+        wrong = self._any_wrong(e) if kernel.skips else None
         panels = self.panels
         parts = -(-panels // kernel.panels_each)
         with f.loop(e.begin, e.end) as loop:
             rest, part = f.div(loop.index, parts), f.rem(loop.index, parts)
-            image, block = f.div(rest, kernel.blocks), f.rem(rest, kernel.blocks)
-            group = f.rem(image, kernel.groups)
+            rest, block = f.div(rest, kernel.blocks), f.rem(rest, kernel.blocks)
+            first, group = f.div(rest, kernel.groups), f.rem(rest, kernel.groups)
+            image = f.add(f.mul(first, kernel.images * kernel.groups), group)
             pixels = grid.channels * math.prod(grid.source)
             source = f.offset(left, f.mul(image, pixels), self.element)
             start, extra = self._prepare(e, source, block)
@@ -172,16 +185,17 @@ class _Writer:
                     f.offset(result, f.add(f.mul(row, grid.places), place), self.element),
                     f.offset(e.scratch, self.totals),
                     *([] if bias is None else [f.offset(bias, channel, self.element)]),
-                    *([] if wrong is None else [*extra, wrong]),
+                    *extra,
+                    *([] if wrong is None else [wrong]),
                 ]
                 self._call_panel(f, block, panel.index, arguments)
         f.give(0)
 
     def _any_wrong(self, e: Entry) -> Value:
         """Whether any weight is not finite, as i64."""
-        f, answers = e.f, e.pointer(3)
-        count = NotFinite(self.dtype, self.kernel.weights).units
-        with f.loop(0, count, 1, [f.number(0)]) as loop:
+        slot = 4 if self.kernel.bias else 3
+        f, answers = e.f, e.pointer(slot)
+        with f.loop(0, e.number(slot + 1), 1, [f.number(0)]) as loop:
             answer = f.load(f.offset(answers, loop.index, I64), I64)
             loop.following[0] = f.b.or_(loop.carried[0], answer)
         return loop.following[0]
@@ -197,7 +211,7 @@ class _Writer:
             return f.offset(source, f.mul(first, grid.pitches[0]), self.element), []
         rows = f.minimum(f.sub(grid.padded[0], first), grid.rows_read(kernel.block))
         if not grid.is_spread:
-            f.call(self._pad(), [source, first, rows, e.scratch, kernel.plane, grid.channels])
+            self._copy(f, self._pad(), [source, first, rows, e.scratch], kernel.plane)
             return e.scratch, []
         compact = compact_grid(grid)
         start = f.mul(block, kernel.block // grid.spread[0])
@@ -205,8 +219,27 @@ class _Writer:
         count = f.maximum(count, 0)
         pad = write_pad(self.module, self.target, self.dtype, compact, "conv.pad_compact")
         copy = f.offset(e.scratch, self.compact)
-        f.call(pad, [source, start, count, copy, kernel.compact_plane, grid.channels])
+        self._copy(f, pad, [source, start, count, copy], kernel.compact_plane)
         return e.scratch, [copy, source, first, rows]
+
+    def _copy(self, f: Function, pad: Value, arguments: list[Value], plane: int) -> None:
+        """Pad the unit's images: source, first row, rows and result of the first."""
+        source, first, rows, result = arguments
+        channels = self.grid.channels
+        pixels = self.kernel.groups * channels * math.prod(self.grid.source)
+        with f.loop(0, self.kernel.images) as image:
+            at = f.offset(source, f.mul(image.index, pixels), self.element)
+            into = f.offset(result, f.mul(image.index, channels * plane), self.element)
+            f.call(pad, [at, first, rows, into, plane, channels])
+
+    def _rows_of_images(self, rows: Rows, plane: int, places: int) -> Rows:
+        """The same rows of every image of the unit, of `places` totals each."""
+        pitch = self.grid.channels * plane
+        if self.grid.is_plain:
+            pitch *= self.kernel.groups
+        return Rows(
+            (self.kernel.images, *rows.sizes), (pitch, *rows.pitches), (places, *rows.results)
+        )
 
     def _pad(self) -> Value:
         return write_pad(self.module, self.target, self.dtype, self.grid, "conv.pad")
@@ -241,28 +274,35 @@ class _Writer:
         if self.module.has(name):
             return self.module.handle(name)
         grid, kernel = self.grid, self.kernel
-        extra = (POINTER,) if kernel.bias else ()
-        if grid.is_spread:
-            extra = (POINTER, POINTER, I64, I64, I64)
+        extra = (
+            *((POINTER,) if kernel.bias else ()),
+            *((POINTER, POINTER, I64, I64) if grid.is_spread else ()),
+            *((I64,) if kernel.skips else ()),
+        )
         f = self.module.function(name, (POINTER,) * 4 + extra, internal=True, inline=False)
         start, right, result, totals = f.arguments[:4]
         vectors = vectors_for(self.target, self.dtype, columns)
-        if grid.is_spread:
-            compact, source, first, count, wrong = f.arguments[4:]
-            self._add_phases(f, block, vectors, compact, right, totals)
-            rows = block * math.prod(grid.outputs[1:])
-            doubtful = self._has_negative_zero(f, totals, rows, vectors)
-            with f.when(f.b.or_(doubtful, f.b.not_(f.equal(wrong, 0))), likely=False):
-                arguments = [source, first, count, start, kernel.plane, grid.channels]
-                f.call(self._pad(), arguments)
+        places = block * math.prod(grid.outputs[1:])
+        if kernel.skips:
+            copy = f.arguments[-5] if grid.is_spread else start
+            self._add_phases(f, block, vectors, copy, right, totals)
+            doubtful = self._has_negative_zero(f, totals, kernel.images * places, vectors)
+            wrong = f.b.not_(f.equal(f.arguments[-1], 0))
+            with f.when(f.b.or_(doubtful, wrong), likely=False):
+                if grid.is_spread:
+                    source, first, count = f.arguments[-4:-1]
+                    self._copy(f, self._pad(), [source, first, count, start], kernel.plane)
                 self._add_all(f, block, vectors, start, right, totals)
         else:
             self._add_all(f, block, vectors, start, right, totals)
-        turn_rows(
-            f, self.target, self.dtype, totals, self.width, result, grid.places,
-            block * math.prod(grid.outputs[1:]), columns,
-            bias=f.arguments[4] if kernel.bias else None,
-        )  # fmt: skip
+        with f.loop(0, kernel.images) as image:
+            source = f.offset(totals, f.mul(image.index, places * self.width), self.element)
+            across = f.mul(image.index, kernel.groups * kernel.columns * grid.places)
+            turn_rows(
+                f, self.target, self.dtype, source, self.width,
+                f.offset(result, across, self.element), grid.places, places, columns,
+                bias=f.arguments[4] if kernel.bias else None,
+            )  # fmt: skip
         f.give()
         return f.handle
 
@@ -270,7 +310,9 @@ class _Writer:
         self, f: Function, block: int, vectors: int, start: Value, right: Value, totals: Value
     ) -> None:
         """All blocks of k, into the totals of a panel."""
-        rows = adjacent_rows((block, *self.grid.outputs[1:]), self.grid.window_pitches)
+        sizes = (block, *self.grid.outputs[1:])
+        rows = adjacent_rows(sizes, self.grid.window_pitches)
+        rows = self._rows_of_images(rows, self.kernel.plane, math.prod(sizes))
         name = f"conv.rows.{block}.{vectors}"
         add = write_rows(self.module, self.target, self.dtype, rows, vectors, name)
         table = self.module.table("conv.offsets", I64, self._offsets())
@@ -297,22 +339,35 @@ class _Writer:
     def _add_phases(
         self, f: Function, block: int, vectors: int, left: Value, right: Value, totals: Value
     ) -> None:
-        """All blocks of k without the taps that wrote nothing (Note [Phases of a stride])."""
+        """All blocks of k without the taps that see nothing (Note [Taps that see nothing])."""
         size = self.dtype.itemsize
-        found = phases(self.grid, block, self.kernel.compact_plane)
+        plane = self.kernel.plane
+        if self.grid.is_spread:
+            plane = self.kernel.compact_plane
+            found = spread_phases(self.grid, block, plane)
+        else:
+            found = trimmed_phases(self.grid, plane)
+        places = block * math.prod(self.grid.outputs[1:])
+        steps: list[tuple[int, int, list[Value]]] = []
         for number, phase in enumerate(found):
             name = f"conv.phase.{number}.{block}.{vectors}"
-            add = write_rows(
-                self.module, self.target, self.dtype, phase.rows, vectors, name, paired=True
-            )
+            rows = self._rows_of_images(phase.rows, plane, places)
+            add = write_rows(self.module, self.target, self.dtype, rows, vectors, name, paired=True)
             pairs = [
                 each for offset, k in phase.terms for each in (offset * size, k * self.width * size)
             ]
             table = self.module.table(f"conv.terms.{number}", I64, pairs or [0])
             into = f.offset(totals, phase.result * self.width, self.element)
-            for at, (first, count) in enumerate(phase.blocks()):
+            blocks = phase.blocks()
+            for at, (first, count) in blocks.items():
+                is_first = f.constant(I1, int(at == min(blocks)))
                 terms = f.offset(table, 2 * first, I64)
-                f.call(add, [left, terms, right, count, into, f.constant(I1, int(at == 0))])
+                steps.append(
+                    (at, number, [add, left, terms, right, f.number(count), into, is_first])
+                )
+        # A block of the packed operand stays in the cache for all phases.
+        for _, _, (add, *arguments) in sorted(steps, key=lambda step: step[:2]):
+            f.call(add, arguments)
 
     def _has_negative_zero(self, f: Function, totals: Value, rows: int, vectors: int) -> Value:
         """Whether any total is -0."""
@@ -329,12 +384,51 @@ class _Writer:
         return f.any_lane(loop.following[0])
 
 
-def choose_blocks(
-    target: Target, dtype: DType, grid: Grid, groups: int, columns: int, samples: int, threads: int
-) -> tuple[int, int]:
-    """`block` and `panels_each` of a kernel: for the caches, and so that threads share evenly."""
-    width = panel_columns(target, dtype)
-    inner = math.prod(grid.outputs[1:])
+def planned(
+    target: Target,
+    dtype: DType,
+    grid: Grid,
+    groups: int,
+    columns: int,
+    *,
+    bias: bool,
+    samples: int,
+    threads: int,
+) -> ConvPlaces:
+    """The kernel, with blocks that fit the caches and that threads can share evenly."""
+    block = _block(target, dtype, grid)
+    size = grid.channels * grid.rows_read(grid.outputs[0]) * grid.pitches[0] * dtype.itemsize
+    trims = (
+        not grid.is_spread
+        and grid.outputs[0] <= TRIMMED_MAX
+        and size <= WHOLE_BYTES_MAX
+        and trimmed_share(grid) >= TRIMMED_SHARE_MIN
+    )
+    if trims:
+        block = grid.outputs[0]
+    panels = -(-columns // panel_columns(target, dtype))
+    images = 1
+    if block == grid.outputs[0]:
+        copy = size if not grid.is_spread else size // math.prod(grid.spread)
+        totals = grid.places * panel_columns(target, dtype) * dtype.itemsize
+        most = min(WHOLE_BYTES_MAX // copy, TOTALS_BYTES_MAX // totals)
+        images = _images(samples, most, threads)
+    units = samples // images * groups * -(-grid.outputs[0] // block)
+    parts = 1 if threads == 1 or units >= UNITS_MIN else min(panels, -(-UNITS_MIN // units))
+    return ConvPlaces(dtype, grid, groups, columns, bias, block, -(-panels // parts), images, trims)
+
+
+def _images(samples: int, most: int, threads: int) -> int:
+    """Images of a unit: at most `most`, a divisor of all, that leaves the threads even shares."""
+    return max(
+        each
+        for each in range(1, max(1, min(samples, most)) + 1)
+        if samples % each == 0 and (each == 1 or samples // each % threads == 0)
+    )
+
+
+def _block(target: Target, dtype: DType, grid: Grid) -> int:
+    """Outer places of a unit."""
     if grid.is_spread:
         compact = compact_grid(grid)
         row_bytes = -(-grid.channels * compact.pitches[0] * dtype.itemsize // grid.spread[0])
@@ -342,15 +436,10 @@ def choose_blocks(
     else:
         row_bytes = grid.channels * grid.pitches[0] * grid.stride[0] * dtype.itemsize
         extra = grid.channels * grid.pitches[0] * grid.rows_read(1) * dtype.itemsize
-    most = TOTALS_BYTES_MAX // (inner * width * dtype.itemsize)
+    inner = math.prod(grid.outputs[1:])
+    most = TOTALS_BYTES_MAX // (inner * panel_columns(target, dtype) * dtype.itemsize)
     if not grid.is_plain:
         most = min(most, (COPY_BYTES_MAX - extra) // row_bytes)
     most = min(max(most, 4), grid.outputs[0])
     block = -(-grid.outputs[0] // -(-grid.outputs[0] // most))
-    block = min(-(-block // grid.spread[0]) * grid.spread[0], grid.outputs[0])
-    panels = -(-columns // width)
-    units = samples * groups * -(-grid.outputs[0] // block)
-    if threads == 1 or units >= UNITS_MIN:
-        return block, panels
-    parts = min(panels, -(-UNITS_MIN // units))
-    return block, -(-panels // parts)
+    return min(-(-block // grid.spread[0]) * grid.spread[0], grid.outputs[0])

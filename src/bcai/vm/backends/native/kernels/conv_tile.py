@@ -9,6 +9,10 @@ from bcai.vm.backends.native.registers import Registers
 from bcai.vm.backends.native.target import Target
 from bcai.vm.isa.types import DType
 
+PREFETCH_ROWS = 16
+"""How far ahead of the tile the packed operand is fetched, which lies in the second cache."""
+LINE_BYTES = 64
+
 _PARAMETERS = (POINTER, POINTER, POINTER, I64, POINTER, I1)
 """Left operand of the first row, offsets of k in bytes, packed right operand, depth, totals,
 whether this is the first block."""
@@ -108,6 +112,8 @@ def _write_tile(
             at = f.offset(right, f.load(f.offset(entry, 1, I64), I64))
         else:
             at = f.offset(right, f.mul(k, pitch), element)
+        for line in range(0, vectors * target.vector_bytes, LINE_BYTES):
+            f.prefetch(f.offset(at, PREFETCH_ROWS * pitch * dtype.itemsize + line))
         return [
             f.load(f.offset(at, vector * tile.lanes, element), registers.type)
             for vector in range(vectors)
