@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +39,13 @@ Values = Mapping[str, Array]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def code_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def code_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The native backend keeps its code in a folder of this run."""
     folder: Path = tmp_path_factory.mktemp("native")
     for each in BACKENDS:
         backend = each.values[0]
         if isinstance(backend, NativeBackend):
             backend.cache = folder
-    yield
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -16,7 +16,8 @@ from bcai.vm.compiler.backend import PythonRunner
 from bcai.vm.program.program import VerifiedProgram
 
 if TYPE_CHECKING:  # llvmlite is loaded when the first program is compiled or this machine examined
-    from bcai.vm.backends.native.executable import Machine, NativeExecutable
+    from bcai.vm.backends.native.executable import NativeExecutable
+    from bcai.vm.backends.native.prepare import Machine
 
 _UNITS = {"avx512": "AVX-512", "avx2": "AVX2", "sse": "SSE4.2", "neon": "NEON"}
 _PROCESSORS = Path("/proc/cpuinfo")

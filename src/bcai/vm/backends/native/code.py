@@ -25,55 +25,78 @@ _WRITERS = ("bcai.vm.backends.native", "bcai.vm.isa", "bcai.vm.compiler")
 """Packages whose text decides what a kernel of a given symbol does."""
 
 
+Group = tuple[str, list[str]]
+"""Key of an object, and the entry points that are wanted of it."""
+
+
 class Code:
     """Machine code of some kernels. Addresses hold as long as this lives."""
 
-    def __init__(self, objects: list[LoadedObject], addresses: dict[str, int]) -> None:
+    def __init__(self, objects: list[LoadedObject], groups: list[Group]) -> None:
         self._objects = objects
-        self.addresses = addresses
+        self.groups = groups
+        """The objects' keys and entry points."""
+        self.addresses = {
+            symbol: held.address(symbol)
+            for held, (_, symbols) in zip(objects, groups, strict=True)
+            for symbol in symbols
+        }
         """Address of each entry point, by symbol."""
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _loaded: WeakValueDictionary[str, LoadedObject] = WeakValueDictionary()
 
 
 def load_kernels(kernels: Iterable[Kernel], target: Target, objects: ObjectCache) -> Code:
     """Load the code of kernels, compiled where neither this process nor the cache has it."""
-    groups: dict[str | None, dict[str, Kernel]] = {}
+    libraries: dict[str | None, dict[str, Kernel]] = {}
     for kernel in kernels:
-        groups.setdefault(kernel.library, {})[kernel.symbol] = kernel
+        libraries.setdefault(kernel.library, {})[kernel.symbol] = kernel
     loaded: list[LoadedObject] = []
-    addresses: dict[str, int] = {}
-    for library, group in groups.items():
-        held = _load_group(library or "program", group, target, objects)
+    groups: list[Group] = []
+    for library, group in libraries.items():
+        symbols = sorted(group)
+        key = object_key("\n".join((writers(), *symbols)), target, LEVEL)
+        with _lock:
+            held = _find(key, target, objects)
+            if held is None:
+                content = _compile(library or "program", group, target)
+                objects.put(key, content)
+                held = _loaded[key] = LoadedObject(content, target)
         loaded.append(held)
-        addresses |= {symbol: held.address(symbol) for symbol in group}
-    return Code(loaded, addresses)
+        groups.append((key, symbols))
+    return Code(loaded, groups)
 
 
-def _load_group(
-    name: str, group: dict[str, Kernel], target: Target, objects: ObjectCache
-) -> LoadedObject:
-    symbols = sorted(group)
-    key = object_key("\n".join((_writers(), *symbols)), target, LEVEL)
+def find_code(groups: list[Group], target: Target, objects: ObjectCache) -> Code | None:
+    """Code that was compiled before; None if some of it is not there any more."""
     with _lock:
-        held = _loaded.get(key)
-        if held is not None:
-            return held
-        content = objects.get(key)
-        if content is None:
-            module = Module(name, target.triple)
-            for symbol in symbols:
-                group[symbol].write(module, target)
-            content = compile_object(str(module), target, level=LEVEL)
-            objects.put(key, content)
-        held = _loaded[key] = LoadedObject(content, target)
+        loaded = [_find(key, target, objects) for key, _ in groups]
+    there = [each for each in loaded if each is not None]
+    return Code(there, groups) if len(there) == len(groups) else None
+
+
+def _find(key: str, target: Target, objects: ObjectCache) -> LoadedObject | None:
+    held = _loaded.get(key)
+    if held is not None:
         return held
+    content = objects.get(key)
+    if content is None:
+        return None
+    held = _loaded[key] = LoadedObject(content, target)
+    return held
+
+
+def _compile(name: str, group: dict[str, Kernel], target: Target) -> bytes:
+    module = Module(name, target.triple)
+    for symbol in sorted(group):
+        group[symbol].write(module, target)
+    return compile_object(str(module), target, level=LEVEL)
 
 
 @cache
-def _writers() -> str:
+def writers() -> str:
     """Hash of the text of everything that writes code."""
     digest = hashlib.sha256(version("bcai").encode())
     for package in _WRITERS:

@@ -2,24 +2,18 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from bcai.base.errors import InputError, RefusedError
 from bcai.base.units import format_size
-from bcai.vm.backends.native.bound import Bound, Fault, Layout
-from bcai.vm.backends.native.code import Code, load_kernels
-from bcai.vm.backends.native.elementwise import supports
+from bcai.vm.backends.native.bound import Bound, Fault
 from bcai.vm.backends.native.float_mode import default_float_mode
 from bcai.vm.backends.native.memory import BlockPool
 from bcai.vm.backends.native.objects import ObjectCache, this_machine
 from bcai.vm.backends.native.pool import shared_pool, threads_available
-from bcai.vm.backends.native.refusal import keep_refusals
-from bcai.vm.backends.native.schedule import schedule
-from bcai.vm.backends.native.steps import Lower, lower, lower_plan
-from bcai.vm.backends.native.target import Target
+from bcai.vm.backends.native.prepare import Machine, plan, prepare
 from bcai.vm.backends.native.traced import NativeInterpreter
 from bcai.vm.backends.reference.interpreter import (
     ReferenceInterpreter,
@@ -28,29 +22,13 @@ from bcai.vm.backends.reference.interpreter import (
     run_python,
 )
 from bcai.vm.compiler.backend import Observer, PythonCode, PythonRunner
-from bcai.vm.compiler.expand import expand
-from bcai.vm.compiler.plan import Buffer, OpTask, Plan, Role, View
-from bcai.vm.compiler.plan_program import make_plan
+from bcai.vm.compiler.plan import Buffer, OpTask, Role, View
 from bcai.vm.isa.ops.hybrid import python_execute
 from bcai.vm.isa.types import Array
 from bcai.vm.program.program import VerifiedProgram
 
 SPARE_MAX = 2
 """Arenas that an executable keeps for its next runs: more run at once, but then let go."""
-Planner = Callable[[VerifiedProgram], Plan]
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What code is written for and runs with."""
-
-    target: Target
-    threads: int
-    objects: ObjectCache
-    blocks: BlockPool
-    clock: Callable[[], float]
-    plan: Planner
-    lower: Lower = lower
 
 
 def open_machine(cache: Path | None, threads: int | None, clock: Callable[[], float]) -> Machine:
@@ -71,11 +49,6 @@ BLOCKS = BlockPool()
 """Arenas and outputs of this process."""
 
 
-def plan(verified: VerifiedProgram) -> Plan:
-    """Plan for this backend."""
-    return make_plan(verified, elementwise=supports)
-
-
 class NativeExecutable:
     """A program, compiled. Any number of Python threads may run it; the pool takes turns.
 
@@ -94,14 +67,12 @@ class NativeExecutable:
         self.program = verified
         self._machine = machine
         self._python = python
-        plan = machine.plan(keep_refusals(expand(verified)))
-        steps = lower_plan(plan, machine.target, machine.threads, machine.lower)
-        kernels = {each.kernel.symbol: each.kernel for each in steps.launches}
-        self._code: Code = load_kernels(kernels.values(), machine.target, machine.objects)
-        self._layout = Layout(steps, schedule(steps.steps, steps.buffers), self._code.addresses)
+        self._layout, self._code = prepare(verified, machine)
+        self._constants = machine.blocks.aligned(self._layout.constants.nbytes)
+        self._constants[...] = self._layout.constants
         self._spare: deque[Bound] = deque()
-        self._ports = _number_ports(verified, steps.buffers)
-        self._leaving = [each for each in steps.buffers if each.role is Role.OUTPUT]
+        self._ports = _number_ports(verified, self._layout.buffers)
+        self._leaving = [each for each in self._layout.buffers if each.role is Role.OUTPUT]
         self._traced: NativeInterpreter | None = None
         self.bytes_peak = self._count_bytes()
         shared_pool(machine.target, machine.objects, machine.threads)  # compiled here, not in a run
@@ -134,14 +105,13 @@ class NativeExecutable:
     def describe(self) -> str:
         """What was made of the program, in a few lines."""
         layout, machine = self._layout, self._machine
-        defined = [each.op.name for each in layout.steps.steps if isinstance(each, OpTask)]
         constants = format_size(layout.constants.nbytes)
         return "\n".join(
             [
                 f"{len(self.program.program.instructions)} instructions as "
-                f"{len(layout.steps.launches)} launches of {len(self._code.addresses)} kernels",
+                f"{len(layout.tape)} launches of {len(self._code.addresses)} kernels",
                 f"processor: {machine.target.name}, {machine.threads} threads",
-                f"by definition: {', '.join(sorted(set(defined))) or 'nothing'}",
+                f"by definition: {', '.join(layout.defined) or 'nothing'}",
                 f"memory: {format_size(self.bytes_peak)} at the peak, of it "
                 f"{format_size(layout.arena.nbytes)} arena, {constants} constants",
                 f"made ready in {self.compile_s:.3f} s",
@@ -152,7 +122,7 @@ class NativeExecutable:
         layout = self._layout
         scratch = layout.scratch_bytes * self._machine.threads
         outside = (Role.INPUT, Role.OUTPUT)
-        held = sum(each.nbytes for each in layout.steps.buffers if each.role in outside)
+        held = sum(each.nbytes for each in layout.buffers if each.role in outside)
         return layout.arena.nbytes + layout.constants.nbytes + scratch + held
 
     def _admit(self, values: Mapping[str, Array]) -> list[Array]:
@@ -182,13 +152,12 @@ class NativeExecutable:
         try:
             bound = self._spare.pop()
         except IndexError:
-            bound = Bound(self._layout, blocks)
+            bound = Bound(self._layout, self._code.addresses, self._constants, blocks)
         machine = self._machine
         pool = shared_pool(machine.target, machine.objects, machine.threads)
         bound.run(given, pool, _Definition(python, self.program).run)
         outputs = {
-            name: self._leave(view, bound, given)
-            for name, view in self._layout.steps.outputs.items()
+            name: self._leave(view, bound, given) for name, view in self._layout.outputs.items()
         }
         if len(self._spare) < SPARE_MAX:
             self._spare.append(bound)
@@ -196,7 +165,7 @@ class NativeExecutable:
 
     def _leave(self, view: View, bound: Bound, given: Mapping[int, Array]) -> Array:
         """An output as an array of its own."""
-        if self._layout.steps.buffers[view.buffer].role is not Role.OUTPUT:
+        if self._layout.buffers[view.buffer].role is not Role.OUTPUT:
             return canonical(bound.array(view, given)).copy()
         whole, type_ = given[view.buffer], view.type
         start = view.offset * type_.dtype.itemsize

@@ -1,5 +1,7 @@
 """Instructions whose operands may be at fault: they count even where nobody uses their results."""
 
+from collections.abc import Hashable
+
 from bcai.vm.isa.op import Op
 from bcai.vm.isa.types import TensorType
 from bcai.vm.program.program import Instruction, Program, VerifiedProgram
@@ -18,17 +20,14 @@ def keep_refusals(verified: VerifiedProgram) -> VerifiedProgram:
     depends on it; a pass that drops unused instructions must not hide it.
     """
     program = verified.program
-    live = {value for _, value in program.outputs}
-    ends = (*verified.first_result[1:], len(verified.types))
+    live = _live_values(verified)
+    number = _numbered(verified)
+    computed = {number[value] for value in live}
     kept: list[int] = []
-    for position in range(len(program.instructions) - 1, -1, -1):
-        instruction = program.instructions[position]
-        first = verified.first_result[position]
-        if not any(value in live for value in range(first, ends[position])):
-            if not _may_refuse(instruction, verified):
-                continue
+    for instruction, first in zip(program.instructions, verified.first_result, strict=True):
+        if number[first] not in computed and _may_refuse(instruction, verified):
+            computed.add(number[first])
             kept.append(first)
-        live.update(each for each in instruction.operands if each is not None)
     if not kept:
         return verified
     taken = {name for name, _ in program.outputs}
@@ -36,6 +35,36 @@ def keep_refusals(verified: VerifiedProgram) -> VerifiedProgram:
     outputs = (*program.outputs, *zip(names, kept, strict=True))
     parts = (program.inputs, program.parameters, program.instructions, outputs, program.metadata)
     return verify(Program(program.isa_version, *parts))
+
+
+def _live_values(verified: VerifiedProgram) -> set[int]:
+    """All results of instructions that outputs depend on."""
+    program = verified.program
+    live = {value for _, value in program.outputs}
+    ends = (*verified.first_result[1:], len(verified.types))
+    for position in range(len(program.instructions) - 1, -1, -1):
+        results = range(verified.first_result[position], ends[position])
+        if any(value in live for value in results):
+            operands = program.instructions[position].operands
+            live.update(results)
+            live.update(each for each in operands if each is not None)
+    return live
+
+
+def _numbered(verified: VerifiedProgram) -> list[int]:
+    """The first value that is computed alike, for every value: it refuses alike, too."""
+    program = verified.program
+    number = list(range(len(verified.types)))
+    seen: dict[Hashable, int] = {}
+    ends = (*verified.first_result[1:], len(verified.types))
+    for instruction, first, end in zip(
+        program.instructions, verified.first_result, ends, strict=False
+    ):
+        operands = tuple(None if each is None else number[each] for each in instruction.operands)
+        key = (instruction.op.opcode, operands, repr(instruction.attributes))
+        earlier = seen.setdefault(key, first) if instruction.op.pure else first
+        number[first:end] = range(earlier, earlier + end - first)
+    return number
 
 
 def may_refuse(op: Op, first: TensorType | None) -> bool:

@@ -1,5 +1,6 @@
 """Executables: binding, errors, Python code, threads; whatever the plan is."""
 
+import gc
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -10,13 +11,17 @@ import pytest
 from tests.unit.vm.compiler.training_steps import MODELS, first_values, write_step
 
 from bcai.base.errors import InputError, RefusedError
+from bcai.vm.backends.native import prepare
 from bcai.vm.backends.native.backend import NativeBackend, what_is_missing
-from bcai.vm.backends.native.executable import BLOCKS, Machine, NativeExecutable, open_machine
+from bcai.vm.backends.native.executable import BLOCKS, NativeExecutable, open_machine
 from bcai.vm.backends.native.launch import Launch
 from bcai.vm.backends.native.lowering import Scope
+from bcai.vm.backends.native.prepare import Machine
+from bcai.vm.backends.native.refusal import keep_refusals
 from bcai.vm.backends.reference.backend import ReferenceBackend
 from bcai.vm.compiler.backend import PythonCode, PythonRunner
-from bcai.vm.compiler.plan import LoopTask, OpTask
+from bcai.vm.compiler.expand import expand
+from bcai.vm.compiler.plan import LoopTask, OpTask, Plan
 from bcai.vm.isa.types import Array
 from bcai.vm.program.builder import Builder
 from bcai.vm.program.program import VerifiedProgram
@@ -157,6 +162,14 @@ def test_an_index_outside_is_told_as_the_definition_tells_it(machine: Machine, u
     )
 
 
+def test_unused_instructions_that_may_refuse_are_kept_once() -> None:
+    used, unused = expand(lookup(used=True)), expand(lookup(used=False))
+    assert keep_refusals(used) is used
+    assert len(keep_refusals(unused).program.outputs) == 2
+    step = expand(write_step(MODELS["transformer"]))  # an Embedding stands there twice
+    assert keep_refusals(step) is step
+
+
 @pytest.mark.parametrize("name", ["Div", "Mod"])
 def test_a_divisor_of_zero_is_told_as_the_definition_tells_it(machine: Machine, name: str) -> None:
     builder = Builder()
@@ -263,6 +276,31 @@ def test_an_executable_describes_itself(machine: Machine) -> None:
     assert "3 instructions as" not in told.splitlines()[1]
     for word in ("instructions as", "launches", "2 threads", "by definition:", "at the peak"):
         assert word in told
+
+
+def test_what_was_compiled_is_ready_again_without_a_plan(tmp_path: Path) -> None:
+    model = MODELS["transformer"]
+    program, values = write_step(model), first_values(model)
+    cold = NativeBackend(threads=2, cache=tmp_path).compile(program)
+    expected = bits(cold.run(values))
+    told = cold.describe().splitlines()[:-1]
+    del cold
+    gc.collect()
+
+    def no_plan(verified: VerifiedProgram, **options: object) -> Plan:
+        raise AssertionError(f"{verified} is planned again, {options}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "make_plan", no_plan)
+        warm = NativeBackend(threads=2, cache=tmp_path).compile(program)
+        assert bits(warm.run(values)) == expected
+        assert warm.describe().splitlines()[:-1] == told
+        with pytest.raises(AssertionError, match="planned again"):
+            NativeBackend(threads=1, cache=tmp_path).compile(program)
+    for file in tmp_path.iterdir():
+        file.write_bytes(file.read_bytes()[:-1])
+    again = NativeBackend(threads=2, cache=tmp_path).compile(program)
+    assert bits(again.run(values)) == expected
 
 
 def test_code_is_kept_on_disk_and_a_folder_that_cannot_be_written_does_no_harm(
