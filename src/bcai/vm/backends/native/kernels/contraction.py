@@ -135,6 +135,7 @@ def _vector(product: Product, scope: Scope, position: int) -> Launch:
             columns.right * size,
             depth.right * size,
             columns.result * size if columns.size > 1 else size,
+            0,
             len(product.batch),
             *axes,
         ),

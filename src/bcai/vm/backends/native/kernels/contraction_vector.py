@@ -2,8 +2,9 @@
 
 Note [Vector times matrix]
     Where the columns lie side by side, a unit keeps eight vectors of them in registers and walks
-    down k. Where k does, it takes one vector of columns, transposes squares of them in registers
-    and goes on with their rows. Neither packs: there is nothing to use a packed panel twice.
+    down k. Where k does, it takes some columns, transposes squares of them in registers and goes
+    on with their rows: several chains, where vectors are short. Neither packs: there is nothing to
+    use a packed panel twice.
 """
 
 from collections.abc import Sequence
@@ -28,9 +29,10 @@ SLOTS = (
     "right_column",
     "right_k",
     "result_column",
+    "nothing",
     "axes",
 )
-"""Arguments, then those of the batch axes. Steps and strides are in bytes."""
+"""Arguments, then those of the batch axes. Steps and strides are in bytes; `nothing` is 0."""
 
 WIDE_VECTORS = 8
 """Sums of a unit where columns lie side by side: as many as hide the latency of one addition."""
@@ -39,7 +41,12 @@ WIDE_VECTORS = 8
 def unit_columns(target: Target, dtype: DType, *, adjacent: bool) -> int:
     """Columns of one unit of work."""
     lanes = target.lanes(dtype)
-    return lanes * WIDE_VECTORS if adjacent else lanes
+    return lanes * (WIDE_VECTORS if adjacent else squares_of(target, dtype))
+
+
+def squares_of(target: Target, dtype: DType) -> int:
+    """Chains of additions that a unit has under way where k is adjacent: enough for 16 lanes."""
+    return max(1, 16 // target.lanes(dtype)) if target.fused else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,29 +201,45 @@ class _Writer:
             following[at] = self.f.b.select(first, part, registers.add(total, part))
 
     def transposed_columns(self, column: Value) -> None:
-        """One vector of columns, each of which is adjacent along k."""
+        """Some vectors of columns, each column adjacent along k."""
         f, lanes = self.f, self.lanes
+        count = squares_of(self.target, self.dtype)
         wide = self.registers(lanes)
-        zero = wide.constant(0.0)
         last = f.sub(self["columns"], 1)
-        places = [f.minimum(f.add(column, lane), last) for lane in range(lanes)]
-        with f.loop(0, self["depth"], DEPTH_MAX, [zero]) as block:
+        places = [f.minimum(f.add(column, at), last) for at in range(count * lanes)]
+        squares = [places[at : at + lanes] for at in range(0, count * lanes, lanes)]
+        zeros = [wide.constant(0.0)] * count
+        with f.loop(0, self["depth"], DEPTH_MAX, zeros) as block:
             depth = f.minimum(f.sub(self["depth"], block.index), DEPTH_MAX)
             end = f.add(block.index, depth)
             whole = f.sub(end, f.rem(depth, lanes))
-            with f.loop(block.index, whole, lanes, [zero]) as each:
-                rows = [f.load(self.address(place, each.index), wide.type) for place in places]
-                total = each.carried[0]
-                for at, row in enumerate(transposed(f, rows)):
-                    factor = f.splat(self.factor(f.add(each.index, at)), lanes)
-                    total = wide.fma(factor, row, total)
-                each.following[0] = total
+            with f.loop(block.index, whole, lanes, zeros) as each:
+                for at, square in enumerate(squares):
+                    total = self.square(wide, square, at, each.index, each.carried[at])
+                    each.following[at] = total
             with f.loop(whole, end, 1, each.following) as k:
                 factor = f.splat(self.factor(k.index), lanes)
-                row = self.gather(wide, places, k.index)
-                k.following[0] = wide.fma(factor, row, k.carried[0])
+                for at, square in enumerate(squares):
+                    row = self.gather(wide, square, k.index)
+                    k.following[at] = wide.fma(factor, row, k.carried[at])
             self.add_block(wide, block.index, block.carried, k.following, block.following)
-        self.put(block.following[0], column, f.minimum(f.sub(self["columns"], column), lanes))
+        left_over = f.sub(self["columns"], column)
+        for at, total in enumerate(block.following):
+            some = f.minimum(f.sub(left_over, at * lanes), lanes)
+            self.put(total, f.add(column, at * lanes), f.maximum(some, 0))
+
+    def square(
+        self, wide: Registers, places: Sequence[Value], number: int, k: Value, total: Value
+    ) -> Value:
+        """As many steps of k as a vector has lanes."""
+        f, one = self.f, self.registers(1).type
+        rows = [f.load(self.address(place, k), wide.type) for place in places]
+        # Were the factors seen to be the same for every square, they would be held in registers.
+        left = f.offset(self.left, f.mul(self["nothing"], number))
+        for step, row in enumerate(transposed(f, rows)):
+            at = f.offset(left, f.mul(f.add(k, step), self["left_k"]))
+            total = wide.fma(f.splat(f.load(at, one), wide.lanes), row, total)
+        return total
 
     def gather(self, wide: Registers, places: Sequence[Value], k: Value) -> Value:
         """Row k of some columns."""
