@@ -48,15 +48,12 @@ def dense(sizes: tuple[int, ...]) -> Affine:
     return Affine(sizes, row_major(sizes), 0)
 
 
-def split_strides(strides: Sequence[int], axis: int, inner: int) -> tuple[int, ...]:
-    """Strides after an axis was cut in two."""
-    stride = strides[axis]
-    return (*strides[:axis], stride * inner, stride, *strides[axis + 1 :])
-
-
-def split_sizes(sizes: Sequence[int], axis: int, inner: int) -> tuple[int, ...]:
-    """Sizes after an axis was cut in two."""
-    return (*sizes[:axis], sizes[axis] // inner, inner, *sizes[axis + 1 :])
+def divided(map_: Affine, split: Split) -> Affine:
+    """The same map with an axis cut in two."""
+    sizes, strides, axis = list(map_.sizes), list(map_.strides), split.axis
+    sizes[axis : axis + 1] = [sizes[axis] // split.inner, split.inner]
+    strides[axis : axis + 1] = [strides[axis] * split.inner, strides[axis]]
+    return Affine(tuple(sizes), tuple(strides), map_.offset)
 
 
 def coalesced(
@@ -134,11 +131,7 @@ def chained(outer: Affine, inner: Affine) -> Affine | None:
         found = through(outer, inner)
         if not isinstance(found, Split):
             return found
-        outer = Affine(
-            split_sizes(outer.sizes, found.axis, found.inner),
-            split_strides(outer.strides, found.axis, found.inner),
-            outer.offset,
-        )
+        outer = divided(outer, found)
     return None
 
 
@@ -156,14 +149,7 @@ def agree(chains: Sequence[tuple[Affine, Affine]]) -> bool:
                 break
         if split is None:
             return True
-        outers = [
-            Affine(
-                split_sizes(each.sizes, split.axis, split.inner),
-                split_strides(each.strides, split.axis, split.inner),
-                each.offset,
-            )
-            for each in outers
-        ]
+        outers = [divided(each, split) for each in outers]
     return False
 
 

@@ -10,7 +10,16 @@ Note [Order of a base]
 import math
 from collections.abc import Mapping, Sequence
 
-from bcai.vm.compiler.affine import Affine, dense, is_bijective, joined, permuted
+from bcai.vm.compiler.affine import (
+    CUTS_MAX,
+    Affine,
+    dense,
+    divided,
+    is_bijective,
+    joined,
+    permuted,
+    through,
+)
 from bcai.vm.compiler.graph import Base, Graph, LoopNode, Source, Value
 from bcai.vm.compiler.plan import row_major
 
@@ -63,19 +72,28 @@ def requests(graph: Graph) -> dict[tuple[int, int], tuple[int, ...]]:
         ask(node.operands[0], node.operands[0].map)
     for node in reversed(graph.nodes):
         if isinstance(node, LoopNode) and not (node.is_fold and node.kept):
-            axes = _walked(node, inner.get(node.base))
-            for value in node.operands:
-                wanted = permuted(value.map, axes)
-                if not wanted.is_row_major:
-                    ask(value, wanted)
+            wanted = _walked([each.map for each in node.operands], inner.get(node.base))
+            for value, each in zip(node.operands, wanted, strict=True):
+                if not each.is_row_major:
+                    ask(value, each)
     return found
 
 
-def _walked(node: LoopNode, order: Affine | None) -> list[int]:
-    """Axes of a loop in the order in which it goes once its base has the order asked for."""
-    axes = list(range(len(node.sizes)))
-    moved = None if order is None else joined(dense(node.sizes), order)
-    return axes if moved is None else sorted(axes, key=lambda axis: -moved.strides[axis])
+def _walked(maps: list[Affine], order: Affine | None) -> list[Affine]:
+    """What a loop reads, by its axes in the order in which it goes once its base has that order."""
+    if order is None or not maps:
+        return maps
+    outer = dense(maps[0].sizes)
+    for _ in range(CUTS_MAX):
+        moved = through(outer, order)
+        if moved is None:
+            return maps
+        if isinstance(moved, Affine):
+            strides = moved.strides
+            axes = sorted(range(len(strides)), key=lambda axis: -strides[axis])
+            return [permuted(each, axes) for each in maps]
+        outer, *maps = [divided(each, moved) for each in (outer, *maps)]
+    return maps
 
 
 def _order(source: Base, wanted: Affine) -> Affine | None:

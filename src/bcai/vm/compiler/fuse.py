@@ -27,6 +27,8 @@ ROW_ELEMENTS_MAX = 16384
 """A row this short is quick even on one thread."""
 SCALARS_MAX = 16
 """Single numbers that a loop may compute beside its elements."""
+WAITING_ELEMENTS_MAX = 1024
+"""A fold this short may as well be done late."""
 SIBLINGS_MAX = 4
 """Earlier loops on the same base that a loop is held against."""
 
@@ -166,10 +168,31 @@ class _Fusion:
         """Whether the merged loops could still be put in order."""
         if len(first.domain.rows) + len(second.domain.rows) > NODES_MAX:
             return False
+        if self._waits(first, second):
+            return False
         if first.readers <= second.domain.rows.keys():
             return True
         newer = second.ancestors & ~first.ancestors & ~self._own(second)
         return not newer and self._saves(first, second)
+
+    def _waits(self, first: Group, second: Group) -> bool:
+        """Whether a long fold to one number would wait for others that the number meets next.
+
+        So the squares of a gradient are summed while it is in the cache.
+        """
+        domain = first.domain
+        if not domain.folded or domain.product(domain.folded) <= WAITING_ELEMENTS_MAX:
+            return False
+        if any(node.base.elements > 1 for node in second.domain.rows):
+            return False
+        return any(
+            isinstance(value.source, Base)
+            and isinstance(value.source.writer, LoopNode)
+            and value.source.writer not in first.domain.rows
+            and value.source.writer not in second.domain.rows
+            for node in second.domain.rows
+            for value in node.operands
+        )
 
     def _saves(self, first: Group, second: Group) -> bool:
         """Whether drawing the second loop forward leaves no more to be kept until later."""

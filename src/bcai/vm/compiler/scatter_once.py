@@ -41,7 +41,7 @@ class ScatterOnce:
         if op.name not in ("GatherElements", "ScatterAdd"):
             return None
         x, indices = operands[0], operands[1]
-        axis = attributes["axis"] % len(x.map.sizes)
+        axis = int(attributes["axis"]) % len(x.map.sizes)
         size = x.map.sizes[axis]
         if op.name == "GatherElements":
             self._checked.add((indices, size))

@@ -44,13 +44,14 @@ def _expand(x: Affine, at: Attributes) -> Maps:
 
 
 def _slice(x: Affine, at: Attributes) -> Maps:
-    axis = at["axis"] % len(x.sizes)
-    start, stop, step = at["start"], min(at["stop"], x.sizes[axis]), at["step"]
+    axis = int(at["axis"]) % len(x.sizes)
+    start, step = int(at["start"]), int(at["step"])
+    stop = min(int(at["stop"]), x.sizes[axis])
     return (along(x, axis, start, max(0, -(-(stop - start) // step)), step),)
 
 
 def _select(x: Affine, at: Attributes) -> Maps:
-    axis = at["axis"] % len(x.sizes)
+    axis = int(at["axis"]) % len(x.sizes)
     return (without(along(x, axis, at["index"], 1), (axis,)),)
 
 
@@ -68,8 +69,9 @@ def _unsqueeze(x: Affine, at: Attributes) -> Maps:
 
 
 def _split(x: Affine, at: Attributes) -> Maps:
-    axis, start, maps = at["axis"] % len(x.sizes), 0, list[Affine]()
-    for size in at["sizes"]:
+    axis, start, maps = int(at["axis"]) % len(x.sizes), 0, list[Affine]()
+    for each in at["sizes"]:
+        size = int(each)
         maps.append(along(x, axis, start, size))
         start += size
     return tuple(maps)

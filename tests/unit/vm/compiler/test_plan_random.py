@@ -54,7 +54,7 @@ def write_line(values: list[Symbol], line: Line) -> Sequence[Symbol]:
     name, first, second, third = line
     x = values[first % len(values)]
     y = values[second % len(values)]
-    shape, rank = x.shape, len(x.shape)
+    rank = len(x.shape)
     axis = third % rank if rank else 0
     if name in ("Sum", "ReduceMax", "Mean"):
         axes = tuple(each for each in range(rank) if (third >> each) & 1)
@@ -78,7 +78,7 @@ def write_line(values: list[Symbol], line: Line) -> Sequence[Symbol]:
     return write_along(values, name, x, axis, (second, third))
 
 
-def write_along(
+def write_along(  # noqa: C901 - one line for each instruction
     values: list[Symbol], name: str, x: Symbol, axis: int, numbers: tuple[int, int]
 ) -> Sequence[Symbol]:
     """Instructions that have an axis."""
