@@ -227,6 +227,36 @@ def layer_norm(rows: int, size: int) -> Case:
     )
 
 
+def layer_norm_gradient(rows: int, size: int, *, of_input: bool) -> Case:
+    """With respect to the input, or (columns) to the scale; PyTorch computes the same part."""
+    x, d, w = normal(rows, size), normal(size, rows).T.copy(), normal(size)
+    tx, td, tw = map(torch.from_numpy, (x, d, w))
+    _, mean, rstd = torch.native_layer_norm(tx, (size,), tw, tw, 1e-5)
+    ours = (mean.numpy().reshape(rows).copy(), rstd.numpy().reshape(rows).copy())
+    loop = Loop((rows, size) if of_input else (size, rows), 1)
+    along, across = ((size, 1), (1, 0)) if of_input else ((1, size), (0, 1))
+    a, g = loop.load(x, *along), loop.load(d, *along)
+    m, r = loop.load(ours[0], *across), loop.load(ours[1], *across)
+    normed = loop("Mul", loop("Sub", a, m), r)
+    if of_input:
+        n, dw = loop.literal(size), loop("Mul", g, loop.load(w, 0, 1))
+        first = loop("Div", loop.fold("Sum", dw), n)
+        second = loop("Div", loop.fold("Sum", loop("Mul", dw, normed)), n)
+        left = loop("Sub", loop("Sub", dw, first), loop("Mul", normed, second))
+        out = loop.store(loop("Mul", left, r))
+    else:
+        out = loop.store(loop.fold("Sum", loop("Mul", g, normed)), row=True)
+        loop.store(loop.fold("Sum", g), row=True)
+    mask = [of_input, not of_input, not of_input]
+
+    def run() -> torch.Tensor:
+        found = torch.ops.aten.native_layer_norm_backward(td, tx, (size,), mean, rstd, tw, tw, mask)
+        return found[0] if of_input else found[1][:, None]
+
+    name = f"layer norm gradient {'dx' if of_input else 'dw, db'} {rows}x{size}"
+    return Case(name, loop, out, run, 1e-2)
+
+
 def cross_entropy(rows: int, size: int) -> Case:
     """Row losses; the mean of 512 numbers is nothing beside them."""
     x = normal(rows, size)
@@ -368,6 +398,8 @@ CASES: tuple[Callable[[], Case], ...] = (
     lambda: softmax_gradient(512, 512),
     lambda: layer_norm(4096, 768),
     lambda: layer_norm(512, 100),
+    lambda: layer_norm_gradient(4096, 768, of_input=True),
+    lambda: layer_norm_gradient(4096, 768, of_input=False),
     lambda: cross_entropy(512, 1024),
     lambda: total(1 << 20),
     lambda: total(10_000_000),

@@ -21,6 +21,10 @@ from bcai.vm.compiler.plan import Fold, Literal
 from bcai.vm.isa.order import CHUNK, LANES
 
 
+PREFETCH_ROWS = 16
+"""How far ahead rows are asked for: the processor does not see that a block goes on there."""
+
+
 @dataclass(slots=True)
 class Lanes32:
     """Accumulators of one fold for a block of columns.
@@ -247,6 +251,7 @@ class Columns:
         lane = f.rem(row, LANES)
         with f.loop(0, self._count()) as loop:
             at, column = self._column(loop.index)
+            w.prefetch(part, cursor, at, PREFETCH_ROWS)
             values = w.vector(part, cursor, at, column)
             for number, held in zip(part.folds, sums, strict=True):
                 held.add(lane, column, w.value(operands_of(form, number)[0], values))

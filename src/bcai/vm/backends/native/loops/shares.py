@@ -18,6 +18,8 @@ from bcai.vm.compiler.plan import Apply, Fold
 from bcai.vm.isa.order import CHUNK, LANES
 from bcai.vm.isa.types import DType
 
+COLUMN_UNITS_MIN = 4
+"""Blocks of columns from which they stay as large as they may."""
 TILES_BESIDE = 4
 """Tiles that one unit has across the row."""
 UNITS_MIN = 64
@@ -100,6 +102,8 @@ def shares(form: Form, target: Target) -> Shares:
     if form.columns:
         main = max(each.access.dtype.itemsize for each in form.stores)
         block = max(count, COLUMN_BYTES // main)
+        while block > 2 * count and rows * (form.block_size // block) < COLUMN_UNITS_MIN:
+            block //= 2
         blocks = max(1, form.block_size // block)
     elif form.partial:
         blocks, block = -(-form.block_size // CHUNK), CHUNK

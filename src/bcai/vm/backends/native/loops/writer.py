@@ -188,6 +188,18 @@ class Writer:
         assert isinstance(node, Read)
         return load_element(self.lanes, cursor.addresses[node.access.slot], node.access.dtype)
 
+    def prefetch(self, part: Pass, cursor: Cursor, at: Value, rows: int) -> None:
+        """Ask for what a part reads from `at` on, some steps further along the last axis."""
+        f, axis = self.f, self.form.vector_axis
+        for number in part.order:
+            node = self.form.nodes[number]
+            if not isinstance(node, Read):
+                continue
+            access, type_ = node.access, IN_MEMORY[node.access.dtype]
+            if abs(access.strides[axis]) == 1 and access.strides[-1]:
+                ahead = f.add(f.mul(at, access.strides[axis]), rows * access.strides[-1])
+                f.prefetch(f.offset(cursor.addresses[access.slot], ahead, type_))
+
     def _store(self, access: Access, value: Value, cursor: Cursor, at: Value) -> None:
         f, stride = self.f, access.strides[self.form.vector_axis]
         type_ = IN_MEMORY[access.dtype]
