@@ -99,3 +99,15 @@ def test_sorting_by_digits_sees_every_byte() -> None:
         random = np.random.default_rng(dtype)
         x = np.frombuffer(random.bytes(1000 * dtype.itemsize), dtype.numpy)
         compare("Sort", {"axis": 0, "descending": True}, x, targets()[0], awkward=PLAIN)
+
+
+@pytest.mark.parametrize("dtype", [DType.float32, DType.float64], ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("target", each_target())
+def test_zeros_of_either_sign_are_equal_and_the_first_number_that_is_none_wins(
+    target: Target, dtype: DType
+) -> None:
+    rows = [[-1, -0.0, 0.0, -2], [1, 0.0, -0.0, 2], [0, np.nan, np.inf, np.nan], [-np.inf] * 4]
+    x = np.asarray(rows * 5, dtype.numpy)
+    for name in ("ArgMax", "ArgMin"):
+        compare(name, {"axis": 1, "keepdims": False}, x, target, awkward=PLAIN)
+        compare(name, {"axis": 0, "keepdims": False}, x.T.copy(), target, awkward=PLAIN)
