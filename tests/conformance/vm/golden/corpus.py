@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 from tests.conformance.vm.golden.case import Case
+from tests.conformance.vm.golden.program_case import ProgramCase, TrainingCase
+from tests.conformance.vm.golden.programs import PROGRAMS
 from tests.conformance.vm.golden.scalar_case import ScalarCase
 from tests.conformance.vm.golden.scalar_kernels import FUNCTIONS
 from tests.conformance.vm.golden.training import MODELS
-from tests.conformance.vm.golden.training_case import TrainingCase
 
 from bcai.vm.isa.types import DType
 
@@ -16,5 +17,5 @@ def cases() -> Iterator[Case]:
     for dtype in (DType.float32, DType.float64):
         for name in FUNCTIONS:
             yield ScalarCase(name, dtype)
-    for model in MODELS:
-        yield TrainingCase(model)
+    yield from map(ProgramCase, PROGRAMS)
+    yield from map(TrainingCase, MODELS)

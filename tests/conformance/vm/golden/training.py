@@ -7,6 +7,7 @@ whole numbers, since a library's normal distribution may differ in its last bit.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -151,7 +152,7 @@ def _lstm(p: Symbols) -> Symbols:
     return {"loss": _loss(_linear(y[:, -1], p, "last"), p)}
 
 
-MODELS = (
+_MODELS = (
     Model(
         "mlp",
         "x:float32[33,19] target:int64[33] seed:int64[] step:int64[]",
@@ -205,3 +206,4 @@ MODELS = (
         AdamW(decoupled=False),
     ),
 )
+MODELS: Mapping[str, Model] = MappingProxyType({each.name: each for each in _MODELS})
