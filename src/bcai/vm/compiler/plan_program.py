@@ -2,7 +2,7 @@
 
 The passes: macros are expanded (`expand`), views resolved and like instructions merged
 (`build_graph`), parts of joins put in their places (`place_parts`), loops fused (`fuse`), stores
-chosen and tasks written (`write_tasks`), and the tasks put in order here.
+chosen (`choose_stores`) and tasks written (`write_tasks`), and the tasks put in order here.
 """
 
 import heapq
@@ -12,6 +12,7 @@ import numpy as np
 
 from bcai.vm.compiler.base_orders import copied_bases, requests
 from bcai.vm.compiler.build_graph import Elementwise, GraphBuilder
+from bcai.vm.compiler.choose_stores import Stores
 from bcai.vm.compiler.expand import ExpandingBuilder
 from bcai.vm.compiler.fuse import Group, fuse
 from bcai.vm.compiler.graph import Base, Graph, JoinNode, LoopNode, Number, OpNode, Value
@@ -22,12 +23,11 @@ from bcai.vm.compiler.plan import (
     Plan,
     Role,
     Task,
+    View,
 )
-from bcai.vm.compiler.write_tasks import Step, Stores, StuckError, TaskWriter
+from bcai.vm.compiler.write_tasks import Step, StuckError, TaskWriter
 from bcai.vm.isa.versions import instruction_set
 from bcai.vm.program.program import VerifiedProgram
-
-_KEPT = "kept value "
 
 
 def make_plan(
@@ -43,22 +43,33 @@ def make_plan(
     keep
         Numbers of values that shall be handed out beside the outputs, as `Plan.kept`.
     """
-    primitive, origins = _expanded(verified, keep)
+    wanted = (*verified.program.outputs, *((number, number) for number in sorted(keep)))
+    primitive, origins = _expanded(verified, [value for _, value in wanted])
     graph = _graph(GraphBuilder(primitive, elementwise, origins))
     layout = place_parts(graph)
     groups = fuse(graph, layout)
     stored = Stores(graph, groups, layout).choose()
     while True:  # each time round, more is stored
         try:
-            return _Writer(graph, layout, groups, stored).plan()
+            buffers, tasks, views = _Writer(graph, layout, groups, stored).write()
+            break
         except StuckError as error:
             if not error.bases:
                 raise
             stored = stored | error.bases
+    found = {name: views[str(place)] for place, (name, _) in enumerate(wanted)}
+    outputs = {name: view for name, view in found.items() if isinstance(name, str)}
+    kept = {name: view for name, view in found.items() if isinstance(name, int)}
+    return Plan(tuple(buffers), tuple(tasks), outputs, kept)
 
 
-def _expanded(verified: VerifiedProgram, keep: frozenset[int]) -> tuple[VerifiedProgram, list[int]]:
-    """Primitives only, and for each the instruction of the program that it comes from."""
+def _expanded(
+    verified: VerifiedProgram, wanted: Sequence[int]
+) -> tuple[VerifiedProgram, list[int]]:
+    """Primitives that compute wanted values, and for each the instruction that it comes from.
+
+    The outputs are named "0", "1", ...
+    """
     program = verified.program
     builder = ExpandingBuilder(instruction_set(program.isa_version), lambda op: op.is_macro)
     symbols, origins = builder.copy_ports(program), list[int]()
@@ -66,8 +77,7 @@ def _expanded(verified: VerifiedProgram, keep: frozenset[int]) -> tuple[Verified
         operands = [None if each is None else symbols[each] for each in instruction.operands]
         symbols += builder.emit(instruction.op.name, operands, instruction.attributes)
         origins += [position] * (len(builder.instructions) - len(origins))
-    outputs = {name: symbols[value] for name, value in program.outputs}
-    outputs |= {f"{_KEPT}{value}": symbols[value] for value in sorted(keep)}
+    outputs = {str(place): symbols[value] for place, value in enumerate(wanted)}
     return builder.finish(**outputs), origins
 
 
@@ -103,7 +113,8 @@ class _Writer:
         self._memory: dict[Base, int] = {}
         self._numbers: dict[Number, int] = {}
 
-    def plan(self) -> Plan:
+    def write(self) -> tuple[list[Buffer], list[Task], dict[str, View]]:
+        """Buffers, tasks in order, and where the outputs lie."""
         self._number_buffers()
         writer = TaskWriter(self._groups, self._stored, self._layout, self._memory, self._numbers)
         steps: list[Step] = []
@@ -116,14 +127,8 @@ class _Writer:
                 step = writer.loop(self._groups[node], number)
                 if step is not None:
                     steps.append(step)
-        found = {name: writer.view(value) for name, value in self._graph.outputs.items()}
-        kept = {
-            int(name.removeprefix(_KEPT)): view
-            for name, view in found.items()
-            if name.startswith(_KEPT)
-        }
-        outputs = {name: view for name, view in found.items() if not name.startswith(_KEPT)}
-        return Plan(tuple(self._buffers), tuple(in_order(steps)), outputs, kept)
+        views = {name: writer.view(value) for name, value in self._graph.outputs.items()}
+        return self._buffers, in_order(steps), views
 
     def _number_buffers(self) -> None:
         outputs = {each.source for each in self._graph.outputs.values()}

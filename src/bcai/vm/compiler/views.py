@@ -70,15 +70,16 @@ def _unsqueeze(x: Affine, at: Attributes) -> Maps:
 
 def _split(x: Affine, at: Attributes) -> Maps:
     axis, start, maps = int(at["axis"]) % len(x.sizes), 0, list[Affine]()
-    for each in at["sizes"]:
-        size = int(each)
+    sizes: tuple[int, ...] = at["sizes"]
+    for size in sizes:
         maps.append(along(x, axis, start, size))
         start += size
     return tuple(maps)
 
 
 def _flip(x: Affine, at: Attributes) -> Maps:
-    for axis in at["axes"]:
+    axes: tuple[int, ...] = at["axes"]
+    for axis in axes:
         plain = axis % len(x.sizes)
         if x.sizes[plain] > 1:
             x = along(x, plain, x.sizes[plain] - 1, x.sizes[plain], -1)
