@@ -14,7 +14,7 @@ from tests.unit.vm.backends.native.harness import (
     targets,
 )
 
-from bcai.vm.backends.native.kernels import contraction
+from bcai.vm.backends.native.kernels import contraction, contraction_vector
 from bcai.vm.backends.native.kernels.contraction import contract
 from bcai.vm.backends.native.lowering import Scope
 from bcai.vm.backends.native.target import AVX512, Target
@@ -240,6 +240,19 @@ def test_vectors(target: Target, layout: str, shape: tuple[int, int, int]) -> No
     expected = matmul.body(a, b)
     same(multiply(a, b, target, splits=SPLITS_UNEVEN, threads=2), expected)
     same(multiply(a, b, target, spread=3), expected)
+
+
+@pytest.mark.parametrize("target", each_target())
+@pytest.mark.parametrize("depth", [5, 530])
+def test_large_matrix_times_vector(
+    monkeypatch: pytest.MonkeyPatch, target: Target, depth: int
+) -> None:
+    monkeypatch.setattr(contraction_vector, "STRIP_BYTES_MIN", 0)
+    a, b = numbers(21, (2, 1, depth)), numbers(22, (2, depth, 430))
+    expected = matmul.body(a, b)
+    for threads in (1, 2):
+        same(multiply(a, b, target, splits=SPLITS_UNEVEN, threads=threads), expected)
+    same(multiply(a, b, target, spread=2), expected)
 
 
 @pytest.mark.parametrize("target", each_target())

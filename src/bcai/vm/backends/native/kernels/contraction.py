@@ -119,7 +119,11 @@ def _vector(product: Product, scope: Scope, position: int) -> Launch:
     dtype = product.result.type.dtype
     size, columns, depth = dtype.itemsize, product.columns, product.depth
     adjacent = columns.right == 1
-    width = vectors.unit_columns(scope.target, dtype, adjacent=adjacent)
+    large = columns.size * depth.size * size >= vectors.STRIP_BYTES_MIN
+    share = -(-columns.size // vectors.unit_columns(scope.target, dtype, 1)) // scope.threads
+    groups = max(1, min(vectors.STRIP_GROUPS, share)) if large else 1
+    groups = groups if adjacent else 0
+    width = vectors.unit_columns(scope.target, dtype, groups)
     matrices, axes = _batch(product, size)
     units = matrices * -(-columns.size // width)
     least = THREAD_MULTIPLICATIONS_OF_VECTORS * units / max(1, product.multiplications)
@@ -135,6 +139,7 @@ def _vector(product: Product, scope: Scope, position: int) -> Launch:
             columns.right * size,
             depth.right * size,
             columns.result * size if columns.size > 1 else size,
+            groups,
             0,
             len(product.batch),
             *axes,
@@ -144,7 +149,7 @@ def _vector(product: Product, scope: Scope, position: int) -> Launch:
         (product.result.buffer,),
         position,
         grain=grain_of(units, least, scope.threads),
-        scratch_bytes=scope.target.vector_bytes,
+        scratch_bytes=vectors.scratch_bytes(scope.target),
     )
 
 

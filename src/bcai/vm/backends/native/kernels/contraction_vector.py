@@ -2,16 +2,17 @@
 
 Note [Vector times matrix]
     Where the columns lie side by side, a unit keeps eight vectors of them in registers and walks
-    down k. Where k does, it takes some columns, transposes squares of them in registers and goes
-    on with their rows: several chains, where vectors are short. Neither packs: there is nothing to
-    use a packed panel twice.
+    down k; in a large matrix it takes many such groups in turn, a few steps of k each, so that it
+    reads rows as they lie and does not touch a new page at every step. Where k is adjacent, it
+    transposes squares in registers and goes on with their rows: several chains, where vectors are
+    short. Neither packs: there is nothing to use a packed panel twice.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bcai.vm.backends.native.kernels.contraction_batch import batch_offsets
-from bcai.vm.backends.native.kernels.microkernel import DEPTH_MAX, Right, accumulate
+from bcai.vm.backends.native.kernels.microkernel import DEPTH_MAX, Right, accumulate, put
 from bcai.vm.backends.native.kernels.packing import transposed
 from bcai.vm.backends.native.launch import Entry, entry
 from bcai.vm.backends.native.llvm import I64, Module, Number, Value
@@ -29,19 +30,32 @@ SLOTS = (
     "right_column",
     "right_k",
     "result_column",
+    "groups",
     "nothing",
     "axes",
 )
-"""Arguments, then those of the batch axes. Steps and strides are in bytes; `nothing` is 0."""
+"""Arguments, then those of the batch axes. Steps and strides are in bytes. `groups`: of eight
+vectors that a unit takes in turn; `nothing` is 0."""
 
 WIDE_VECTORS = 8
-"""Sums of a unit where columns lie side by side: as many as hide the latency of one addition."""
+"""Sums under way where columns lie side by side: as many as hide the latency of an addition."""
+STRIP_GROUPS = 32
+"""Groups of so many vectors that a unit of a large matrix takes in turn, at most."""
+STRIP_DEPTH = 8
+"""Steps of k that it takes in each."""
+STRIP_BYTES_MIN = 8 << 20
+"""A matrix from this size on, which a processor's table of pages no longer covers, is large."""
 
 
-def unit_columns(target: Target, dtype: DType, *, adjacent: bool) -> int:
-    """Columns of one unit of work."""
+def unit_columns(target: Target, dtype: DType, groups: int) -> int:
+    """Columns of one unit of work; no `groups` where k is adjacent."""
     lanes = target.lanes(dtype)
-    return lanes * (WIDE_VECTORS if adjacent else squares_of(target, dtype))
+    return lanes * (groups * WIDE_VECTORS or squares_of(target, dtype))
+
+
+def scratch_bytes(target: Target) -> int:
+    """Sums of the present block and of all blocks, and one vector."""
+    return (2 * STRIP_GROUPS * WIDE_VECTORS + 1) * target.vector_bytes
 
 
 def squares_of(target: Target, dtype: DType) -> int:
@@ -75,8 +89,10 @@ class ContractVector:
         e = entry(module, self.symbol)
         f = e.f
         writer = _Writer(e, target, self.dtype)
-        width = unit_columns(target, self.dtype, adjacent=self.adjacent)
-        count = f.div(f.add(writer["columns"], width - 1), width)
+        width = unit_columns(target, self.dtype, int(self.adjacent))
+        if self.adjacent:
+            width = f.mul(writer["groups"], width)
+        count = f.div(f.sub(f.add(writer["columns"], width), 1), width)
         with f.loop(e.begin, e.end) as unit:
             writer.go_to(f.div(unit.index, count))
             column = f.mul(f.rem(unit.index, count), width)
@@ -126,31 +142,82 @@ class _Writer:
         return f.offset(at, f.mul(k, self["right_k"]))
 
     def adjacent_columns(self, column: Value) -> None:
-        """All vectors of the unit at once; at the end of a row one by one."""
-        f, lanes, size = self.f, self.lanes, self.size
-        wide = self.registers(lanes)
-        left_over = f.minimum(f.sub(self["columns"], column), lanes * WIDE_VECTORS)
-
-        def row(count: int, start: Value) -> Right:
-            def read(k: Value) -> Sequence[Value]:
-                at = self.address(start, k)
-                return [
-                    f.load(f.offset(at, each * lanes * size), wide.type) for each in range(count)
-                ]
-
-            return read
-
-        with f.either(f.equal(left_over, lanes * WIDE_VECTORS)) as (whole, part):
-            with whole:
-                sums = self.chain(wide, WIDE_VECTORS, row(WIDE_VECTORS, column))
+        """Groups of vectors of columns; at the end of a row vector by vector."""
+        f, lanes = self.f, self.lanes
+        wide, group = self.registers(lanes), lanes * WIDE_VECTORS
+        left_over = f.minimum(f.sub(self["columns"], column), f.mul(self["groups"], group))
+        groups = f.div(left_over, group)
+        with f.either(f.equal(self["groups"], 1)) as (yes, no):
+            with yes, f.loop(0, groups):
+                sums = self.chain(wide, WIDE_VECTORS, self.row(wide, WIDE_VECTORS, column))
                 for at, value in enumerate(sums):
                     self.put(value, f.add(column, at * lanes), lanes)
-            with part:
-                vectors = f.sub(left_over, f.rem(left_over, lanes))
-                with f.loop(0, vectors, lanes) as each:
-                    place = f.add(column, each.index)
-                    self.put(self.chain(wide, 1, row(1, place))[0], place, lanes)
-                self.last_columns(f.add(column, vectors), f.rem(left_over, lanes))
+            with no:
+                self.strip(wide, column, groups)
+        vectors = f.sub(left_over, f.rem(left_over, lanes))
+        with f.loop(f.mul(groups, group), vectors, lanes) as each:
+            place = f.add(column, each.index)
+            self.put(self.chain(wide, 1, self.row(wide, 1, place))[0], place, lanes)
+        self.last_columns(f.add(column, vectors), f.rem(left_over, lanes))
+
+    def row(self, wide: Registers, vectors: int, column: Value) -> Right:
+        """Vectors of the matrix from a column on."""
+        f = self.f
+
+        def read(k: Value) -> Sequence[Value]:
+            at = self.address(column, k)
+            return [
+                f.load(f.offset(at, each * self.target.vector_bytes), wide.type)
+                for each in range(vectors)
+            ]
+
+        return read
+
+    def strip(self, wide: Registers, column: Value, groups: Value) -> None:
+        """Groups of vectors in turn, a few steps of k each, so that rows are read as they lie."""
+        f, lanes = self.f, self.lanes
+        width = lanes * WIDE_VECTORS
+        totals = f.offset(self.e.scratch, STRIP_GROUPS * width * self.size)
+
+        def place(memory: Value, group: Value) -> list[Value]:
+            start = f.mul(group, width * self.size)
+            return [
+                f.offset(f.offset(memory, start), at * self.target.vector_bytes)
+                for at in range(WIDE_VECTORS)
+            ]
+
+        with f.loop(0, self["depth"], DEPTH_MAX) as block:
+            end = f.minimum(f.add(block.index, DEPTH_MAX), self["depth"])
+            first = f.equal(block.index, 0)
+            with (
+                f.loop(block.index, end, STRIP_DEPTH) as run,
+                f.loop(0, groups) as group,
+            ):
+                memory = place(self.e.scratch, group.index)
+                fresh = f.equal(run.index, block.index)
+                start = [
+                    f.b.select(fresh, wide.constant(0.0), f.load(at, wide.type)) for at in memory
+                ]
+                right = self.row(wide, WIDE_VECTORS, f.add(column, f.mul(group.index, width)))
+                sums = accumulate(
+                    wide,
+                    1,
+                    WIDE_VECTORS,
+                    f.minimum(f.sub(end, run.index), STRIP_DEPTH),
+                    lambda _, k: self.factor(f.add(run.index, k)),
+                    lambda k: right(f.add(run.index, k)),
+                    start=start,
+                )
+                for value, at in zip(sums, memory, strict=True):
+                    f.store(value, at)
+            with f.loop(0, groups) as group:
+                sums = [f.load(at, wide.type) for at in place(self.e.scratch, group.index)]
+                memory = place(totals, group.index)
+                put(wide, sums, WIDE_VECTORS, lambda _, at: memory[at], first)
+        with f.loop(0, groups) as group:
+            for number, at in enumerate(place(totals, group.index)):
+                start = f.add(column, f.mul(group.index, width))
+                self.put(f.load(at, wide.type), f.add(start, number * lanes), lanes)
 
     def last_columns(self, column: Value, count: Value) -> None:
         """Fewer columns than a vector has lanes."""
@@ -258,8 +325,11 @@ class _Writer:
             with adjacent:
                 f.store_first(value, at, count)
             with apart:
-                f.store(value, self.e.scratch)
+                spare = f.offset(
+                    self.e.scratch, 2 * STRIP_GROUPS * WIDE_VECTORS * self.target.vector_bytes
+                )
+                f.store(value, spare)
                 with f.loop(0, count) as each:
-                    here = f.offset(self.e.scratch, f.mul(each.index, self.size))
+                    here = f.offset(spare, f.mul(each.index, self.size))
                     there = f.offset(at, f.mul(each.index, self["result_column"]))
                     f.store(f.load(here, self.registers(1).type), there)
