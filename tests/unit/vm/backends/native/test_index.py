@@ -14,11 +14,8 @@ from bcai.vm.backends.native.target import Target
 from bcai.vm.isa.types import NUMBERS, Array, DType, TensorType
 from bcai.vm.isa.versions import LATEST
 
-NAMES = (
-    *("Gather", "AddRows", "GatherElements", "ScatterElements", "ScatterAdd"),
-    *("Index", "IndexPut"),
-)
 FIRST_INDEX = {"Index": 1, "IndexPut": 2}
+"""Their operands from here on are indices; of the others the second one is."""
 
 
 @dataclass(frozen=True)

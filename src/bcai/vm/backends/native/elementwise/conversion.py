@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import cast
 
+import numpy as np
+
 from bcai.vm.backends.native.elementwise.application import Application, Emit
 from bcai.vm.backends.native.elementwise.lanes import Lanes, literal_element, register_type
 from bcai.vm.backends.native.llvm import F64, I64, Value, vector
@@ -56,11 +58,24 @@ def _to_integer(lanes: Lanes, value: Value, source: DType, target: DType) -> Val
 
 
 def _saturated(lanes: Lanes, value: Value, target: DType) -> Value:
-    """Towards zero, the nearest limit for what lies beyond, 0 for not-a-number."""
-    vector_of = f"v{lanes.count}" if lanes.count > 1 else ""
-    sign = "u" if target is DType.uint8 else "s"
-    name = f"fpto{sign}i.sat.{vector_of}i{8 * target.itemsize}"
-    return lanes.f.intrinsic(name, value, result=register_type(target, lanes.count))
+    """Towards zero, the nearest limit for what lies beyond, 0 for not-a-number.
+
+    Not `llvm.fptosi.sat`, which is done lane by lane on x86.
+    """
+    f, b = lanes.f, lanes.f.b
+    limits = np.iinfo(target.numpy)
+    least, most = int(limits.min), int(limits.max)
+    low, end = (f.constant(value.type, float(each)) for each in (least, most + 1))
+    is_low, is_high = b.fcmp_ordered("<=", value, low), b.fcmp_ordered(">=", value, end)
+    is_beyond = b.fcmp_unordered("uno", value, value)
+    is_beyond = b.or_(is_beyond, b.or_(is_low, is_high))
+    inside = b.select(is_beyond, f.constant(value.type, 0.0), value)
+    type_ = register_type(target, lanes.count)
+    short = target.itemsize < DType.int32.itemsize
+    whole = b.fptosi(inside, register_type(DType.int32, lanes.count) if short else type_)
+    whole = b.trunc(whole, type_) if short else whole
+    bounded = b.select(is_high, f.constant(type_, most), whole)
+    return b.select(is_low, f.constant(type_, least), bounded)
 
 
 def _cast(a: Application) -> Value:
