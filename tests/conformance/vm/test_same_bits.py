@@ -9,10 +9,14 @@ import pytest
 from tests.conformance.vm.golden.case import Case, digest
 from tests.conformance.vm.golden.corpus import cases
 from tests.conformance.vm.golden.emulator import emulation_missing
+from tests.conformance.vm.golden.laid import Laid
 from tests.conformance.vm.golden.machines import targets_here
 from tests.conformance.vm.golden.vectors import golden
+from tests.conformance.vm.instruction_cases import OPS, REFERENCE, build, draws
 
+from bcai.base.errors import InputError, RefusedError
 from bcai.vm.backends.native.target import NEON, TARGETS, Target
+from bcai.vm.isa.op import Op
 
 EVERY = [
     pytest.param(each, id=each.name, marks=[pytest.mark.slow] if each.is_long else [])
@@ -54,6 +58,24 @@ def test_a_training_run_here_has_the_golden_bits() -> None:
     (case,) = (each for each in cases() if each.name == SHORTEST_TRAINING)
     _, results = next(case.compute(targets_here()[0]))
     assert digest(results) == golden()[case.name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", [pytest.param(op, id=op.name) for op in OPS])
+def test_an_instruction_on_aarch64_has_the_defined_bits(op: Op) -> None:
+    if reason := emulation_missing():
+        pytest.skip(f"no neon here: {reason}")
+    calls = [build(op, case) for case in op.type_rule.accepts]
+    for call in calls:
+        for values in draws(call.case):
+            try:
+                expected = REFERENCE.run(call.program, values)
+            except (InputError, RefusedError):
+                continue  # these operands are at fault, or it runs Python code
+            found = Laid(call.program, NEON, 1).run(values)
+            for name, array in expected.items():
+                assert found[name].tobytes() == array.tobytes(), (call.case, name)
+            break
 
 
 def test_a_digest_sees_every_bit_but_those_of_not_a_number() -> None:
