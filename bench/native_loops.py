@@ -124,7 +124,7 @@ class Loop:
                 slots: np.ndarray = slots,
                 units: int = launch.units,
                 at: int = at,
-                held: object = (code, scratch),
+                held: object = (code, scratch, memory),
             ) -> None:
                 run(slots.ctypes.data, 0, units, at)
 

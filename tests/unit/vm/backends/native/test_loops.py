@@ -355,3 +355,18 @@ def test_few_long_rows_are_shared_out(target: Target, dtype: DType) -> None:
     loop = moments(numbers(2, 70000, dtype=dtype))
     assert len(lowered(loop, target, threads=2)[0]) > 3
     assert_same(loop, target, SPLITS_UNEVEN, threads=2)
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize("dtype", [DType.float32, DType.bfloat16, DType.int64])
+def test_large_sums_of_columns_go_by_lanes(target: Target, dtype: DType) -> None:
+    for size, count in ((4096 + 32, 64), (290, 1024)):
+        x = numbers(size, count, dtype=dtype, seed=3)
+        loop = Loop((count, size), 1)
+        a = loop.load(np.ascontiguousarray(x.T), (1, 0))
+        scale = loop.load(numbers(1, size, dtype=dtype))
+        product = loop.apply("Mul", a, scale)
+        loop.store(loop.fold("Sum", product), row=True)
+        loop.store(loop.apply("Add", loop.fold("Sum", a), a) if size == 290 else a, order=(1, 0))
+        assert len(lowered(loop, target, threads=8)[0]) > 1
+        assert_same(loop, target, SPLITS_UNEVEN, threads=8)

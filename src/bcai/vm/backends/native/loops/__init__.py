@@ -23,7 +23,7 @@ def lower_loop(task: LoopTask, scope: Scope) -> Sequence[Launch]:
     form, addresses = canonical(task)
     if not form.stores or not math.prod(form.outer) or (not form.folds and not form.row[-1]):
         return ()
-    if is_worth_splitting(form, scope.threads):
+    if is_worth_splitting(form, scope):
         parts = split(form, addresses, scope)
     else:
         parts = [Addressed(form, addresses)]

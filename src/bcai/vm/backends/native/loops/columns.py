@@ -20,7 +20,6 @@ from bcai.vm.backends.native.loops.writer import Cursor, Writer, strides_of
 from bcai.vm.compiler.plan import Fold, Literal
 from bcai.vm.isa.order import CHUNK, LANES
 
-
 PREFETCH_ROWS = 16
 """How far ahead rows are asked for: the processor does not see that a block goes on there."""
 
@@ -113,11 +112,7 @@ class Columns:
         """Write the passes for columns from `low` to `high`."""
         w, form = self.w, self.w.form
         self._low, self._high = low, high
-        self._apart = {
-            number
-            for number, varies in enumerate(varying(form))
-            if not self._along_columns(number) and (varies or number in w.scalars)
-        }
+        self._settle()
         w.kept.update(self.steady)
         for pass_ in self.passes:
             self._between(pass_, cursor)
@@ -129,6 +124,20 @@ class Columns:
         if once:
             part = self._part((form.stores[each].node for each in once), stores=once)
             self._vectors(part, cursor)
+
+    def _settle(self) -> None:
+        """Find what does not vary along the columns."""
+        self._apart = {
+            number
+            for number, varies in enumerate(varying(self.w.form))
+            if not self._along_columns(number) and (varies or number in self.w.scalars)
+        }
+
+    def begin(self, pass_: Pass) -> Pass:
+        """What is written for a vector of columns so that the first folds can take it."""
+        self._settle()
+        operands = [operands_of(self.w.form, each)[0] for each in pass_.folds]
+        return self._part(operands, folds=pass_.folds)
 
     def _along_columns(self, number: int) -> bool:
         """Whether a node varies along the columns."""
@@ -246,7 +255,7 @@ class Columns:
                 following = f.add(f.mul(row, form.row[axis]), loop.index)
                 self._rows(axis + 1, part, sums, levels, moved, following)
             return
-        for number in self._singles(part):
+        for number in self.singles(part):
             w.one(number, cursor)
         lane = f.rem(row, LANES)
         with f.loop(0, self._count()) as loop:
@@ -258,7 +267,7 @@ class Columns:
         if levels:
             self._hand_on(sums, levels, row)
 
-    def _singles(self, part: Pass) -> list[int]:
+    def singles(self, part: Pass) -> list[int]:
         """Nodes that vary along the rows only and that a part needs, ascending."""
         form, varies = self.w.form, varying(self.w.form)
         needed = {each for number in part.order for each in operands_of(form, number)}

@@ -61,7 +61,8 @@ class Form:
     tiles
         Whether some operands are contiguous along the last outer axis and are to be transposed.
     partial
-        Whether the folds are of single chunks, whose values are stored one after the other.
+        Whether the folds are of single chunks, whose values are stored one after the other; of
+        columns, whether they are of single lanes (Note [Lanes as units]).
     """
 
     outer: tuple[int, ...]
@@ -102,7 +103,7 @@ class Form:
     @property
     def block_size(self) -> int:
         """Size of the axis that is done in blocks."""
-        if self.partial:
+        if self.partial and not self.columns:
             return math.prod(self.row)
         return self.outer[-1] if self.columns or self.tiles else self.row[-1]
 

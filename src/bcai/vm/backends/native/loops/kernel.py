@@ -7,6 +7,7 @@ from bcai.vm.backends.native.launch import Entry, entry
 from bcai.vm.backends.native.llvm import Module, Number, Value
 from bcai.vm.backends.native.loops.columns import Columns
 from bcai.vm.backends.native.loops.form import Form
+from bcai.vm.backends.native.loops.lanes32 import write_lanes
 from bcai.vm.backends.native.loops.memory import Memory, memory_of
 from bcai.vm.backends.native.loops.rows import Rows
 from bcai.vm.backends.native.loops.schedule import Pass
@@ -70,6 +71,8 @@ class _Nest:
         if self.cut.blocks == 1:
             return unit, 0, size
         place = f.rem(unit, self.cut.blocks) if self.cut.rows > 1 else unit
+        if self.w.form.columns and self.w.form.partial:
+            return f.div(unit, self.cut.blocks), place, place
         low = f.mul(place, self.cut.block)
         last = f.equal(place, self.cut.blocks - 1)
         high = f.b.select(last, f.number(size), f.add(low, self.cut.block))
@@ -97,7 +100,10 @@ class _Nest:
         if w.form.columns:
             width = self.cut.width
             columns = Columns(w, passes, width, places.kept, places.sums, places.recursions)
-            columns.write(cursor, low, high)
+            if w.form.partial:
+                write_lanes(columns, cursor, low)
+            else:
+                columns.write(cursor, low, high)
             return
         if w.form.tiles:
             axis = len(w.form.outer)

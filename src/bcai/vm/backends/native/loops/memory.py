@@ -61,6 +61,8 @@ def memory_of(form: Form, target: Target) -> Memory:
     """Plan what a loop keeps."""
     length = math.prod(form.row)
     memory = Memory(schedule(form, target, 1 << 62 if form.columns else 4 * length))
+    if form.columns and form.partial:
+        return memory
     if form.columns:
         _columns(form, target, memory, length)
         return memory

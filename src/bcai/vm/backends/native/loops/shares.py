@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from bcai.vm.backends.native.loops.cost import element_ns
 from bcai.vm.backends.native.loops.form import Form, Read
+from bcai.vm.backends.native.loops.lane_units import lane_units
 from bcai.vm.backends.native.loops.tiles import TILE_MAX
 from bcai.vm.backends.native.target import Target
 from bcai.vm.compiler.plan import Apply, Fold
@@ -99,7 +100,9 @@ def shares(form: Form, target: Target) -> Shares:
         axes += 1
     elements = math.prod((*form.outer, *form.row))
     blocks, block = 1, form.block_size
-    if form.columns:
+    if form.columns and form.partial:
+        blocks, block = lane_units(form), form.block_size
+    elif form.columns:
         main = max(each.access.dtype.itemsize for each in form.stores)
         block = max(count, COLUMN_BYTES // main)
         while block > 2 * count and rows * (form.block_size // block) < COLUMN_UNITS_MIN:
