@@ -147,6 +147,21 @@ def test_zeros_that_a_skipped_tap_would_turn(target: Target) -> None:
             check("ConvInputGrad", [d, w], attributes, target)
 
 
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("outside", [1.0, -1.0, np.inf, np.nan])
+@pytest.mark.parametrize("place", [(0, 1), (1, 0), (2, 1), (1, 2)])
+def test_zeros_that_padding_would_turn(target: Target, outside: float, place: Any) -> None:
+    x = np.full((1, 1, 3, 3), 1e-30, np.float32)
+    w = np.zeros((1, 1, 3, 3), np.float32)
+    w[0, 0, 1, 1] = -1e-30
+    w[0, 0][place] = outside
+    attributes = padded(2, 1)
+    y = check("Conv", [np.where(np.eye(3, dtype=bool), x, 0), w], attributes, target)
+    check("Conv", [x, w], attributes, target)
+    check("ConvInputGrad", [x, w], attributes | {"input_shape": x.shape}, target)
+    assert np.isnan(y).any() == (not np.isfinite(outside))
+
+
 @st.composite
 def convolutions(draw: st.DrawFn) -> tuple[Ints, Ints, dict[str, Any]]:
     """Shapes of an input and a weight that fit, and attributes."""

@@ -180,3 +180,15 @@ def trimmed_share(grid: Grid) -> float:
     """Which part of all taps `trimmed_phases` leaves out."""
     kept = sum(len(each.terms) * each.rows.count for each in trimmed_phases(grid, 0))
     return 1 - kept / (grid.places * grid.channels * grid.taps)
+
+
+def inner_edges(grid: Grid) -> tuple[frozenset[int], ...]:
+    """For each tap along the innermost axis the windows that see padding with it."""
+    found: list[frozenset[int]] = []
+    for tap in range(grid.kernel[2]):
+        away = grid.kernel[2] - 1 - tap if grid.mirrored else tap
+        start = away * grid.dilation[2] - grid.before[2]
+        places = (start + window * grid.stride[2] for window in range(grid.outputs[2]))
+        inside = [0 <= at < grid.source[2] for at in places]
+        found.append(frozenset(at for at, sees in enumerate(inside) if not sees))
+    return tuple(found) if any(found) else ()

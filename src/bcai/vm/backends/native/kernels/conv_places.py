@@ -17,6 +17,7 @@ from bcai.vm.backends.native.kernels.conv_geometry import Grid, Rows, adjacent_r
 from bcai.vm.backends.native.kernels.conv_layout import symbol_of
 from bcai.vm.backends.native.kernels.conv_phases import (
     compact_grid,
+    inner_edges,
     rows_read,
     spread_phases,
     trimmed_phases,
@@ -347,12 +348,15 @@ class _Writer:
             found = spread_phases(self.grid, block, plane)
         else:
             found = trimmed_phases(self.grid, plane)
+        edges = () if self.grid.is_spread else inner_edges(self.grid)
         places = block * math.prod(self.grid.outputs[1:])
         steps: list[tuple[int, int, list[Value]]] = []
         for number, phase in enumerate(found):
             name = f"conv.phase.{number}.{block}.{vectors}"
             rows = self._rows_of_images(phase.rows, plane, places)
-            add = write_rows(self.module, self.target, self.dtype, rows, vectors, name, paired=True)
+            add = write_rows(
+                self.module, self.target, self.dtype, rows, vectors, name, paired=True, edges=edges
+            )
             pairs = [
                 each for offset, k in phase.terms for each in (offset * size, k * self.width * size)
             ]
@@ -362,9 +366,10 @@ class _Writer:
             for at, (first, count) in blocks.items():
                 is_first = f.constant(I1, int(at == min(blocks)))
                 terms = f.offset(table, 2 * first, I64)
-                steps.append(
-                    (at, number, [add, left, terms, right, f.number(count), into, is_first])
-                )
+                arguments = [add, left, terms, right, f.number(count), into, is_first]
+                if edges:
+                    arguments.append(f.number(min(-first % len(edges), count)))
+                steps.append((at, number, arguments))
         # A block of the packed operand stays in the cache for all phases.
         for _, _, (add, *arguments) in sorted(steps, key=lambda step: step[:2]):
             f.call(add, arguments)
