@@ -368,5 +368,5 @@ def test_large_sums_of_columns_go_by_lanes(target: Target, dtype: DType) -> None
         product = loop.apply("Mul", a, scale)
         loop.store(loop.fold("Sum", product), row=True)
         loop.store(loop.apply("Add", loop.fold("Sum", a), a) if size == 290 else a, order=(1, 0))
-        assert len(lowered(loop, target, threads=8)[0]) > 1
-        assert_same(loop, target, SPLITS_UNEVEN, threads=8)
+        assert len(lowered(loop, target, threads=64)[0]) > 1
+        assert_same(loop, target, SPLITS_UNEVEN, threads=64)
