@@ -60,8 +60,7 @@ class Bound:
             A kernel refuses its operands.
         """
         layout = self._layout
-        for number, array in given.items():
-            self._bases[number] = address_of(array)
+        self._bases[list(given)] = [address_of(array) for array in given.values()]
         layout.moving.fill(self._arguments, self._bases)
         for segment in layout.segments:
             if isinstance(segment, OpTask):

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from bcai.base.errors import InputError, RefusedError
 from bcai.base.units import format_size
 from bcai.vm.backends.native.bound import Bound, Fault
 from bcai.vm.backends.native.float_mode import default_float_mode
+from bcai.vm.backends.native.layout import Layout
 from bcai.vm.backends.native.memory import BlockPool
 from bcai.vm.backends.native.objects import ObjectCache, this_machine
 from bcai.vm.backends.native.pool import shared_pool, threads_available
@@ -24,7 +26,7 @@ from bcai.vm.backends.reference.interpreter import (
 from bcai.vm.compiler.backend import Observer, PythonCode, PythonRunner
 from bcai.vm.compiler.plan import Buffer, OpTask, Role, View
 from bcai.vm.isa.ops.hybrid import python_execute
-from bcai.vm.isa.types import Array
+from bcai.vm.isa.types import Array, DType
 from bcai.vm.program.program import VerifiedProgram
 
 SPARE_MAX = 2
@@ -72,7 +74,10 @@ class NativeExecutable:
         self._constants[...] = self._layout.constants
         self._spare: deque[Bound] = deque()
         self._ports = _number_ports(verified, self._layout.buffers)
-        self._leaving = [each for each in self._layout.buffers if each.role is Role.OUTPUT]
+        self._wanted = [
+            (port.name, port.type.dtype.numpy, port.type.shape) for port in verified.program.ports
+        ]
+        self._leaving, self._outputs = _open_outputs(verified, self._layout)
         self._traced: NativeInterpreter | None = None
         self.bytes_peak = self._count_bytes()
         shared_pool(machine.target, machine.objects, machine.threads)  # compiled here, not in a run
@@ -128,27 +133,25 @@ class NativeExecutable:
     def _admit(self, values: Mapping[str, Array]) -> list[Array]:
         """The ports' arrays in order, contiguous and aligned. Raises InputError."""
         arrays: list[Array] = []
-        ports = self.program.program.ports
-        for port in ports:
-            array = values.get(port.name)
+        for name, dtype, shape in self._wanted:
+            array = values.get(name)
             if isinstance(array, np.generic):
                 array = np.asarray(array)
-            if (
-                type(array) is not np.ndarray
-                or array.shape != port.type.shape
-                or array.dtype != port.type.dtype.numpy
-            ):
+            if type(array) is not np.ndarray or array.dtype != dtype or array.shape != shape:
                 break
+            flags = array.flags
+            if not (flags.c_contiguous and flags.aligned) or dtype is _BOOL:
+                array = _in_order(array)
             arrays.append(array)
-        if len(arrays) < len(ports) or len(values) != len(ports):
-            arrays = check_inputs(self.program, values)
-        return [_in_order(each) for each in arrays]
+        if len(arrays) < len(self._wanted) or len(values) != len(arrays):
+            return [_in_order(each) for each in check_inputs(self.program, values)]
+        return arrays
 
     def _run(self, arrays: Sequence[Array], python: PythonRunner | None) -> dict[str, Array]:
         given = {number: arrays[place] for number, place in self._ports}
         blocks = self._machine.blocks
-        for buffer in self._leaving:
-            given[buffer.number] = blocks.empty(_BYTE, (buffer.nbytes,), buffer.nbytes)
+        for number, dtype, shape, nbytes in self._leaving:
+            given[number] = blocks.empty(dtype, shape, nbytes)
         try:
             bound = self._spare.pop()
         except IndexError:
@@ -157,17 +160,18 @@ class NativeExecutable:
         pool = shared_pool(machine.target, machine.objects, machine.threads)
         bound.run(given, pool, _Definition(python, self.program).run)
         outputs = {
-            name: self._leave(view, bound, given) for name, view in self._layout.outputs.items()
+            name: given[view.buffer] if whole else self._leave(view, bound, given)
+            for name, view, whole in self._outputs
         }
         if len(self._spare) < SPARE_MAX:
             self._spare.append(bound)
-        return {name: outputs[name] for name, _ in self.program.program.outputs}
+        return outputs
 
     def _leave(self, view: View, bound: Bound, given: Mapping[int, Array]) -> Array:
         """An output as an array of its own."""
         if self._layout.buffers[view.buffer].role is not Role.OUTPUT:
             return canonical(bound.array(view, given)).copy()
-        whole, type_ = given[view.buffer], view.type
+        whole, type_ = given[view.buffer].reshape(-1).view(_BYTE), view.type
         start = view.offset * type_.dtype.itemsize
         return whole[start : start + type_.nbytes].view(type_.dtype.numpy).reshape(type_.shape)
 
@@ -185,6 +189,7 @@ class NativeExecutable:
 
 
 _BYTE: "np.dtype[np.uint8]" = np.dtype(np.uint8)
+_BOOL = DType.bool.numpy
 
 
 def _recording(
@@ -228,6 +233,33 @@ class _Definition:
         instructions = self._verified.program.instructions
         found = [place for place, each in enumerate(instructions) if each.op is python_execute]
         return found[self._codes - 1]
+
+
+_Leaving = tuple[int, "np.dtype[Any]", tuple[int, ...], int]
+"""Number of a buffer, its element type, shape and bytes."""
+
+
+def _open_outputs(
+    verified: VerifiedProgram, layout: Layout
+) -> tuple[list[_Leaving], list[tuple[str, View, bool]]]:
+    """The buffers that leave, and each output with whether it is such a buffer as it is."""
+    leaving: dict[int, _Leaving] = {
+        each.number: (each.number, _BYTE, (each.nbytes,), each.nbytes)
+        for each in layout.buffers
+        if each.role is Role.OUTPUT
+    }
+    shaped: dict[int, View] = {}
+    outputs: list[tuple[str, View, bool]] = []
+    for name, _ in verified.program.outputs:
+        view = layout.outputs[name]
+        buffer, type_ = layout.buffers[view.buffer], view.type
+        whole = view.offset == 0 and buffer.nbytes == type_.nbytes and buffer.role is Role.OUTPUT
+        if whole and shaped.setdefault(view.buffer, view).type == type_:
+            leaving[view.buffer] = (view.buffer, type_.dtype.numpy, type_.shape, type_.nbytes)
+            outputs.append((name, view, True))
+        else:
+            outputs.append((name, view, False))
+    return list(leaving.values()), outputs
 
 
 def _in_order(array: Array) -> Array:

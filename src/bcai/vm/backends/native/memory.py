@@ -63,12 +63,16 @@ class _Lease:
 
     __slots__ = ("__array_interface__", "_block", "_pool")
 
-    def __init__(self, pool: "BlockPool", block: Block) -> None:
+    def __init__(
+        self, pool: "BlockPool", block: Block, typestr: str, shape: tuple[int, ...]
+    ) -> None:
         self._pool, self._block = pool, block
         self.__array_interface__ = {
-            "version": 3, "typestr": "|u1", "shape": (block.nbytes,),
+            "version": 3,
+            "typestr": typestr,
+            "shape": shape,
             "data": (block.address, False),
-        }  # fmt: skip
+        }
 
     def __del__(self) -> None:
         self._pool.put(self._block)
@@ -96,11 +100,14 @@ class BlockPool:
         """An array with any content. Raises MemoryError."""
         if nbytes < POOLED_BYTES_MIN:
             return np.empty(shape, dtype)
-        return self.aligned(nbytes).view(dtype).reshape(shape)
+        named = dtype.kind != "V"  # NumPy knows bfloat16 by no text
+        typestr = dtype.str if named else f"<i{dtype.itemsize}"
+        array: Array = np.asarray(_Lease(self, self.take(nbytes), typestr, shape))
+        return array if named else array.view(dtype)
 
     def aligned(self, nbytes: int) -> Array:
         """Bytes with any content, from the start of a page on. Raises MemoryError."""
-        return np.asarray(_Lease(self, self.take(nbytes)))
+        return np.asarray(_Lease(self, self.take(nbytes), "|u1", (nbytes,)))
 
     def take(self, nbytes: int) -> Block:
         """A block with any content. Raises MemoryError."""
