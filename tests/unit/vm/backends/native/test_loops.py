@@ -8,7 +8,7 @@ import pytest
 from tests.unit.vm.backends.native.harness import SPLITS_UNEVEN, each_target, targets
 from tests.unit.vm.backends.native.loop_definition import Loop, assert_same, lowered
 
-from bcai.vm.backends.native.loops import rows
+from bcai.vm.backends.native.loops import sweep
 from bcai.vm.backends.native.loops.canonical import canonical
 from bcai.vm.backends.native.target import AVX512, Target
 from bcai.vm.compiler.plan import Fold, Literal, Load, Place, View
@@ -97,10 +97,10 @@ def test_runs_as_in_batch_normalisation(target: Target, area: int) -> None:
 def test_ways_to_fold_are_equal(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Accumulators in registers, a chunk that is filled first, and columns."""
     for limit, count in ((0, 5), (1 << 30, 6)):
-        monkeypatch.setattr(rows, "REGISTER_INSTRUCTIONS_MAX", limit)
-        for content in (numbers, special):
-            for order in (None, (1, 0)):
-                assert_same(softmax(content(count, size), order), targets()[0])
+        monkeypatch.setattr(sweep, "REGISTER_INSTRUCTIONS_MAX", limit)
+        x = np.concatenate([numbers(count, size), special(count, size)])
+        for order in (None, (1, 0)):
+            assert_same(softmax(x, order), targets()[0])
 
 
 @EVERY_TARGET
@@ -108,13 +108,14 @@ def test_ways_to_fold_are_equal(monkeypatch: pytest.MonkeyPatch, size: int) -> N
 @pytest.mark.parametrize("columns_", [False, True])
 def test_every_type_of_fold(target: Target, dtype: DType, columns_: bool) -> None:
     order = (1, 0) if columns_ else None
-    for content in (numbers, special) if dtype.is_float else (numbers,):
-        loop = Loop((7, 45), 1)
-        x = loop.load(content(7, 45, dtype=dtype), order)
-        names = ["ReduceMax", "ReduceMin"] + ["Sum", "Prod"] * (dtype is not DType.bool)
-        for name in names:
-            loop.store(loop.fold(name, x), row=True)
-        assert_same(loop, target)
+    content = numbers(18, 45, dtype=dtype)
+    if dtype.is_float:
+        content[1::2] = special(9, 45, dtype=dtype)
+    loop = Loop(content.shape, 1)
+    x = loop.load(content, order)
+    for name in ["ReduceMax", "ReduceMin"] + ["Sum", "Prod"] * (dtype is not DType.bool):
+        loop.store(loop.fold(name, x), row=True)
+    assert_same(loop, target)
 
 
 @EVERY_TARGET
@@ -124,7 +125,7 @@ def test_extremes_of_rows_with_one_special_value(
     monkeypatch: pytest.MonkeyPatch, target: Target, dtype: DType, limit: int
 ) -> None:
     """Among zeros of either sign and numbers of either sign; folded in both ways."""
-    monkeypatch.setattr(rows, "REGISTER_INSTRUCTIONS_MAX", limit)
+    monkeypatch.setattr(sweep, "REGISTER_INSTRUCTIONS_MAX", limit)
     x = np.zeros((4, len(SPECIAL), 40 + bool(limit)), dtype.numpy)
     x += np.array([0.0, 1.0, -1.0, 2.0], dtype.numpy)[:, None, None]
     x[3] = -0.0
@@ -140,7 +141,7 @@ def test_extremes_of_rows_with_one_special_value(
 @EVERY_TARGET
 @pytest.mark.parametrize("dtype", list(DType))
 def test_copies_of_every_type(target: Target, dtype: DType) -> None:
-    for shape, order in (((300,), None), ((3, 5, 70), (2, 0, 1)), ((40, 33), (1, 0))):
+    for shape, order in (((300,), None), ((3, 17, 40), (2, 0, 1))):
         loop = Loop(shape, len(shape))
         loop.store(loop.load(numbers(*shape, dtype=dtype), order))
         assert_same(loop, target, SPLITS_UNEVEN)
@@ -163,7 +164,7 @@ def test_large_copies_in_blocks(target: Target) -> None:
 def test_stores_past_the_caches(
     monkeypatch: pytest.MonkeyPatch, target: Target, shift: int
 ) -> None:
-    monkeypatch.setattr(rows, "AROUND_BYTES", 0)
+    monkeypatch.setattr(sweep, "AROUND_BYTES", 0)
     loop = Loop((20013,), 1)
     x = loop.load(numbers(20013))
     loop.store(loop.apply("Add", x, x))
@@ -173,7 +174,7 @@ def test_stores_past_the_caches(
 
 
 @EVERY_TARGET
-@pytest.mark.parametrize("shape", [(16, 16), (50, 37), (3, 40, 90), (4, 1000), (300, 5)])
+@pytest.mark.parametrize("shape", [(50, 37), (3, 40, 90), (300, 5)])
 def test_operands_along_another_axis_than_the_result(
     target: Target, shape: tuple[int, ...]
 ) -> None:
@@ -299,7 +300,7 @@ def test_random_loops(target: Target, seed: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", each_target())
-@pytest.mark.parametrize("seed", range(1000, 1300))
+@pytest.mark.parametrize("seed", range(1000, 1200))
 def test_many_random_loops(target: Target, seed: int) -> None:
     assert_same(random_loop(seed), target, SPLITS_UNEVEN)
 

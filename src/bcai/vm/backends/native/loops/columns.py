@@ -20,7 +20,7 @@ from bcai.vm.backends.native.loops.writer import Cursor, Writer, strides_of
 from bcai.vm.compiler.plan import Fold, Literal
 from bcai.vm.isa.order import CHUNK, LANES
 
-PREFETCH_ROWS = 16
+PREFETCH_ROWS = 4
 """How far ahead rows are asked for: the processor does not see that a block goes on there."""
 
 

@@ -8,9 +8,10 @@ from bcai.vm.backends.native.llvm import Function, Value
 from bcai.vm.backends.native.loops.columns import sums_bytes
 from bcai.vm.backends.native.loops.form import Form
 from bcai.vm.backends.native.loops.recursion import recursion_bytes
-from bcai.vm.backends.native.loops.rows import PAD, fits_registers
+from bcai.vm.backends.native.loops.rows import PAD
 from bcai.vm.backends.native.loops.schedule import Pass, levels, schedule, varying
 from bcai.vm.backends.native.loops.shares import shares, vector_count
+from bcai.vm.backends.native.loops.sweep import fits_registers
 from bcai.vm.backends.native.loops.tiles import is_direct, transposed_reads
 from bcai.vm.backends.native.loops.writer import kept_bytes
 from bcai.vm.backends.native.target import Target
