@@ -271,6 +271,17 @@ def test_values_are_kept_on_demand() -> None:
     assert set(plan.outputs) == {"y"}
 
 
+def test_a_plan_can_be_read() -> None:
+    builder = Builder()
+    x, w = builder.input("x", "float32[8,16]"), builder.parameter("w", "float32[4,16]")
+    plan = planned(y=x.emit("Linear", w).emit("Softmax"))
+    assert describe(plan).splitlines() == [
+        "    0  MatMul x:float32[8,16] w:float32[16,4](1,16)+0 > t2:float32[8,4]",
+        "    1  loop [8|4] t2 > o3:float32: ReduceMax Sub Exp Sum Div",
+        "2 tasks, 1 of them loops; temporaries 128 B in 128 B",
+    ]
+
+
 def test_plans_are_the_same_every_time() -> None:
     program = write_step(MODELS["cnn"])
     first, second = (describe(make_plan(program, elementwise=anything)) for _ in range(2))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.unit.vm.compiler.plan_interpreter import run_plan
 
@@ -173,6 +173,16 @@ def check(lines: list[Line], with_gradients: bool) -> None:
 
 @settings(max_examples=120, deadline=None)
 @given(LINES, st.booleans())
+@example([("LayerNorm", 63, 56, 37), ("Reshape", 17, 91, 56), ("Concat", 27, 34, 41)], False)
+@example(
+    [
+        *(("Add", 62, 74, 68), ("Exp", 13, 11, 41), ("Reshape", 60, 30, 54), ("Tril", 2, 16, 91)),
+        *(("Copy", 24, 20, 34), ("Neg", 47, 58, 36), ("Mul", 83, 47, 18), ("Permute", 97, 41, 56)),
+        *(("GatherElements", 44, 0, 96), ("LayerNorm", 5, 66, 84), ("Sqrt", 55, 19, 53)),
+        ("Max", 36, 81, 72),
+    ],
+    True,
+)
 def test_plans_compute_the_program(lines: list[Line], with_gradients: bool) -> None:
     check(lines, with_gradients)
 
