@@ -10,7 +10,7 @@ import os
 import tomllib
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -29,11 +29,20 @@ _SECRETS = frozenset({"api_key"})
 
 
 class PythonConstraints(BaseModel):
-    """Limits that a node's owner puts on every Python job; a job may ask for less."""
+    """What a node's owner lets every Python job do; a job may ask for less."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_execution_time_ms: int = Field(default=24 * 3_600_000, gt=0)
+    import_policy: Literal["listed", "any"] = Field(
+        default="listed", description="What a job's own code may import; `any` asks nothing."
+    )
+    allowed_imports: tuple[str, ...] = Field(
+        default=(), description="Packages beside the machine-learning ones, by their import name."
+    )
+    inspection: Literal["refuse", "report"] = Field(
+        default="refuse", description="Whether code that is certain to fail is refused unstarted."
+    )
 
 
 class EnhancedVmSettings(BaseModel):

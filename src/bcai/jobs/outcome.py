@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from bcai.bridge.inspect.finding import Audit
 from bcai.bridge.sandbox.level import JailReport
 from bcai.jobs.states import Move
 
@@ -29,6 +30,7 @@ class ReasonCode(StrEnum):
     REQUIREMENTS = "policy.requirements"
     HARDWARE = "policy.hardware"
     NO_JAIL = "policy.no_jail"
+    INSPECTION = "policy.inspection"
     INPUT_UNAVAILABLE = "node.input_unavailable"
     NODE_LOST = "node.lost"
     NODE_ERROR = "node.error"
@@ -88,3 +90,4 @@ class Outcome:
     usage: Usage = field(default_factory=Usage)
     jail: JailReport | None = None
     user_line: int | None = None  # where in the user's code it happened
+    audit: Audit | None = None  # what inspection found in the code before it ran

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from bcai.bridge import report
 from bcai.bridge.guest.channel import Channel
+from bcai.bridge.guest.listed_imports import ask_before_imports
 from bcai.bridge.guest.programs import explain_spawned_workers
 
 _WORK = "/job"
@@ -25,6 +26,8 @@ def run_guest(plan: dict[str, Any]) -> NoReturn:
     entry = plan["entry"]
     _dress_interpreter(plan)
     explain_spawned_workers()
+    if plan["allowed_imports"] is not None:
+        ask_before_imports(plan["allowed_imports"])
     channel = Channel(_CONTROL, _OUTPUTS, plan["output_bytes"])
     report.report_to(channel)
     main = ModuleType("__main__")

@@ -6,6 +6,7 @@ with `enhanced_vm.python_constraints.allowed_imports`, or switches it off with `
 
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 SETTING = "enhanced_vm.python_constraints.allowed_imports"
 SWITCH = "enhanced_vm.python_constraints.import_policy"
@@ -37,15 +38,28 @@ _ALWAYS = frozenset({"__main__", "_distutils_hack", "setuptools", "pkg_resources
 _STANDARD = frozenset(sys.stdlib_module_names) | _ALWAYS
 
 
-def allowed_packages(extra: Iterable[str] = ()) -> frozenset[str]:
-    """Top-level names that a job may import, beside the standard library and its own modules."""
-    return MACHINE_LEARNING | {name.partition(".")[0] for name in extra}
+@dataclass(frozen=True, slots=True)
+class ImportPolicy:
+    """What one node lets a job's own code import."""
+
+    packages: frozenset[str] = MACHINE_LEARNING
+    is_enforced: bool = True
+
+    def lists(self, module: str) -> bool:
+        """Whether a module is of the standard library, or of a package on the list."""
+        top = module.partition(".")[0]
+        return not self.is_enforced or top in _STANDARD or top in self.packages
 
 
-def is_listed(module: str, allowed: frozenset[str]) -> bool:
-    """Whether a module is of the standard library, or of a package that is allowed."""
-    top = module.partition(".")[0]
-    return top in _STANDARD or top in allowed
+def import_policy(extra: Iterable[str] = (), *, is_enforced: bool = True) -> ImportPolicy:
+    """Add a node's own packages to the list."""
+    more = {name.partition(".")[0] for name in extra}
+    return ImportPolicy(MACHINE_LEARNING | more, is_enforced)
+
+
+def guest_list(policy: ImportPolicy) -> tuple[str, ...] | None:
+    """Return the names that the guest goes by; None: it does not ask."""
+    return tuple(sorted(policy.packages | _ALWAYS)) if policy.is_enforced else None
 
 
 def refusal_text(module: str) -> str:

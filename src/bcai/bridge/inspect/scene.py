@@ -2,7 +2,7 @@
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from bcai.bridge.inspect.certain import certain_nodes
@@ -10,6 +10,7 @@ from bcai.bridge.inspect.fold import Folder
 from bcai.bridge.inspect.limits import STRING_CHARACTERS_MAX
 from bcai.bridge.inspect.names import Meaning, Names
 from bcai.bridge.inspect.nodes import Nodes
+from bcai.bridge.inspect.policy import ImportPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +67,17 @@ class Surroundings:
         Files and folders that appear in the working folder.
     is_entry
         The file is the script that starts.
-    allowed_imports
-        The node's list, or None where no node is known.
-    installed
-        Packages of the list's complement that the node has; others fail with another reason.
+    policy
+        The node's import policy, or None where no node is known.
+    is_installed
+        Whether the node has a package; one that it lacks fails with another reason.
     """
 
     own_modules: frozenset[str] = frozenset()
     own_paths: frozenset[str] = frozenset()
     is_entry: bool = True
-    allowed_imports: frozenset[str] | None = None
-    installed: frozenset[str] | None = None
+    policy: ImportPolicy | None = None
+    is_installed: Callable[[str], bool] | None = None
 
 
 @dataclass(slots=True)

@@ -39,6 +39,9 @@ class JailRequest:
         Host folder with data files, or None; seen read-only, each entry also in the working folder.
     arguments
         `sys.argv[1:]` of the script.
+    allowed_imports
+        Packages that the script's own code may import beside the standard library and its own
+        modules; None: any. A policy, not a wall.
     """
 
     project: Path
@@ -47,6 +50,7 @@ class JailRequest:
     arguments: tuple[str, ...]
     limits: JailLimits
     required_outputs: tuple[str, ...] = ()
+    allowed_imports: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,7 @@ def _plan(request: JailRequest) -> dict[str, object]:
             "entry": request.entry,
             "arguments": list(request.arguments),
             "sys_path": import_path(),
+            "allowed_imports": request.allowed_imports,
             "prefix": sys.prefix,
             "exec_prefix": sys.exec_prefix,
             "executable": sys.executable,

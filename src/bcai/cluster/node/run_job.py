@@ -4,7 +4,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +12,15 @@ import anyio
 import anyio.to_thread
 
 from bcai.base.errors import DependencyError, InputError, NoJailError, NotFoundError, ResourceError
+from bcai.bridge.inspect.finding import Audit
+from bcai.bridge.inspect.policy import guest_list
 from bcai.bridge.sandbox.jail import JailEvent, JailLimits, JailRequest
 from bcai.bridge.sandbox.launcher import launch
 from bcai.cluster.node.attempt import Attempt
 from bcai.cluster.node.cache import BlobCache
 from bcai.cluster.node.folders import remove_tree
 from bcai.cluster.node.inputs import DATA, PROJECT, build_folders
+from bcai.cluster.node.inspection import inspect_job, policy_of, refused_code
 from bcai.cluster.node.limits import cap_limits
 from bcai.cluster.node.outcome import cancelled_early, failed_here, outcome_of, refused, too_large
 from bcai.cluster.node.outputs import check_values, upload_outputs
@@ -28,7 +31,7 @@ from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
 from bcai.jobs.placement import misfit
 from bcai.jobs.spec import JobKind, JobSpec, Mount
-from bcai.settings import Settings
+from bcai.settings import PythonConstraints, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +66,33 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
             if attempt.cancelled.is_set():
                 return cancelled_early()
 
-            # 3. Run it: Python in the jail, a Program beside it. Its output flows into the outbox.
+            # 3. Read its code: what is certain to fail is not started.
+            owner = bench.settings.enhanced_vm.python_constraints
+            audit = await _read_code(spec, folder, bench)
+            refusal = None if audit is None else refused_code(audit, owner)
+            if refusal is not None:
+                return refusal
+
+            # 4. Run it: Python in the jail, a Program beside it. Its output flows into the outbox.
             def report(event: JailEvent) -> None:
                 attempt.outbox.put(body_of(event, time.time()))
 
-            request = _request(spec, folder, limits)
+            request = _request(spec, folder, limits, owner)
             program = partial(launch_program, settings=bench.settings.enhanced_vm)
             run = program if spec.kind is JobKind.PROGRAM else launch
             ended = await anyio.to_thread.run_sync(
                 run, request, report, attempt.cancelled, limiter=bench.threads
             )
 
-            # 4. Upload what it leaves.
+            # 5. Upload what it leaves.
             excess = check_values(ended.outputs)
             if excess is not None:
-                return too_large(outcome_of(ended, (), warnings=warnings), excess)
+                outcome = replace(outcome_of(ended, (), warnings=warnings), audit=audit)
+                return too_large(outcome, excess)
             outputs = await upload_outputs(ended.outputs, bench.transfer)
 
-            # 5. Say how it ended.
-            return outcome_of(ended, outputs, warnings=warnings)
+            # 6. Say how it ended.
+            return replace(outcome_of(ended, outputs, warnings=warnings), audit=audit)
     except (DependencyError, NotFoundError) as error:
         return failed_here(ReasonCode.INPUT_UNAVAILABLE, str(error))
     except NoJailError as error:
@@ -121,7 +132,19 @@ def _unfit(spec: JobSpec, bench: Workbench) -> Reason | None:
         return Reason(ReasonCode.REQUIREMENTS, str(error), error.hint)
 
 
-def _request(spec: JobSpec, folder: Path, limits: JailLimits) -> JailRequest:
+async def _read_code(spec: JobSpec, folder: Path, bench: Workbench) -> Audit | None:
+    if spec.kind is JobKind.PROGRAM:
+        return None
+    owner = bench.settings.enhanced_vm.python_constraints
+    read = partial(
+        inspect_job, folder / PROJECT, folder / DATA, spec.entry or spec.code_name, owner
+    )
+    return await anyio.to_thread.run_sync(read, limiter=bench.threads)
+
+
+def _request(
+    spec: JobSpec, folder: Path, limits: JailLimits, owner: PythonConstraints
+) -> JailRequest:
     has_data = any(file.mount is Mount.DATA for file in spec.files)
     return JailRequest(
         project=folder / PROJECT,
@@ -130,4 +153,5 @@ def _request(spec: JobSpec, folder: Path, limits: JailLimits) -> JailRequest:
         arguments=spec.arguments,
         limits=limits,
         required_outputs=spec.required_outputs,
+        allowed_imports=guest_list(policy_of(owner)),
     )

@@ -6,14 +6,14 @@ from _pytest.mark import ParameterSet
 from bcai.bridge.inspect.catalogue import RULES
 from bcai.bridge.inspect.finding import Severity
 from bcai.bridge.inspect.inspect import inspect_code
-from bcai.bridge.inspect.policy import allowed_packages
+from bcai.bridge.inspect.policy import import_policy
 from bcai.bridge.inspect.rule import Rule
 from bcai.bridge.inspect.scene import Surroundings
 
 # A node that has these packages, and does not list them.
 NODE = Surroundings(
-    allowed_imports=allowed_packages(["requests", "wandb", "boto3", "cffi"]),
-    installed=frozenset({"fastapi", "sqlalchemy"}),
+    policy=import_policy(["requests", "wandb", "boto3", "cffi"]),
+    is_installed={"fastapi", "sqlalchemy"}.__contains__,
 )
 
 

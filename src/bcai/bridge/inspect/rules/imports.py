@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from bcai.bridge.inspect.finding import Severity
-from bcai.bridge.inspect.policy import SETTING, allowed_packages, is_listed
+from bcai.bridge.inspect.policy import SETTING, ImportPolicy
 from bcai.bridge.inspect.rule import Sighting, rule
 from bcai.bridge.inspect.scene import Scene
 
-_DEFAULT = allowed_packages()
+_DEFAULT = ImportPolicy()
 
 
 @rule(
@@ -24,15 +24,12 @@ _DEFAULT = allowed_packages()
 def import_unlisted(scene: Scene) -> Iterator[Sighting]:
     """Certain only where the node's own list is known, and the package is there to be refused."""
     around = scene.surroundings
-    allowed = _DEFAULT if around.allowed_imports is None else around.allowed_imports
+    policy = around.policy or _DEFAULT
+    whose = "this node's" if around.policy else "the usual"
     for found in scene.imports:
         top = found.module.partition(".")[0]
-        if is_listed(top, allowed) or top in around.own_modules:
+        if policy.lists(top) or top in around.own_modules:
             continue
-        known = around.allowed_imports is not None and around.installed is not None
-        is_there = around.installed is not None and top in around.installed
-        whose = "this node's" if known else "the usual"
-        yield Sighting(
-            found.node, f"{whose} import policy does not list {top!r}",
-            certain=found.certain and known and is_there,
-        )  # fmt: skip
+        is_there = around.is_installed is not None and around.is_installed(top)
+        certain = found.certain and around.policy is not None and is_there
+        yield Sighting(found.node, f"{whose} import policy does not list {top!r}", certain)

@@ -1,0 +1,50 @@
+"""A node's own look at a job's code, whatever the client may have checked before."""
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+from bcai.bridge.inspect.catalogue import SYNTAX
+from bcai.bridge.inspect.finding import Audit
+from bcai.bridge.inspect.inspect import inspect_folder
+from bcai.bridge.inspect.policy import ImportPolicy, import_policy
+from bcai.bridge.inspect.scene import Surroundings
+from bcai.cluster.node.outcome import refused
+from bcai.jobs.outcome import Outcome, Reason, ReasonCode
+from bcai.settings import PythonConstraints
+
+
+def policy_of(owner: PythonConstraints) -> ImportPolicy:
+    """Return the import policy that the node's owner chose."""
+    return import_policy(owner.allowed_imports, is_enforced=owner.import_policy == "listed")
+
+
+def inspect_job(project: Path, data: Path, entry: str, owner: PythonConstraints) -> Audit:
+    """Read a job's code from its folders. Nothing of it is imported or run."""
+    beside = frozenset(path.name for path in data.iterdir()) if data.is_dir() else frozenset[str]()
+    around = Surroundings(
+        own_modules=frozenset(name.partition(".")[0] for name in beside),
+        own_paths=beside,
+        policy=policy_of(owner),
+        is_installed=_is_installed,
+    )
+    return inspect_folder(project, entry, around)
+
+
+def refused_code(audit: Audit, owner: PythonConstraints) -> Outcome | None:
+    """End an attempt whose code is certain to fail, or None: it may run."""
+    found = audit.refusal
+    if found is None or owner.inspection == "report":
+        return None
+    is_syntax = found.rule == SYNTAX
+    code = ReasonCode.SYNTAX_ERROR if is_syntax else ReasonCode.INSPECTION
+    message = f"{found.message} ({found.file}, line {found.line})"
+    return replace(refused(Reason(code, message, found.hint)), user_line=found.line, audit=audit)
+
+
+def _is_installed(package: str) -> bool:
+    """Whether the node has a package; it is looked for, not imported."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
