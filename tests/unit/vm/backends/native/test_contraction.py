@@ -190,6 +190,24 @@ def test_batches(target: Target, left: tuple[int, ...], right: tuple[int, ...]) 
 
 
 @pytest.mark.parametrize("target", each_target())
+@pytest.mark.parametrize(("rows", "depth", "columns"), [(4, 6, 4), (40, 33, 70), (90, 513, 40)])
+def test_batches_of_one_matrix(target: Target, rows: int, depth: int, columns: int) -> None:
+    one, other = numbers(8, (rows, depth)), numbers(9, (depth, columns))
+    left, right = (
+        np.broadcast_to(one, (3, rows, depth)),
+        np.broadcast_to(other, (3, depth, columns)),
+    )
+    expected = matmul.body(one, other)
+    for order in ((0, 1, 2), (0, 2, 1)):
+        got = multiply(left, right, target, result_order=order)
+        same(got, np.broadcast_to(expected, (3, rows, columns)))
+    several = numbers(10, (3, depth, columns))
+    for order in ((0, 1, 2), (0, 2, 1), (2, 0, 1)):
+        got = multiply(left, several, target, result_order=order)
+        same(got, matmul.body(left, several))
+
+
+@pytest.mark.parametrize("target", each_target())
 @pytest.mark.parametrize("spread", [1, 2])
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (2, 0, 1), (1, 2, 0)])
 def test_result_of_any_strides(target: Target, order: tuple[int, ...], spread: int) -> None:

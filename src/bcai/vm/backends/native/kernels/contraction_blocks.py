@@ -167,10 +167,7 @@ class _Unit:
         left, right, result = (
             f.offset(self[name], each) for name, each in zip(SLOTS[:3], moved, strict=True)
         )
-        panels = f.mul(f.mul(batch, self.column_panels), self["depth"])
-        packed = f.offset(self["right"], f.mul(panels, self.tile.columns * self.size))
-        right = f.b.select(self.is_form("right", PACKED_BEFORE), packed, right)
-        return left, right, result
+        return left, right, result  # one that is packed before is the same for the whole batch
 
     def share(self, panels: Value, block: Value, blocks: str) -> tuple[Value, Value]:
         """First panel of a block, and the one after its last."""
