@@ -1,6 +1,7 @@
 """A job as a JSON document: what `--json` prints."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from bcai.base.values import encode_value
@@ -39,6 +40,7 @@ def job_document(
         "exit_status": None if outcome is None else outcome.exit_status,
         "user_line": None if outcome is None else outcome.user_line,
         "warnings": warnings_of(job),
+        "audit": None if outcome is None or outcome.audit is None else asdict(outcome.audit),
     }
     if outcome is not None:
         usage = outcome.usage

@@ -26,12 +26,17 @@ _LOGS_HELP = """Print what a job printed; -f follows it.
 
 The job's stdout goes to stdout, its stderr to stderr. Ctrl-C does not touch the job.
 """
+_INSPECT_HELP = """Read a script or a project, and say what would fail in the jail.
+
+Nothing of it is run or imported. Exit status 3 if a node would refuse it, else 0.
+"""
 _DOCTOR_HELP = """Say what this machine can do, and what is missing.
 
 The jail is really built and tried. Exit status 0 if jobs can run here, else 3.
 """
 _COMMANDS = {
     "run": ("bcai.cli.run:run", _RUN_HELP),
+    "inspect": ("bcai.cli.inspect:inspect", _INSPECT_HELP),
     "create-project": ("bcai.cli.create_project:create_project", "Start a project that runs."),
     "doctor": ("bcai.cli.doctor:doctor", _DOCTOR_HELP),
     "up": ("bcai.cli.up:up", "Run a network on this machine, until Ctrl-C."),

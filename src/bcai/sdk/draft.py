@@ -13,6 +13,7 @@ from bcai.base.errors import FormatError, InputError, NotFoundError, TooLargeErr
 from bcai.base.units import format_size
 from bcai.jobs.spec import CODE_BYTES_MAX
 from bcai.sdk.folder import LocalFile, data_files, entry_of, project_files
+from bcai.sdk.inspection import refuse_certain
 from bcai.wire.submission import HardwareMessage, JobSubmission, LimitsMessage
 
 AnyPath = str | PathLike[str]
@@ -52,6 +53,8 @@ def draft_job(
     ------
     InputError
         Something is wrong; the message names the field, the value and what was expected.
+    RefusedError
+        The code is certain to fail in every jail.
     """
     if sum(source is not None for source in (code, path, project)) != 1:
         raise InputError("a job has exactly one of code, path= (a script) and project= (a folder)")
@@ -85,7 +88,9 @@ def draft_job(
         "labels": dict(labels) if labels else None,
     }
     given = {name: value for name, value in fields.items() if value not in (None, [])}
-    return Draft(check_submission(given), tuple(files))
+    submission = check_submission(given)
+    refuse_certain(submission.code, submission.code_name, submission.entry, files)
+    return Draft(submission, tuple(files))
 
 
 def check_submission(fields: Mapping[str, Any]) -> JobSubmission:
