@@ -68,14 +68,23 @@ def write_line(values: list[Symbol], line: Line) -> Sequence[Symbol]:
         result = x.emit(name, y)
         return [result.cast(x.dtype)]
     if name == "MatMul":
-        if rank < 2:
-            return []
-        return [x @ x.transpose()]
+        return [x @ second_factor(values, x, second)] if rank > 1 else []
     if name == "Reshape":
         return [x.reshape(*other_shape(x.type.elements, second, third))]
     if rank == 0:
         return [x.emit("Neg")]
     return write_along(values, name, x, axis, (second, third))
+
+
+def second_factor(values: list[Symbol], x: Symbol, number: int) -> Symbol:
+    """A matrix, or a batch of them, that x can be multiplied by."""
+    fitting = [x.transpose()]
+    for each in values:
+        for y in (each, each.transpose()) if len(each.shape) > 1 else ():
+            batches = zip(x.shape[-3::-1], y.shape[-3::-1], strict=False)
+            if y.shape[-2] == x.shape[-1] and all(1 in (a, b) or a == b for a, b in batches):
+                fitting.append(y)
+    return fitting[number % len(fitting)]
 
 
 def write_along(  # noqa: C901 - one line for each instruction
@@ -155,14 +164,20 @@ def write(lines: list[Line], with_gradients: bool) -> VerifiedProgram:
     return builder.finish(**outputs)
 
 
-def check(lines: list[Line], with_gradients: bool) -> None:
-    program = write(lines, with_gradients)
+def values_of(program: VerifiedProgram) -> dict[str, Array]:
+    """Random inputs, with special values among them."""
     random = np.random.default_rng(0)
     values: dict[str, Array] = {
         port.name: random.normal(size=port.type.shape).astype(np.float32)
         for port in program.program.ports
     }
     values["x"][0, :2] = (-0.0, np.nan)
+    return values
+
+
+def check(lines: list[Line], with_gradients: bool) -> None:
+    program = write(lines, with_gradients)
+    values = values_of(program)
     expected = REFERENCE.run(program, values)
     for elementwise in (anything, nothing):
         found = run_plan(make_plan(program, elementwise=elementwise), values)
