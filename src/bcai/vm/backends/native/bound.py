@@ -60,7 +60,8 @@ class Bound:
             A kernel refuses its operands.
         """
         layout = self._layout
-        self._bases[list(given)] = [address_of(array) for array in given.values()]
+        numbers = np.fromiter(given, np.int64, len(given))
+        self._bases[numbers] = pool.addresses_of(given.values())
         layout.moving.fill(self._arguments, self._bases)
         for segment in layout.segments:
             if isinstance(segment, OpTask):

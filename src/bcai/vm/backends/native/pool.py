@@ -6,7 +6,9 @@ A pool does one run at a time: others wait for it. Idle threads sleep in the ker
 import atexit
 import ctypes
 import os
+import sys
 import threading
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from bcai.vm.backends.native.share import (
     TICKET,
     Worker,
 )
-from bcai.vm.backends.native.tape import RECORD_WORDS, Run
+from bcai.vm.backends.native.tape import RECORD_WORDS, Addresses, Run
 from bcai.vm.backends.native.target import Target
 from bcai.vm.isa.types import Array
 
@@ -47,9 +49,12 @@ class Pool:
 
     def __init__(self, target: Target, objects: ObjectCache, threads: int) -> None:
         self.threads = max(1, min(threads, THREADS_MAX))
-        self._code: Code = load_kernels((Run(), Worker()), target, objects)
+        self._code: Code = load_kernels((Run(), Worker(), Addresses()), target, objects)
         entry = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
         self._run = entry(self._code.addresses[Run().symbol])
+        word = ctypes.c_int64
+        find = ctypes.CFUNCTYPE(None, ctypes.c_void_p, word, word)
+        self._find_addresses = find(self._code.addresses[Addresses().symbol])
         self._lock = threading.Lock()
         self._block = map_block(POOL_WORDS * 8)
         self._words = self._block.array(np.dtype(np.int64), (POOL_WORDS,))
@@ -72,6 +77,14 @@ class Pool:
                 self._start()
             return self._run(address, count, self._block.address)
 
+    def addresses_of(self, arrays: Collection[Array]) -> Array:
+        """Addresses of the arrays' first elements: int64[count]."""
+        if not _DATA_IS_FIRST:
+            return np.array([address_of(each) for each in arrays], np.int64)
+        words = np.fromiter(map(id, arrays), np.int64, len(arrays))
+        self._find_addresses(address_of(words), len(arrays), object.__basicsize__)
+        return words
+
     def close(self) -> None:
         """Stop the threads; the next run would start them again."""
         with self._lock:
@@ -84,17 +97,22 @@ class Pool:
             for worker in self._workers:
                 wake(number, ctypes.c_void_p(self._block.address + 4), 129, 2**31 - 1, 0, 0, 0)
                 worker.join(STOP_WAIT_S)
+            if not any(worker.is_alive() for worker in self._workers):
+                self._words[STOP] = 0
             self._workers.clear()
-            self._words[STOP] = 0
 
     def _start(self) -> None:
         entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
         work = entry(self._code.addresses[Worker().symbol])
         for index in range(1, self.threads):
-            name, arguments = f"bcai-native-{index}", (self._block.address, index)
-            thread = threading.Thread(target=work, args=arguments, name=name, daemon=True)
+            name, arguments = f"bcai-native-{index}", (work, index)
+            thread = threading.Thread(target=self._work, args=arguments, name=name, daemon=True)
             thread.start()
             self._workers.append(thread)
+
+    def _work(self, work: Callable[[int, int], None], index: int) -> None:
+        """Run a worker; the thread keeps its pool, the code and the memory, while it runs."""
+        work(self._block.address, index)
 
     def _grow(self, scratch_bytes: int) -> None:
         stride = -(-scratch_bytes // 4096) * 4096
@@ -102,6 +120,15 @@ class Pool:
         self._words[SCRATCH], self._words[SCRATCH_STRIDE] = self._scratch.address, stride
 
 
+def _data_is_first() -> bool:
+    """Whether an array's address is its first field, as NumPy's C interface has it."""
+    if sys.implementation.name != "cpython":
+        return False
+    array = np.zeros(3)
+    return ctypes.c_size_t.from_address(id(array) + object.__basicsize__).value == address_of(array)
+
+
+_DATA_IS_FIRST = _data_is_first()
 _pools: dict[tuple[int, Target, int], Pool] = {}
 _pools_lock = threading.Lock()
 

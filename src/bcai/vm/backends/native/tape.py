@@ -80,6 +80,28 @@ def _run_record(f: Function, target: Target, record: Value, pool: Value) -> Valu
 
 
 @dataclass(frozen=True, slots=True)
+class Addresses:
+    """`void bcai_addresses(ptr words, i64 count, i64 offset)`: word i becomes what it points at.
+
+    It reads at `offset` from there: with the addresses of NumPy arrays and the offset of the field
+    that PyArray_DATA reads, their data's. Asking each array in Python takes a microsecond.
+    """
+
+    symbol: str = "bcai_addresses"
+    library: str | None = "runtime"
+
+    def write(self, module: Module, target: Target) -> None:
+        """Write the entry point."""
+        del target
+        f = module.function(self.symbol, (POINTER, I64, I64))
+        words, count, offset = f.arguments
+        with f.loop(0, count) as loop:
+            place = f.offset(words, loop.index, I64)
+            f.store(f.load(f.offset(f.load_pointer(place), offset), I64), place)
+        f.give()
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """`i64 bcai_float_mode()`: the mode of the calling thread, for tests and reports."""
 

@@ -61,6 +61,18 @@ def test_every_unit_is_done_once_a_launch(pool: Pool, units: int, grain: int) ->
     assert (counters.numbers == 410).all()
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_arrays_are_found_in_memory(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    assert pools._DATA_IS_FIRST  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(pools, "_DATA_IS_FIRST", not asked)
+    whole = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    arrays = [whole, whole[1:, ::-1], whole[2, 3], np.zeros(()), np.zeros((0, 3))]
+    assert pool.addresses_of(arrays).tolist() == [address_of(each) for each in arrays]
+    assert pool.addresses_of([]).tolist() == []
+
+
 def test_an_empty_tape_is_done(pool: Pool) -> None:
     assert pool.run(Counters(1, 1).tape, 0, 0, 0) == ALL_DONE
 
