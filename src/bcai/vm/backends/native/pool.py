@@ -33,7 +33,7 @@ from bcai.vm.isa.types import Array
 
 THREADS_MAX = 256
 SCRATCH_BYTES_MIN = 1 << 16
-STOP_WAIT_S = 2.0
+STOP_WAIT_S = 10.0  # of a machine that is busy; else it takes no time
 _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 _QUOTA, _PERIOD = (Path(f"/sys/fs/cgroup/cpu/cpu.cfs_{each}_us") for each in ("quota", "period"))
 
