@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from bcai.base.errors import InputError, RefusedError
+from bcai.vm.backends.cuda.backend import CudaBackend
 from bcai.vm.backends.native.backend import NativeBackend, what_is_missing
 from bcai.vm.backends.reference.backend import ReferenceBackend
 from bcai.vm.compiler.backend import Backend
@@ -36,7 +37,8 @@ def local_backends(
 def choose_backend(wish: str = "auto", available: Sequence[Backend] | None = None) -> Choice:
     """Return the backend of that name, or for `auto` the first that is available.
 
-    `available` are those of this machine unless given. `cpu` is another name of `native`.
+    `available` are those of this machine unless given. `cpu` is another name of `native`. `auto`
+    never takes `cuda`: its code has been compiled and emulated, but no GPU has run it yet.
 
     Raises
     ------
@@ -58,6 +60,9 @@ def choose_backend(wish: str = "auto", available: Sequence[Backend] | None = Non
     if name in names:
         backend = there[names.index(name)]
         return Choice(backend, f"as asked; {backend.device}")
+    if name == "cuda" and available is None:
+        cuda = CudaBackend()
+        return Choice(cuda, f"as asked; {cuda.device}")
     why = f": {what_is_missing()}" if name == "native" and available is None else ""
     raise RefusedError(
         f"hardware_backend: this machine has no {wish!r}{why}; it has {', '.join(names)}",

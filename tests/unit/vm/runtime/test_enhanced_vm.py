@@ -314,3 +314,15 @@ def test_a_backend_is_chosen_and_the_reason_told() -> None:
         choose_backend("cuda", both)
     with pytest.raises(InputError, match="did you mean 'cuda'"):
         choose_backend("cude", both)
+
+
+def test_a_gpu_is_asked_for_by_name_and_refused_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(self: object) -> None:
+        raise RefusedError("no CUDA device")
+
+    monkeypatch.setattr("bcai.vm.backends.cuda.backend.CudaDevice.__init__", refuse)
+    with pytest.raises(RefusedError, match="no CUDA device"):
+        choose_backend("cuda")
+    assert choose_backend("auto").backend.name != "cuda"
