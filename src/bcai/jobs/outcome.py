@@ -19,6 +19,9 @@ class ReasonCode(StrEnum):
     EXCEPTION = "user.exception"
     EXIT_STATUS = "user.exit_status"
     SIGNAL = "user.signal"
+    TRAP = "user.trap"
+    INVALID_MODULE = "user.invalid_module"
+    MISSING_EXPORT = "user.missing_export"
     OUTPUT_MISSING = "output.missing"
     OUTPUT_INVALID = "output.invalid"
     LIMIT_WALL_TIME = "limit.wall_time"
@@ -27,9 +30,11 @@ class ReasonCode(StrEnum):
     LIMIT_OUTPUT = "limit.output_bytes"
     LIMIT_DISK = "limit.disk_bytes"
     LIMIT_PROCESSES = "limit.processes"
+    LIMIT_FUEL = "limit.fuel"
     REQUIREMENTS = "policy.requirements"
     HARDWARE = "policy.hardware"
     NO_JAIL = "policy.no_jail"
+    MODULE_IMPORT = "policy.module_import"
     INSPECTION = "policy.inspection"
     INPUT_UNAVAILABLE = "node.input_unavailable"
     NODE_LOST = "node.lost"
@@ -76,6 +81,7 @@ class Usage:
     cpu_s: float = 0.0
     memory_bytes_peak: int = 0
     log_bytes: int = 0
+    fuel: int = 0  # of a WebAssembly module: its instructions
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,9 @@ from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Reason, ReasonCode
 from bcai.jobs.spec import JobKind, JobSpec
 
+# The range is that of the extra `wasm` in pyproject.toml; a test holds the two together.
+WASM_ENGINE = Requirement("wasmtime>=48,<51")
+
 # Names that people import, where the distribution has another one.
 _IMPORT_NAMES = {
     "bs4": "beautifulsoup4",
@@ -59,9 +62,25 @@ def misfit(spec: JobSpec, capabilities: Capabilities, *, gpu_fallback: bool) -> 
             hint="; ".join(capabilities.jail.missing),
         )
     return (
-        _hardware_misfit(spec, capabilities)
+        _kind_misfit(spec, capabilities)
+        or _hardware_misfit(spec, capabilities)
         or (None if gpu_fallback else gpu_misfit(spec, capabilities))
         or _requirement_misfit(spec, capabilities)
+    )
+
+
+def _kind_misfit(spec: JobSpec, capabilities: Capabilities) -> Reason | None:
+    """A WebAssembly module needs an engine, which a node need not have."""
+    if spec.kind is not JobKind.WASM:
+        return None
+    found = capabilities.packages.get(WASM_ENGINE.name)
+    if found is not None and WASM_ENGINE.specifier.contains(found, prereleases=True):
+        return None
+    has = f"the node has {WASM_ENGINE.name} {found}" if found else "the node has none"
+    return Reason(
+        ReasonCode.REQUIREMENTS,
+        f"needs an engine for WebAssembly, {WASM_ENGINE}; {has}",
+        hint="ask the node's owner to install it: pip install 'bcai[wasm]'",
     )
 
 

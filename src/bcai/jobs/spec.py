@@ -15,10 +15,11 @@ NAME_BYTES_MAX = 255  # of one file or folder, on every file system that we know
 
 
 class JobKind(StrEnum):
-    """What runs: Python in a jail, or a Program of the instruction set."""
+    """What runs: Python in a jail, a Program of the instruction set, or a WebAssembly module."""
 
     PYTHON = "python"
     PROGRAM = "program"
+    WASM = "wasm"
 
 
 class Mount(StrEnum):
@@ -63,7 +64,10 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the job may use; each has its own reason when it is hit."""
+    """What the job may use; each has its own reason when it is hit.
+
+    `fuel` counts the instructions of a WebAssembly module; None: as many as the time limit allows.
+    """
 
     wall_s: float = 3600.0
     memory_bytes: int = 4 * GIB
@@ -71,12 +75,13 @@ class Limits:
     output_bytes: int = 512 * MIB
     disk_bytes: int = 1 * GIB
     processes: int = 128
+    fuel: int | None = None
 
     def __post_init__(self) -> None:
         """Every limit is positive: none is ever switched off."""
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
-            if not value > 0:
+            if value is not None and not value > 0:
                 raise InputError(f"limits.{name}: found {value}, expected a number above 0")
 
 
@@ -85,8 +90,8 @@ class JobSpec:
     """One job, complete: the same spec runs on every kind of network.
 
     Exactly one of `code` and `entry` is set: a script brings its text, a project names the
-    file of `files` that starts. A Program is an `entry` of canonical bytes; its inputs are the
-    data file `inputs.safetensors`.
+    file of `files` that starts. A Program is an `entry` of canonical bytes, a WebAssembly module
+    an `entry` of its bytes; their inputs are the data file `inputs.safetensors`.
     """
 
     name: str
@@ -112,8 +117,11 @@ class JobSpec:
             raise InputError(
                 f"code: longer than {format_size(CODE_BYTES_MAX)}; send it as a project folder"
             )
-        if self.kind is JobKind.PROGRAM and self.entry is None:
-            raise InputError("a program is sent as 'entry' (a file of 'files'), not as 'code'")
+        if self.kind is not JobKind.PYTHON and self.entry is None:
+            raise InputError(
+                f"a job of kind {self.kind.value!r} is sent as 'entry' (a file of 'files'), not as "
+                "'code'"
+            )
         if len(self.files) > FILES_MAX:
             raise InputError(f"files: found {len(self.files)}, expected at most {FILES_MAX}")
         paths = [(file.mount, file.path) for file in self.files]

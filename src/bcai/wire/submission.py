@@ -50,6 +50,9 @@ class LimitsMessage(_Strict):
     output: Size | None = None
     disk: Size | None = None
     processes: Count | None = Field(default=None, ge=1, le=100_000)
+    fuel: Count | None = Field(
+        default=None, ge=1, le=2**53, description="Instructions of a WebAssembly module."
+    )
 
 
 class JobSubmission(_Strict):
@@ -105,6 +108,7 @@ class JobSubmission(_Strict):
             "output_bytes": self.limits.output,
             "disk_bytes": self.limits.disk,
             "processes": self.limits.processes,
+            "fuel": self.limits.fuel,
         }
         gpu_count = self.hardware.gpu_count or (1 if self.hardware.gpu_memory else 0)
         return JobSpec(

@@ -103,6 +103,11 @@ class Cause(StrEnum):
     PROCESSES = "processes"
     OUTPUT_MISSING = "output_missing"
     OUTPUT_INVALID = "output_invalid"
+    TRAP = "trap"  # of a WebAssembly module, as the four below
+    FUEL = "fuel"
+    MODULE_INVALID = "module_invalid"
+    IMPORT_REFUSED = "import_refused"
+    EXPORT_MISSING = "export_missing"
     CANCELLED = "cancelled"
     JAIL_ERROR = "jail_error"  # the walls could not be put up; not the user's fault
 
@@ -142,3 +147,4 @@ class JailExit:
     cpu_s: float = 0.0
     memory_bytes_peak: int = 0
     log_bytes: int = 0
+    fuel: int = 0  # instructions of a WebAssembly module

@@ -12,7 +12,8 @@ class JailReport:
     level
         `A` (namespaces, seccomp, Landlock and a cgroup), `B` (A without the cgroup),
         `none` (untrusted jobs are refused), `program` (a verified Program, which runs no code
-        of the user's and needs no jail).
+        of the user's and needs no jail), `wasm` (a WebAssembly module, which reaches nothing but
+        its own memory and the host functions that it is given).
     layers
         The walls that stand, such as `user namespace`, `no network`, `Landlock ABI 7`.
     limits

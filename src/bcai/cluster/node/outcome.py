@@ -21,6 +21,11 @@ ENDINGS: dict[Cause, tuple[ReasonCode, Move]] = {
     Cause.PROCESSES: (ReasonCode.LIMIT_PROCESSES, Move.FAIL),
     Cause.OUTPUT_MISSING: (ReasonCode.OUTPUT_MISSING, Move.FAIL),
     Cause.OUTPUT_INVALID: (ReasonCode.OUTPUT_INVALID, Move.FAIL),
+    Cause.TRAP: (ReasonCode.TRAP, Move.FAIL),
+    Cause.FUEL: (ReasonCode.LIMIT_FUEL, Move.FAIL),
+    Cause.MODULE_INVALID: (ReasonCode.INVALID_MODULE, Move.FAIL),
+    Cause.IMPORT_REFUSED: (ReasonCode.MODULE_IMPORT, Move.FAIL),
+    Cause.EXPORT_MISSING: (ReasonCode.MISSING_EXPORT, Move.FAIL),
     Cause.CANCELLED: (ReasonCode.CANCELLED, Move.CANCEL),
     Cause.JAIL_ERROR: (ReasonCode.NODE_ERROR, Move.RETRY),
 }
@@ -46,7 +51,9 @@ def outcome_of(
         outputs=tuple(outputs),
         warnings=(*warnings, *ended.warnings),
         exit_status=ended.exit_status,
-        usage=Usage(ended.wall_s, ended.cpu_s, ended.memory_bytes_peak, ended.log_bytes),
+        usage=Usage(
+            ended.wall_s, ended.cpu_s, ended.memory_bytes_peak, ended.log_bytes, ended.fuel
+        ),
         jail=ended.jail,
         user_line=ended.user_line,
     )

@@ -26,6 +26,7 @@ from bcai.cluster.node.outcome import cancelled_early, failed_here, outcome_of, 
 from bcai.cluster.node.outputs import check_values, upload_outputs
 from bcai.cluster.node.reports import body_of
 from bcai.cluster.node.run_program import launch_program
+from bcai.cluster.node.run_wasm import launch_wasm
 from bcai.cluster.node.transfer import BlobTransfer
 from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
@@ -73,13 +74,14 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
             if refusal is not None:
                 return refusal
 
-            # 4. Run it: Python in the jail, a Program beside it. Its output flows into the outbox.
+            # 4. Run it: Python in the jail, the rest beside it. Its output flows to the outbox.
             def report(event: JailEvent) -> None:
                 attempt.outbox.put(body_of(event, time.time()))
 
             request = _request(spec, folder, limits, owner)
             program = partial(launch_program, settings=bench.settings.enhanced_vm)
-            run = program if spec.kind is JobKind.PROGRAM else launch
+            wasm = partial(launch_wasm, fuel=spec.limits.fuel)
+            run = {JobKind.PROGRAM: program, JobKind.WASM: wasm}.get(spec.kind, launch)
             ended = await anyio.to_thread.run_sync(
                 run, request, report, attempt.cancelled, limiter=bench.threads
             )
@@ -133,7 +135,7 @@ def _unfit(spec: JobSpec, bench: Workbench) -> Reason | None:
 
 
 async def _read_code(spec: JobSpec, folder: Path, bench: Workbench) -> Audit | None:
-    if spec.kind is JobKind.PROGRAM:
+    if spec.kind is not JobKind.PYTHON:
         return None
     owner = bench.settings.enhanced_vm.python_constraints
     read = partial(
