@@ -49,6 +49,7 @@ def job_document(
             "cpu_s": usage.cpu_s,
             "memory_bytes_peak": usage.memory_bytes_peak,
             "log_bytes": usage.log_bytes,
+            "fuel": usage.fuel,
         }
     if metrics is not None:
         document["metrics"] = [encode_value(dict(metric)) for metric in metrics]

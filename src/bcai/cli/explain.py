@@ -26,6 +26,11 @@ _PROGRAM = (
     "and its memory is known beforehand; it needs no jail."
 )
 
+_WASM = (
+    "The job is a WebAssembly module: it reaches its own memory and a dozen host functions, no "
+    "file, no network and no clock. A node compiles it in a process of its own, with hard limits."
+)
+
 
 def explain_job(draft: Draft, place: str, *, as_json: bool) -> None:
     """Print what a draft would do, without sending anything.
@@ -66,8 +71,8 @@ def _spec_of(draft: Draft) -> JobSpec:
 
 
 def _wall(draft: Draft) -> tuple[str, str]:
-    is_program = draft.submission.kind is JobKind.PROGRAM
-    return ("program", _PROGRAM) if is_program else ("jail", _JAIL)
+    walls = {JobKind.PROGRAM: ("program", _PROGRAM), JobKind.WASM: ("module", _WASM)}
+    return walls.get(draft.submission.kind, ("jail", _JAIL))
 
 
 def _sent(draft: Draft, spec: JobSpec) -> list[tuple[str, str]]:
@@ -113,6 +118,7 @@ def _limits(spec: JobSpec) -> list[tuple[str, str]]:
         ("outputs", format_size(limits.output_bytes)),
         ("scratch disk", format_size(limits.disk_bytes)),
         ("processes", str(limits.processes)),
+        *([("fuel", f"{limits.fuel} instructions")] if limits.fuel else []),
         ("retries", f"{spec.max_retries}, if a node fails; never after the job's own error"),
         ("must leave", ", ".join(spec.required_outputs) or "nothing in particular"),
     ]

@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
 from bcai.base.errors import EXIT_OK, InputError
 from bcai.cli.options import OUTPUT, NetworkOptions
 from bcai.cli.target import Target, read_target
+
+if TYPE_CHECKING:
+    from bcai.sdk.draft import Draft
 
 JOB = Group("Job", sort_key=10)
 FLAG: Any = partial(Parameter, negative="")
@@ -37,11 +40,14 @@ class RunOptions(NetworkOptions):
     ] = ()
     input: Annotated[
         tuple[str, ...],
-        LIST(help="Input of a program: NAME=FILE.npy. Repeatable."),
+        LIST(help="Input of a program or module: NAME=FILE.npy. Repeatable."),
     ] = ()
     gpu_memory: Annotated[str | None, Parameter(group=JOB, help="Ask for a GPU: '8GB'.")] = None
     memory: Annotated[
         str | None, Parameter(group=JOB, help="Memory that the job may use. Default: 4GiB.")
+    ] = None
+    fuel: Annotated[
+        int | None, Parameter(group=JOB, help="Instructions that a .wasm module may execute.")
     ] = None
     timeout: Annotated[
         str | None, Parameter(group=JOB, help="Time that the job may take: '90s'. Default: 1h.")
@@ -66,7 +72,8 @@ DEFAULT_RUN = RunOptions()
 
 def run(
     target: Annotated[
-        str | None, Parameter(help="A script, a folder with a main.py, or a .bcai program.")
+        str | None,
+        Parameter(help="A script, a folder with a main.py, a .bcai program, or a .wasm module."),
     ] = None,
     /,
     *arguments: Annotated[
@@ -80,19 +87,29 @@ def run(
     found = read_target(target, options.code)
     if found.program is not None:
         fields = program_fields(found, arguments, options)
+    elif found.module is not None:
+        fields = wasm_fields(found, arguments, options)
     else:
         fields = job_fields(found, arguments, options)
     if options.explain:
         from bcai.cli.explain import explain_job
-        from bcai.sdk.draft import draft_job
-        from bcai.sdk.program import draft_program
 
-        draft = draft_job(**fields) if found.program is None else draft_program(**fields)
-        explain_job(draft, _place(options), as_json=options.json)
+        explain_job(_draft(found, fields), _place(options), as_json=options.json)
         return EXIT_OK
     from bcai.cli.run_job import run_job
 
     return run_job(found, fields, options)
+
+
+def _draft(target: Target, fields: dict[str, Any]) -> "Draft":
+    """What would be sent."""
+    from bcai.sdk.draft import draft_job
+    from bcai.sdk.program import draft_program
+    from bcai.sdk.wasm import draft_wasm
+
+    if target.program is not None:
+        return draft_program(**fields)
+    return draft_job(**fields) if target.module is None else draft_wasm(**fields)
 
 
 def program_fields(
@@ -101,14 +118,9 @@ def program_fields(
     """Keyword arguments of `create_program_job`."""
     from bcai.cli.arrays import read_inputs
 
-    for name, value in (
-        ("arguments", arguments),
-        ("--data", options.data),
-        ("--require", options.require),
-        ("--gpu-memory", options.gpu_memory),
-    ):
-        if value:
-            raise InputError(f"{name}: a program takes none; its inputs are --input NAME=FILE.npy")
+    if options.fuel is not None:
+        raise InputError("--fuel: only a .wasm module has a limit of fuel")
+    _refuse_files("program", options, ("arguments", arguments))
     fields: dict[str, Any] = {
         "program": target.program,
         "inputs": read_inputs(options.input),
@@ -121,10 +133,44 @@ def program_fields(
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def wasm_fields(target: Target, arguments: tuple[str, ...], options: RunOptions) -> dict[str, Any]:
+    """Keyword arguments of `create_wasm_job`."""
+    from bcai.cli.arrays import read_inputs
+
+    _refuse_files("module", options)
+    limits = {"memory": options.memory, "fuel": options.fuel}
+    fields: dict[str, Any] = {
+        "module": target.module,
+        "inputs": read_inputs(options.input),
+        "arguments": arguments,
+        "name": options.name or target.name,
+        "required_outputs": options.output,
+        "limits": {name: value for name, value in limits.items() if value is not None},
+        "timeout": options.timeout,
+        "max_retries": options.max_retries,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _refuse_files(noun: str, options: RunOptions, *more: tuple[str, tuple[str, ...]]) -> None:
+    """Refuse what only Python code can use."""
+    given = (
+        *more,
+        ("--data", options.data),
+        ("--require", options.require),
+        ("--gpu-memory", options.gpu_memory),
+    )
+    for name, value in given:
+        if value:
+            raise InputError(f"{name}: a {noun} takes none; its inputs are --input NAME=FILE.npy")
+
+
 def job_fields(target: Target, arguments: tuple[str, ...], options: RunOptions) -> dict[str, Any]:
     """Keyword arguments of `create_job`: flags first, then what the project says."""
     if options.input:
-        raise InputError("--input: only a program has inputs; bring files with --data")
+        raise InputError("--input: only a program or a module has inputs; bring files with --data")
+    if options.fuel is not None:
+        raise InputError("--fuel: only a .wasm module has a limit of fuel")
     project = target.project
     memory = options.memory or project.memory
     gpu_memory = options.gpu_memory or project.gpu_memory

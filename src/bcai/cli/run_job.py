@@ -105,8 +105,12 @@ def _view(options: "RunOptions") -> View:
 
 
 async def _submit(client: AsyncSDK, fields: dict[str, Any], view: View) -> AsyncJob:
-    is_program = "program" in fields
-    job = client.create_program_job(**fields) if is_program else client.create_job(**fields)
+    if "program" in fields:
+        job = client.create_program_job(**fields)
+    elif "module" in fields:
+        job = client.create_wasm_job(**fields)
+    else:
+        job = client.create_job(**fields)
     with view.waiting("connecting and sending the job"):
         await client.connect()
         return await job.submit()

@@ -134,6 +134,8 @@ def _rows(
         used = [f"{format_duration_s(usage.cpu_s)} of processor time"]
         if usage.memory_bytes_peak:
             used.append(f"{format_size(usage.memory_bytes_peak)} of memory")
+        if usage.fuel:
+            used.append(f"{usage.fuel:,} units of fuel")
         rows.append(("used", Text(", ".join(used))))
     return rows
 

@@ -15,7 +15,7 @@ class Target:
     """Something to run.
 
     A script has `code`, and `script` where it is a file; a project has `folder`; a Program of the
-    instruction set has `program`.
+    instruction set has `program`, a WebAssembly module `module`.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Target:
     folder: Path | None
     project: Project
     program: Path | None = None
+    module: Path | None = None
 
     def source(self, file_name: str) -> str | None:
         """Return the text of one of the target's own files, if it is there and is text."""
@@ -78,9 +79,12 @@ def read_target(target: str | None, code: str | None) -> Target:
         raise _not_found(path)
     if path.suffix in PROGRAM_SUFFIXES:
         return Target(path.stem, None, path.name, None, None, Project(), path)
+    if path.suffix == ".wasm":
+        return Target(path.stem, None, path.name, None, None, Project(), module=path)
     if path.suffix != ".py":
         raise InputError(
-            f"{target}: expected a Python script (.py), a project folder or a program (.bcai)",
+            f"{target}: expected a Python script (.py), a project folder, a program (.bcai) or a "
+            "WebAssembly module (.wasm)",
             hint=_conversion(path.suffix),
         )
     return Target(path.stem, _read_script(path), path.name, path, None, Project())
@@ -109,4 +113,6 @@ def _not_found(path: Path) -> NotFoundError:
 def _conversion(suffix: str) -> str:
     if suffix == ".ipynb":
         return "turn a notebook into a script: jupyter nbconvert --to script NOTEBOOK"
+    if suffix == ".wat":
+        return "turn text into a module: wat2wasm FILE.wat -o FILE.wasm, or wasmtime.wat2wasm"
     return ""

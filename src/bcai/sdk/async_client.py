@@ -143,6 +143,44 @@ class AsyncSDK:
         """Run a Program on the network and wait for its outputs; see `SDK.submit_program`."""
         return await self.create_program_job(program, inputs, **options).execute()
 
+    def create_wasm_job(
+        self,
+        module: "bytes | str | PathLike[str]",
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        arguments: Sequence[str] = (),
+        name: str | None = None,
+        limits: Mapping[str, Quantity] | None = None,
+        timeout: float | str = 3600,
+        max_retries: int = 3,
+        required_outputs: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+    ) -> AsyncJob:
+        """Make a job of a WebAssembly module, without sending it; see `SDK.create_wasm_job`."""
+        from bcai.sdk.wasm import draft_wasm
+
+        draft = draft_wasm(
+            module,
+            inputs or {},
+            arguments=arguments,
+            name=name,
+            limits=limits,
+            timeout=timeout,
+            max_retries=max_retries,
+            required_outputs=required_outputs,
+            labels=labels,
+        )
+        return AsyncJob(self.transport, draft=draft)
+
+    async def submit_wasm(
+        self,
+        module: "bytes | str | PathLike[str]",
+        inputs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Result:
+        """Run a WebAssembly module and wait for its outputs; see `SDK.submit_wasm`."""
+        return await self.create_wasm_job(module, inputs, **options).execute()
+
     async def job(self, job_id: str) -> AsyncJob:
         """Return a job that was submitted before. Raises NotFoundError."""
         job = AsyncJob(self.transport)

@@ -197,6 +197,65 @@ class SDK:
         """
         return self.create_program_job(program, inputs, **options).execute()
 
+    def create_wasm_job(
+        self,
+        module: "bytes | str | PathLike[str]",
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        arguments: Sequence[str] = (),
+        name: str | None = None,
+        limits: Mapping[str, Quantity] | None = None,
+        timeout: float | str = 3600,
+        max_retries: int = 3,
+        required_outputs: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+    ) -> Job:
+        """Make a job of a WebAssembly module, without sending it.
+
+        Parameters
+        ----------
+        module
+            The bytes of a core module, or its file. What it may import is in
+            docs/reference/wasm.md.
+        inputs
+            A NumPy array (or what converts to one) for every input, by name.
+        arguments
+            Texts that the module can read.
+        limits
+            As for `create_job`; also `fuel`, the instructions that it may execute.
+        name, timeout, max_retries, required_outputs, labels
+            As for `create_job`.
+
+        Raises
+        ------
+        InputError
+            The module is text or no module at all, or an input is of a type that does not travel.
+        """
+        job = self._client.create_wasm_job(
+            module,
+            inputs,
+            arguments=arguments,
+            name=name,
+            limits=limits,
+            timeout=timeout,
+            max_retries=max_retries,
+            required_outputs=required_outputs,
+            labels=labels,
+        )
+        return Job(job.blocking())
+
+    def submit_wasm(
+        self,
+        module: "bytes | str | PathLike[str]",
+        inputs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Result:
+        """Run a WebAssembly module and wait: `create_wasm_job(...).execute()`.
+
+        The outputs are `result.outputs[name]`, and `result.usage.fuel` the instructions it took.
+        """
+        return self.create_wasm_job(module, inputs, **options).execute()
+
     def job(self, job_id: str) -> Job:
         """Return a job that was submitted before. Raises NotFoundError."""
         return Job(portal().run(self._client.job(job_id)).blocking())

@@ -13,23 +13,19 @@ from typing import Any
 
 import wasmtime
 
-from bcai.base.units import format_size
 from bcai.bridge.sandbox.jail import Cause
 from bcai.bridge.sandbox.text import one_line
 from bcai.bridge.wasm.abi import (
     ENTRIES,
     FUNCTIONS,
-    MAGIC,
     MEMORY,
     MODULE,
-    MODULE_BYTES_MAX,
     STACK_BYTES,
-    VERSION,
     Signature,
 )
 from bcai.bridge.wasm.ending import EndedError
+from bcai.bridge.wasm.header import check_header
 
-_TEXT_HINT = "turn text into a module first: wasmtime.wat2wasm(text), or the tool wat2wasm"
 _WITHOUT_MEMORY = {"argument_count", "argument_size", "input_count"} | {
     "input_dtype", "input_rank", "input_size",
 }  # fmt: skip
@@ -76,7 +72,7 @@ def compile_module(engine: wasmtime.Engine, content: bytes) -> wasmtime.Module:
     EndedError
         It is not valid, imports what there is not, or exports nothing to start.
     """
-    _check_header(content)
+    check_header(content)
     try:
         module = wasmtime.Module(engine, content)
     except wasmtime.WasmtimeError as error:
@@ -115,27 +111,6 @@ def entry_of(module: wasmtime.Module) -> str:
             "status",
         )
     return name
-
-
-def _check_header(content: bytes) -> None:
-    if len(content) > MODULE_BYTES_MAX:
-        limit = format_size(MODULE_BYTES_MAX)
-        message = f"the module has {format_size(len(content))}, at most {limit} are allowed"
-        raise EndedError(Cause.MODULE_INVALID, message)
-    if not content.startswith(MAGIC):
-        is_text = content.lstrip().startswith((b"(", b";;"))
-        found = "found WebAssembly text" if is_text else f"found {content[:4]!r}"
-        raise EndedError(
-            Cause.MODULE_INVALID,
-            f"not a WebAssembly module: {found} at its start, expected {MAGIC!r}",
-            _TEXT_HINT if is_text else "",
-        )
-    if content[4:8] != VERSION:
-        raise EndedError(
-            Cause.MODULE_INVALID,
-            f"a WebAssembly module of version {content[4:8].hex()}, expected {VERSION.hex()}",
-            "a component does not run here: build a core module (wasm32-unknown-unknown)",
-        )
 
 
 def _check_imports(module: wasmtime.Module) -> None:
