@@ -30,6 +30,7 @@ def test_a_folder_is_named_after_itself(tmp_path: Path) -> None:
         ("digits.py", b"", "digit.py", "did you mean 'digits.py'"),
         ("notes.txt", b"", "notes.txt", "expected a Python script"),
         ("book.ipynb", b"{}", "book.ipynb", "expected a Python script"),
+        ("model.wat", b"(module)", "model.wat", "WebAssembly module"),
         ("latin.py", b"# ok\nx = '\xe9'\n", "latin.py", "line 2"),
     ],
 )
@@ -39,6 +40,16 @@ def test_what_cannot_run_is_said(
     (tmp_path / file_name).write_bytes(content)
     with pytest.raises(InputError, match=says):
         read_target(str(tmp_path / asked), None)
+
+
+def test_text_of_webassembly_comes_with_the_way_to_a_module(tmp_path: Path) -> None:
+    for name in ("model.wat", "model.wasm"):
+        (tmp_path / name).write_bytes(b"(module)")
+    with pytest.raises(InputError) as caught:
+        read_target(str(tmp_path / "model.wat"), None)
+    assert "wat2wasm" in caught.value.hint
+    target = read_target(str(tmp_path / "model.wasm"), None)
+    assert (target.name, target.module) == ("model", tmp_path / "model.wasm")
 
 
 def test_nothing_and_both_are_refused() -> None:

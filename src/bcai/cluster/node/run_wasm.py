@@ -16,7 +16,7 @@ from bcai.cluster.node.worker_process import Worker, run_worker
 GRACE_S = 2.0  # the module is stopped at its limit; its worker then says how far it came
 PLAN = "plan.json"
 CACHE = "wasm-cache"
-_ABORTED = "status -6"  # of a process: what the compiler does when it gets no memory
+_NO_MEMORY = "memory allocation of"  # the last words of a compiler that got none
 
 LAYERS = (
     "WebAssembly: no system call, no file, no network, no clock",
@@ -50,7 +50,7 @@ def launch_wasm(
     command = (sys.executable, "-m", "bcai.cluster.node.wasm_worker", str(folder))
     worker = Worker("module", command, report, GRACE_S)
     ended = run_worker(worker, request, on_event, cancelled)
-    if ended.cause is Cause.JAIL_ERROR and _ABORTED in ended.message:
+    if ended.cause is Cause.JAIL_ERROR and _NO_MEMORY in ended.message:
         # A module that takes the compiler's memory would do so again on every other node.
         message = "the module could not be compiled within the job's memory"
         hint = "send a smaller module, or ask for more with limits.memory"
