@@ -10,6 +10,12 @@ Note [Ticket]
     if the ticket is still what it read. Before the launch is rewritten the ticket becomes one that
     nobody can take, of a new generation: so a thread that was held up in between takes nothing, and
     nobody need wait for it. The caller waits for chunks that were taken, not for threads.
+
+Note [Idle threads]
+    To be woken takes a thread longer than a small launch takes, so one that has nothing to do first
+    pauses, then gives its processor away again and again, and only then sleeps. But on the caller's
+    processor it sleeps at once: the kernel moves a thread to an idle processor when it wakes it,
+    and for long not otherwise. `PROCESSOR` is the caller's, as of the start of the run.
 """
 
 from dataclasses import dataclass
@@ -23,17 +29,21 @@ TICKET = 0
 ENTRY, ARGUMENTS, UNITS, CHUNK, CHUNKS = 8, 9, 10, 11, 12
 FINISHED, STATUS = 16, 24
 SLEEPERS, STOP = 32, 40
-THREADS, SCRATCH, SCRATCH_STRIDE, SYSCALL = 48, 49, 50, 51
+THREADS, SCRATCH, SCRATCH_STRIDE, SYSCALL, PROCESSOR = 48, 49, 50, 51, 52
 POOL_WORDS = 64
 
 CHUNKS_PER_THREAD = 4
 """More even out threads of unlike speed; fewer save what a kernel does once a chunk."""
 SPINS = 600
 """Pauses before a waiting thread gives its processor away: about 20 microseconds."""
+YIELDS = 2000
+"""Times an idle thread gives its processor away before it sleeps: about a millisecond, longer than
+Python takes between two runs of a loop."""
 _NOBODY = 0xFFFFFFFF
 _HALF = 32
 _FUTEX_WAIT, _FUTEX_WAKE, _PRIVATE = 0, 1, 128
 _FUTEX, _YIELD = {True: 202, False: 98}, {True: 24, False: 124}  # x86-64, AArch64
+_PROCESSOR = {True: 309, False: 168}
 _EVERYONE = 2**31 - 1
 
 
@@ -94,8 +104,7 @@ def _wait_for_chunks(f: Function, target: Target, pool: Value, chunks: Value) ->
             with soon:
                 atomic.pause(f, target)
             with late:  # the thread that has the chunk may wait for this very processor
-                call = pointer_at(f, pool, SYSCALL)
-                atomic.system_call(f, call, _YIELD[target.triple.startswith("x86_64")])
+                _yield(f, target, pool)
 
 
 def _write_take_chunks(module: Module) -> Value:
@@ -142,9 +151,14 @@ class Worker:
         enter_float_mode(f, target)
         seen = f.stack(I64, 1)
         spins = f.stack(I64, 1)
+        processor = f.stack(I64, 1)
+        f.store(f.number(0), processor)
         f.store(_generation(f, pool), seen)
         take_chunks = _write_take_chunks(module)
         with atomic.repeat(f) as stopped:
+            # `seen` is read before: one that starts after the pool was stopped must not wait
+            stop = atomic.read(f, f.offset(pool, STOP, I64))
+            atomic.leave(f, f.b.not_(f.equal(stop, 0)), stopped)
             f.call(take_chunks, [pool, index])
             f.store(f.number(0), spins)
             with atomic.repeat(f) as changed:
@@ -156,15 +170,34 @@ class Worker:
                     with soon:
                         atomic.pause(f, target)
                     with late:
-                        _sleep(f, target, pool, f.load(seen, I64))
+                        patient = f.less(count, 2 * SPINS + YIELDS)
+                        note_processor(f, target, pool, processor)
+                        caller = atomic.read(f, f.offset(pool, PROCESSOR, I64))
+                        apart = f.b.not_(f.equal(f.load(processor, I64), caller))
+                        with f.either(f.b.and_(patient, apart)) as (yes, no):
+                            with yes:
+                                _yield(f, target, pool)
+                            with no:
+                                _sleep(f, target, pool, f.load(seen, I64))
             f.store(_generation(f, pool), seen)
-            stop = atomic.read(f, f.offset(pool, STOP, I64))
-            atomic.leave(f, f.b.not_(f.equal(stop, 0)), stopped)
         f.give()
 
 
 def _generation(f: Function, pool: Value) -> Value:
     return f.b.lshr(atomic.read(f, f.offset(pool, TICKET, I64)), f.number(_HALF))
+
+
+def note_processor(f: Function, target: Target, pool: Value, place: Value) -> None:
+    """Write the number of the processor that this thread runs on: 32 bits, at `place`."""
+    call = pointer_at(f, pool, SYSCALL)
+    number = _PROCESSOR[target.triple.startswith("x86_64")]
+    atomic.system_call(f, call, number, place, 0, 0)
+
+
+def _yield(f: Function, target: Target, pool: Value) -> None:
+    """Let others that wait for this processor have it."""
+    call = pointer_at(f, pool, SYSCALL)
+    atomic.system_call(f, call, _YIELD[target.triple.startswith("x86_64")])
 
 
 def _sleep(f: Function, target: Target, pool: Value, seen: Value) -> None:

@@ -16,9 +16,11 @@ from bcai.vm.backends.native.float_mode import enter_float_mode, leave_float_mod
 from bcai.vm.backends.native.llvm import I64, POINTER, Function, Module, Value
 from bcai.vm.backends.native.share import (
     CHUNKS_PER_THREAD,
+    PROCESSOR,
     SCRATCH,
     THREADS,
     call_kernel,
+    note_processor,
     number_at,
     pointer_at,
     write_share,
@@ -42,6 +44,8 @@ class Run:
         f = module.function(self.symbol, (POINTER, I64, POINTER), I64)
         tape, count, pool = f.arguments
         before = enter_float_mode(f, target)
+        with f.when(f.less(1, number_at(f, pool, THREADS))):
+            note_processor(f, target, pool, f.offset(pool, PROCESSOR, I64))
         failed = f.stack(I64, 1)
         f.store(f.number(ALL_DONE), failed)
         place = f.stack(I64, 1)

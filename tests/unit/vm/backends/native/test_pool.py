@@ -119,6 +119,16 @@ def test_scratch_grows_and_a_closed_pool_starts_again(pool: Pool) -> None:
     assert (counters.numbers == 20).all()
 
 
+def test_a_pool_that_is_closed_while_its_threads_start_stops_them_all() -> None:
+    before = set(threading.enumerate())
+    pool = Pool(host(), CACHE, 8)
+    for _ in range(50):
+        counters = Counters(1, 1)
+        assert pool.run(counters.tape, 0, 1, 0) == ALL_DONE
+        pool.close()
+        assert set(threading.enumerate()) == before
+
+
 def test_a_forked_child_has_threads_of_its_own() -> None:
     counters = Counters(100, 100)
     assert shared_pool(host(), CACHE, 2).run(counters.tape, 0, 100, 0) == ALL_DONE
