@@ -18,13 +18,20 @@ from native_steps import Native
 
 from bcai.vm.backends.native.launch import Launch
 from bcai.vm.backends.native.pool import Pool
+from bcai.vm.backends.native.prepare import plan
+from bcai.vm.backends.native.refusal import keep_refusals
+from bcai.vm.backends.native.steps import lower_plan
+from bcai.vm.compiler.expand import expand
 
 
 def profile(name: str, threads: int, rounds: int) -> tuple[list[Launch], list[float]]:
     """Launches and the median seconds of each."""
     torch.manual_seed(0)
     native = Native(WORKS[name](), threads)
-    launches = list(native.executable._layout.steps.launches)
+    executable = native.executable
+    planned = plan(keep_refusals(expand(executable.program)))
+    steps = lower_plan(planned, executable._machine.target, executable._machine.threads)
+    launches = list(steps.launches)
     times: list[list[float]] = [[] for _ in launches]
     plain = Pool.run
 
@@ -39,7 +46,7 @@ def profile(name: str, threads: int, rounds: int) -> tuple[list[Launch], list[fl
         return -1
 
     native()
-    Pool.run = run  # pyright: ignore[reportAttributeAccessIssue]
+    Pool.run = run
     for _ in range(rounds):
         native()
     Pool.run = plain
