@@ -1,5 +1,7 @@
 """A WebAssembly module in its own process: whatever it does, the node says how it ended."""
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -164,6 +166,59 @@ def test_a_compiler_without_memory_is_no_fault_of_the_node(
         ended = JailExit(Cause.JAIL_ERROR, said, JailReport("wasm"))
         monkeypatch.setattr(run_wasm, "run_worker", Mock(return_value=ended))
         assert bench.run(FOR_EVER).cause is cause
+
+
+PROBE = """
+import subprocess, socket, sys
+from pathlib import Path
+from bcai.bridge.wasm.walls import put_up_walls
+
+folder, secret = Path(sys.argv[1]), Path(sys.argv[2])
+
+def tries():
+    for act in (
+        lambda: secret.read_text(),
+        lambda: secret.write_text("x"),
+        lambda: subprocess.run(["/bin/true"], check=True),
+        lambda: socket.socket(socket.AF_INET).close(),
+        lambda: (folder / "mine").write_text("x"),
+    ):
+        try:
+            act()
+            yield "yes"
+        except OSError:
+            yield "no"
+
+print(*tries())
+layers = put_up_walls([folder])
+print(*tries())
+print(len(layers))
+"""
+
+
+def test_the_worker_stands_behind_walls_of_its_own(tmp_path: Path) -> None:
+    folder, secret = tmp_path / "folder", tmp_path / "secret"
+    folder.mkdir()
+    secret.write_text("x")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", PROBE, str(folder), str(secret)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    before, after, layers = done.stdout.splitlines()
+    if layers != "2":
+        pytest.skip("this kernel has no Landlock or no seccomp; a newer one would lift this")
+    assert before == "yes yes yes yes yes"
+    assert after == "no no no no yes"
+
+
+def test_the_walls_stand_on_the_result(bench: Bench) -> None:
+    ended = bench.run('(module (func (export "run")))')
+    assert any("computed by wasmtime" in layer for layer in ended.jail.layers)
+    standing = " ".join(ended.jail.layers)
+    assert ("seccomp" in standing) == Path("/proc/self/status").read_text().count("Seccomp:")
 
 
 def test_an_exit_status_and_a_missing_output_are_told(bench: Bench) -> None:

@@ -6,6 +6,8 @@ there are no threads, no clock and no randomness to import. Two things differ be
 how deep a recursion goes (frames are the processor's), and when the wall limit strikes.
 """
 
+import json
+import os
 import re
 from importlib import metadata
 from pathlib import Path
@@ -53,14 +55,11 @@ def new_engine(cache: Path | None = None) -> wasmtime.Engine:
     config.cranelift_nan_canonicalization = True
     config.wasm_relaxed_simd_deterministic = True
     config.max_wasm_stack = STACK_BYTES
+    config.memory_init_cow = False  # it would need memfd_create, which the walls refuse
     for feature in ("threads", "memory64", "multi_memory", "gc", "exceptions", "stack_switching"):
         setattr(config, f"wasm_{feature}", False)
     if cache is not None:
-        cache.mkdir(parents=True, exist_ok=True)
-        file = cache / "cache.toml"
-        directory = str(cache.resolve()).replace("\\", "\\\\").replace('"', '\\"')
-        file.write_text(f'[cache]\ndirectory = "{directory}"\n')
-        config.cache = str(file)
+        config.cache = str(_cache_file(cache))
     return wasmtime.Engine(config)
 
 
@@ -111,6 +110,18 @@ def entry_of(module: wasmtime.Module) -> str:
             "status",
         )
     return name
+
+
+def _cache_file(cache: Path) -> Path:
+    """Write the file that tells the engine where its cache is; others may write the same now."""
+    cache.mkdir(parents=True, exist_ok=True)
+    # A text of JSON is a text of TOML.
+    content = f"[cache]\ndirectory = {json.dumps(str(cache.resolve()))}\n"
+    file = cache / "cache.toml"
+    new = cache / f"cache.{os.getpid()}"
+    new.write_text(content)
+    new.replace(file)
+    return file
 
 
 def _check_imports(module: wasmtime.Module) -> None:

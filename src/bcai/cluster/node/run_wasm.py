@@ -47,7 +47,7 @@ def launch_wasm(
     }
     (folder / PLAN).write_text(json.dumps(plan))
     report = JailReport("wasm", LAYERS, {k: float(v) for k, v in asdict(in_force).items()})
-    command = (sys.executable, "-m", "bcai.cluster.node.wasm_worker", str(folder))
+    command = (sys.executable, "-P", "-m", "bcai.cluster.node.wasm_worker", str(folder))
     worker = Worker("module", command, report, GRACE_S)
     ended = run_worker(worker, request, on_event, cancelled)
     if ended.cause is Cause.JAIL_ERROR and _NO_MEMORY in ended.message:

@@ -27,6 +27,7 @@ from bcai.bridge.wasm.ending import EndedError, ModuleLimits
 from bcai.bridge.wasm.engine import backend_name, compile_module, new_engine
 from bcai.bridge.wasm.host import Stream
 from bcai.bridge.wasm.run import Finished, run_module
+from bcai.bridge.wasm.walls import put_up_walls
 from bcai.cluster.node.worker_messages import INPUTS, OUTPUTS, leave_output, tell
 from bcai.vm.isa.types import Array
 
@@ -57,8 +58,11 @@ def main() -> None:
 def _run(folder: Path, plan: dict[str, Any], limits: ModuleLimits) -> None:
     source = folder / "data" / INPUTS
     input_bytes = source.stat().st_size if source.is_file() else 0
-    _confine(limits, input_bytes)
-    engine = new_engine(Path(plan["cache"]))
+    _limit_memory(limits, input_bytes)
+    cache = Path(plan["cache"])
+    cache.mkdir(parents=True, exist_ok=True)
+    walls = put_up_walls((folder, cache))
+    engine = new_engine(cache)
     module = compile_module(engine, (folder / "project" / plan["entry"]).read_bytes())
     inputs: dict[str, Array] = load_file(source) if input_bytes else {}
     (folder / OUTPUTS).mkdir()
@@ -68,7 +72,7 @@ def _run(folder: Path, plan: dict[str, Any], limits: ModuleLimits) -> None:
         path = folder / OUTPUTS / f"{len(outputs)}.safetensors"
         outputs.append(leave_output(path, name, array))
 
-    tell(kind="started", backend=backend_name(), device=platform.machine())
+    tell(kind="started", backend=backend_name(), device=platform.machine(), layers=walls)
     text = _Text()
     finished = run_module(
         engine,
@@ -84,7 +88,7 @@ def _run(folder: Path, plan: dict[str, Any], limits: ModuleLimits) -> None:
     _tell_end(finished, outputs)
 
 
-def _confine(limits: ModuleLimits, input_bytes: int) -> None:
+def _limit_memory(limits: ModuleLimits, input_bytes: int) -> None:
     """Bound what this process takes, whatever the engine would let through."""
     most = limits.memory_bytes + ROOM_BYTES + COPIES * (input_bytes + limits.output_bytes)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))

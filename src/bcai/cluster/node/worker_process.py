@@ -1,9 +1,10 @@
 """Follows a process that runs a job beside the jail and tells what happens, one line at a time.
 
-Each line of its stdout is a JSON object with a `kind`: `started` (`backend`, `device`),
-`progress` (`fraction`), `log` (`stream`, `text`), and at the end `done` (`outputs`, perhaps
-`exit_status`) or `failed` (`cause`, `message`, `hint`); the last may hold `used`, the fields of
-JailExit that say what was used. Outputs are files of the folder `outputs` beside the project.
+Each line of its stdout is a JSON object with a `kind`: `started` (`backend`, `device`, perhaps
+`layers`), `progress` (`fraction`), `log` (`stream`, `text`), and at the end `done` (`outputs`,
+perhaps `exit_status`) or `failed` (`cause`, `message`, `hint`); the last may hold `used`, the
+fields of JailExit that say what was used. Outputs are files of the folder `outputs` beside the
+project.
 """
 
 import json
@@ -98,7 +99,7 @@ def _watch(
             continue
         used = message.get("used", {})
         if message["kind"] == "started":
-            report = replace(report, layers=(*report.layers, _computed_by(message)))
+            report = replace(report, layers=(*report.layers, *_layers_of(message)))
             on_event(Started(report))
         elif message["kind"] == "progress":
             on_event(Progress(float(message["fraction"])))
@@ -112,8 +113,11 @@ def _watch(
     return None
 
 
-def _computed_by(message: dict[str, Any]) -> str:
-    return f"computed by {message['backend']}: {message['device']}"
+def _layers_of(message: dict[str, Any]) -> list[str]:
+    return [
+        *message.get("layers", []),
+        f"computed by {message['backend']}: {message['device']}",
+    ]
 
 
 def _messages(process: "subprocess.Popen[bytes]") -> Iterator[dict[str, Any] | None]:
