@@ -99,11 +99,12 @@ def test_two_runs_use_the_same_fuel_and_give_the_same_bytes(bench: Bench) -> Non
 
 
 def test_text_is_told_while_it_runs_and_up_to_the_end(bench: Bench) -> None:
-    ended = bench.run(SAY.format(TALK))
+    without_end_of_line = "(call $log (i32.const 1) (i32.const 3) (i32.const 8))"
+    ended = bench.run(SAY.format(TALK + without_end_of_line))
     assert ended.cause is Cause.EXITED
     said = "".join(event.text for event in bench.events if isinstance(event, LogText))
-    assert said == "on\n the way"
-    assert ended.log_bytes == 11
+    assert said == "on\n the way the way"
+    assert ended.log_bytes == 19
 
 
 def test_what_was_said_before_a_trap_is_kept(bench: Bench) -> None:

@@ -161,7 +161,7 @@ def test_inputs_stand_in_the_order_of_their_names_and_are_found_by_them() -> Non
     one = np.zeros(1, np.int8)
     assert run(text, {"x": one}).text == {}
     assert run(text, {"y": one}).text == {"stdout": "a"}
-    assert run(text, {"y": one, "z": one, "x": one}).text == {"stdout": "ab"}
+    assert run(text, {"y": one, "z": one, "x": one, "w": one}).text == {"stdout": "abc"}
 
 
 def test_arguments_arrive_as_utf8() -> None:
