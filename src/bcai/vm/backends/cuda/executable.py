@@ -78,6 +78,11 @@ class CudaExecutable:
         launches = [each for each in self.steps if isinstance(each, GridLaunch)]
         device.load(list({each.kernel.symbol: each.kernel for each in launches}.values()))
 
+    @property
+    def bytes_peak(self) -> int:
+        """Bytes that a run needs: no buffer shares another's memory here."""
+        return sum(each.nbytes for each in self._plan.buffers)
+
     def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Run on inputs and parameters by name; return the outputs by name."""
         check_inputs(self.program, values)

@@ -257,23 +257,31 @@ class _Writer:
             f.call(table, [f.offset(e.scratch, at, I64), base, low, high])
             skipped = f.mul(images.index, kernel.groups * kernel.columns * places)
             gradient = f.offset(right, f.add(skipped, low), self.element)
-            with f.loop(begin, end) as panel:
-                number = f.sub(panel.index, begin)
-                turned = self._panel_of(
-                    f, e.scratch, self.turned, number, kernel.block_elements(self.target)
-                )
-                arguments = [
-                    f.offset(gradient, f.mul(number, self.width * places), self.element),
-                    f.offset(turned, f.mul(at, self.width), self.element),
-                    f.sub(high, low),
-                ]
-                last_columns = kernel.columns - (self.panels - 1) * self.width
-                with f.either(f.less(panel.index, self.panels - 1)) as (yes, no):
-                    with yes:
-                        if self.panels > 1:
-                            f.call(self._turn(self.width), arguments)
-                    with no:
-                        f.call(self._turn(last_columns), arguments)
+            self._turn_panels(e, gradient, at, f.sub(high, low), (begin, end))
+
+    def _turn_panels(
+        self, e: Entry, gradient: Value, at: Value, count: Value, panels: tuple[Value, Value]
+    ) -> None:
+        """Turn `count` places of every panel of the gradient, to place `at` of the block."""
+        f, kernel = e.f, self.kernel
+        begin, end = panels
+        last_columns = kernel.columns - (self.panels - 1) * self.width
+        with f.loop(begin, end) as panel:
+            number = f.sub(panel.index, begin)
+            turned = self._panel_of(
+                f, e.scratch, self.turned, number, kernel.block_elements(self.target)
+            )
+            arguments = [
+                f.offset(gradient, f.mul(number, self.width * self.grid.places), self.element),
+                f.offset(turned, f.mul(at, self.width), self.element),
+                count,
+            ]
+            with f.either(f.less(panel.index, self.panels - 1)) as (yes, no):
+                with yes:
+                    if self.panels > 1:
+                        f.call(self._turn(self.width), arguments)
+                with no:
+                    f.call(self._turn(last_columns), arguments)
 
     def _write_table(self) -> Value:
         """Function that writes the offsets of places: table, first offset, places from, to."""
