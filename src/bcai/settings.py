@@ -70,6 +70,11 @@ class NodeSettings(BaseModel):
     name: str | None = Field(default=None, description="None: the machine's name.")
     log: Path | None = Field(default=None, description="Where its log goes, for those who ask.")
     slots: int | None = Field(default=None, ge=1, description="Jobs at once; None: one per core.")
+    warm_pythons: int = Field(
+        default=2,
+        ge=0,
+        description="Owners for whom a Python with its packages imported is kept ready; 0: none.",
+    )
     cache_mb: int = Field(default=10_240, ge=1, description="Disk for files of earlier jobs.")
     grace_s: float = Field(default=5.0, ge=0, description="How long jobs may go on after SIGTERM.")
 

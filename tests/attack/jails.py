@@ -18,6 +18,7 @@ from bcai.bridge.sandbox.jail import (
     Progress,
 )
 from bcai.bridge.sandbox.launcher import launch
+from bcai.bridge.sandbox.warm import ZygotePool
 
 LIMITS = JailLimits(
     wall_s=120.0,
@@ -54,6 +55,7 @@ class Jail:
     arguments: tuple[str, ...] = ()
     on_event: Callable[[JailEvent], None] = lambda event: None
     required_outputs: tuple[str, ...] = ()
+    zygotes: ZygotePool | None = None
 
     def run(self, code: str | bytes, **limits: float) -> Run:
         script = self.folder / "job.py"
@@ -79,7 +81,7 @@ class Jail:
             replace(LIMITS, **limits),
             self.required_outputs,
         )
-        ended = launch(request, take, self.cancelled)
+        ended = launch(request, take, self.cancelled, self.zygotes)
         return Run(ended, streams["stdout"], streams["stderr"], metrics, progress)
 
     def run_outside(self, code: str) -> str:

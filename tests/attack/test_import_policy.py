@@ -1,5 +1,6 @@
 """The import policy inside a jail: a job's own code is asked, libraries are not."""
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from bcai.bridge.inspect.policy import ImportPolicy, guest_list, import_policy
 from bcai.bridge.sandbox import launcher
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailRequest, OnEvent
+from bcai.bridge.sandbox.warm import ZygotePool
 
 from .jails import Jail
 
@@ -19,9 +21,14 @@ def policy(monkeypatch: pytest.MonkeyPatch) -> None:
 def use_policy(monkeypatch: pytest.MonkeyPatch, policy: ImportPolicy) -> None:
     launch = launcher.launch
 
-    def launch_with(request: JailRequest, on_event: OnEvent, cancelled: object) -> JailExit:
+    def launch_with(
+        request: JailRequest,
+        on_event: OnEvent,
+        cancelled: threading.Event,
+        zygotes: ZygotePool | None,
+    ) -> JailExit:
         asked = replace(request, allowed_imports=guest_list(policy))
-        return launch(asked, on_event, cancelled)  # type: ignore[arg-type]
+        return launch(asked, on_event, cancelled, zygotes)
 
     monkeypatch.setattr("tests.attack.jails.launch", launch_with)
 

@@ -1,5 +1,6 @@
 """Every limit: it ends the job, with its own cause, and says its number."""
 
+import contextlib
 import os
 import threading
 import time
@@ -194,11 +195,12 @@ def test_a_flood_of_metrics_is_thinned_and_said(jail: Jail) -> None:
 
 def test_the_wall_limit_holds_while_nobody_takes_the_output(jail: Jail) -> None:
     ended = threading.Event()
+    before = len(_living_descendants())  # a warm Python has others standing by
 
     def be_away(event: JailEvent) -> None:
         for _ in range(600 if isinstance(event, LogText) else 0):
-            if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-                ended.set()  # the jail's outermost process; nobody has waited for it yet
+            if len(_living_descendants()) <= before:
+                ended.set()  # nothing of the jail lives, and nobody has waited for it yet
                 return
             time.sleep(0.1)
 
@@ -213,3 +215,22 @@ def test_what_a_killed_job_used_is_counted(jail: Jail) -> None:
     run = jail.run(busy + "print('here', flush=True)\ntime.sleep(600)", wall_s=20.0)
     assert run.exit.cause is Cause.WALL_TIME
     assert run.exit.cpu_s >= 1
+
+
+def _living_descendants() -> set[int]:
+    """Processes below this one that are not dead."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if fields[0] != "Z":
+                    parents[int(entry.name)] = int(fields[1])
+    found: set[int] = set()
+    for pid in parents:
+        above = pid
+        while above in parents and above != os.getpid():
+            above = parents[above]
+        if above == os.getpid() and pid != above:
+            found.add(pid)
+    return found

@@ -119,6 +119,8 @@ class Assign(_Message):
     attempt: int
     lock_token: str
     spec: JobSpec
+    owner: str = ""
+    """Whose job it is: jobs of two owners never come from one warm Python."""
 
 
 class Cancel(_Message):

@@ -17,25 +17,24 @@ until all walls stand; a step that fails is reported by name and ends the jail.
 import json
 import os
 import resource
-import select
 import signal
 import sys
+from typing import Any
 
 sys.path.insert(0, os.path.abspath(__file__ + "/../../../.."))
 
 from bcai.bridge.sandbox import libc, mounts, namespaces
+from bcai.bridge.sandbox.builder import wait_or_kill
 from bcai.bridge.sandbox.first_process import become_first_process
+from bcai.bridge.sandbox.plan import read_line
 from bcai.bridge.sandbox.status import Status
-
-_PLAN_BYTES_MAX = 4 << 20
-_END_MS = 2000
 
 
 def main() -> None:
     """Read the plan from standard input, build, and wait."""
     libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    plan = json.loads(_read_line(0))
+    plan = json.loads(read_line(0))
     if os.getppid() != plan["parent"]:
         os._exit(1)  # the launcher died before we asked to die with it
     with Status(plan["status"]) as status:
@@ -52,44 +51,35 @@ def main() -> None:
         if first == 0:
             os.close(alive_write)
             os.close(0)
-            become_first_process(plan, binds, maps, status, outside_id, alive_read)
+
+            def enter_root(plan: dict[str, Any], status: Status) -> None:
+                _enter_root(plan, status, binds, maps, outside_id)
+
+            become_first_process(plan, status, alive_read, enter_root)
         os.close(alive_read)
         for name, descriptor in plan["descriptors"].items():
             if name != "status":
                 os.close(descriptor)
-        _wait_or_kill(first, alive_write)
+        wait_or_kill(first, alive_write, 0)
         # Whatever its end was, everything in the jail has been waited for by its pid 1.
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         status.say(cpu_s=usage.ru_utime + usage.ru_stime, peak=usage.ru_maxrss * 1024)
 
 
-def _read_line(descriptor: int) -> bytes:
-    """Read up to a newline, nothing more: the pipe stays open as our leash."""
-    line = b""
-    while not line.endswith(b"\n") and len(line) <= _PLAN_BYTES_MAX:
-        chunk = os.read(descriptor, 65536)
-        if not chunk:
-            os._exit(1)
-        line += chunk
-    return line
-
-
-def _wait_or_kill(first: int, alive_write: int) -> None:
-    """Wait for the jail; end it when the launcher lets go of the leash.
-
-    Waiting for pid 1 of a pid namespace returns only when every process in it is gone, so the
-    launcher, which waits for us, knows that nothing of the job is left.
-    """
-    process = os.pidfd_open(first)
-    poll = select.poll()
-    poll.register(process, select.POLLIN)
-    poll.register(0, select.POLLIN | select.POLLHUP)
-    if all(descriptor != process for descriptor, _ in poll.poll()):
-        os.close(alive_write)  # it ends everything itself, so that what was used can be counted
-        poll.unregister(0)
-        if not poll.poll(_END_MS):
-            os.kill(first, signal.SIGKILL)
-    os.waitpid(first, 0)
+def _enter_root(
+    plan: dict[str, Any],
+    status: Status,
+    binds: list[mounts.Bind],
+    maps: mounts.OwnerMaps,
+    outside_id: int | None,
+) -> None:
+    """Build the file system and give up root."""
+    with status.step("read-only root"):
+        mounts.build_root(binds, plan["disk_bytes"], outside_id, maps)
+        libc.set_host_name(namespaces.HOST_NAME)
+    if outside_id is not None:
+        with status.step("unprivileged user"):
+            namespaces.become(outside_id)
 
 
 if __name__ == "__main__":

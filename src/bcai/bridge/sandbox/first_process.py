@@ -8,40 +8,34 @@ kernel ignores signals to pid 1 from inside, and prlimit on it is refused by sec
 import os
 import select
 import signal
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-from bcai.bridge.sandbox import libc, mounts, namespaces
+from bcai.bridge.sandbox import libc
 from bcai.bridge.sandbox.confine import become_job
 from bcai.bridge.sandbox.status import Status
 from bcai.bridge.sandbox.watchdog import Watchdog
 
 _POLL_MS, _POLL_MS_MAX = 50, 500
-_HOST_NAME = "job"
+
+
+EnterRoot = Callable[[dict[str, Any], Status], None]
+"""Gives the jail its file system, and this process an ordinary user."""
 
 
 def become_first_process(
-    plan: dict[str, Any],
-    binds: list[mounts.Bind],
-    maps: mounts.OwnerMaps,
-    status: Status,
-    outside_id: int | None,
-    parent_alive: int,
+    plan: dict[str, Any], status: Status, parent_alive: int, enter_root: EnterRoot
 ) -> NoReturn:
     """Build the rest of the jail around this process, run the job, and exit with it."""
-    with status.step("read-only root"):
-        mounts.build_root(binds, plan["disk_bytes"], outside_id, maps)
-        libc.set_host_name(_HOST_NAME)
-    if outside_id is not None:
-        with status.step("unprivileged user"):
-            namespaces.become(outside_id)
+    enter_root(plan, status)
     libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which clears it
     libc.prctl(libc.PR_SET_DUMPABLE, 0)
     job = os.fork()
     if job == 0:
         os.close(parent_alive)
         become_job(plan, status)
-    for descriptor in plan["descriptors"].values():
-        if descriptor != plan["status"]:
+    for name, descriptor in plan["descriptors"].items():
+        if name != "status":
             os.close(descriptor)
     _watch(job, Watchdog(plan["memory_bytes"]), status, parent_alive)
     _end_all()

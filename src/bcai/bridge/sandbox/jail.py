@@ -39,6 +39,8 @@ class JailRequest:
         Host folder with data files, or None; seen read-only, each entry also in the working folder.
     arguments
         `sys.argv[1:]` of the script.
+    tenant
+        Whose job it is; jobs of two tenants never come from one warm Python.
     allowed_imports
         Packages that the script's own code may import beside the standard library and its own
         modules; None: any. A policy, not a wall.
@@ -50,6 +52,7 @@ class JailRequest:
     arguments: tuple[str, ...]
     limits: JailLimits
     required_outputs: tuple[str, ...] = ()
+    tenant: str = ""
     allowed_imports: tuple[str, ...] | None = None
 
 

@@ -3,6 +3,8 @@
 import os
 import sys
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -11,14 +13,20 @@ from bcai.base.units import MIB, format_size
 from bcai.bridge.limits import ALL_VALUES_BYTES_MAX
 from bcai.bridge.sandbox import mounts
 from bcai.bridge.sandbox.cgroup import Cgroup, group_name, new_cgroup
-from bcai.bridge.sandbox.environment import import_path
+from bcai.bridge.sandbox.environment import environment_variables, import_path
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailLimits, JailOutput, JailRequest, OnEvent
 from bcai.bridge.sandbox.level import JailReport
 from bcai.bridge.sandbox.outputs import new_output_file, read_output
 from bcai.bridge.sandbox.probe import NO_CGROUP, probe_jail
-from bcai.bridge.sandbox.process import environment_binds, input_bind, start_jail
+from bcai.bridge.sandbox.process import (
+    JailProcess,
+    environment_binds,
+    input_bind,
+    start_jail,
+)
 from bcai.bridge.sandbox.supervisor import Facts, Supervisor
 from bcai.bridge.sandbox.verdict import Verdict, judge
+from bcai.bridge.sandbox.warm import ZygotePool
 
 _CGROUP_ROOM_BYTES = 64 * MIB  # for the jail's own two processes
 # Twice what may travel, which is refused with more words. A value of a few bytes costs as many
@@ -27,7 +35,12 @@ _VALUES_READ_MAX = 2 * ALL_VALUES_BYTES_MAX
 _numbers = count(1)
 
 
-def launch(request: JailRequest, on_event: OnEvent, cancelled: threading.Event) -> JailExit:
+def launch(
+    request: JailRequest,
+    on_event: OnEvent,
+    cancelled: threading.Event,
+    zygotes: ZygotePool | None = None,
+) -> JailExit:
     """Run the job and wait for its end. Whatever happens, nothing of it is left running.
 
     Parameters
@@ -36,6 +49,8 @@ def launch(request: JailRequest, on_event: OnEvent, cancelled: threading.Event) 
         Called from this thread with what the job does. If it raises, the job is killed.
     cancelled
         Set it from another thread to stop the job.
+    zygotes
+        Warm Pythons to start the job from, if the one of its tenant is ready; else it starts cold.
 
     Raises
     ------
@@ -56,9 +71,7 @@ def launch(request: JailRequest, on_event: OnEvent, cancelled: threading.Event) 
     cgroup = _new_cgroup(limits)
     report = _report(probed, limits, cgroup)
     outputs = new_output_file(limits.output_bytes)
-    with start_jail(
-        _plan(request), processes=limits.processes, outputs=outputs, cgroup=cgroup
-    ) as jail:
+    with _start(request, outputs, cgroup, zygotes) as jail:
         facts = Supervisor(jail, request, report, on_event, cancelled).watch()
         killed = cgroup is not None and cgroup.was_out_of_memory()
         verdict = judge(facts, limits, killed_for_memory=killed)
@@ -67,17 +80,45 @@ def launch(request: JailRequest, on_event: OnEvent, cancelled: threading.Event) 
     return _exit(verdict, report, facts, kept)
 
 
-def _plan(request: JailRequest) -> dict[str, object]:
-    """Everything that the jail's processes need to know, as JSON data."""
-    binds = [*environment_binds(), input_bind(os.path.realpath(request.project), mounts.PROJECT)]
-    linked = [mounts.PROJECT]
+@contextmanager
+def _start(
+    request: JailRequest, outputs: int, cgroup: Cgroup | None, zygotes: ZygotePool | None
+) -> Generator[JailProcess, None, None]:
+    """A jail that runs the job, warm if it can be; gone when the block is left."""
+    plan, folders = _plan(request), _folders(request)
+    processes = request.limits.processes
+    if zygotes is not None:
+        warm = {**plan, "folders": folders, "environment": environment_variables(processes)}
+        started = zygotes.start(request.tenant, warm, outputs=outputs, cgroup=cgroup)
+        if started is not None:
+            jail, zygote = started
+            try:
+                with jail:
+                    yield jail
+            finally:
+                zygotes.done(zygote)
+            return
+    binds = [*environment_binds(), *folders]
+    cold = {**plan, "binds": binds}
+    with start_jail(cold, processes=processes, outputs=outputs, cgroup=cgroup) as jail:
+        yield jail
+    if zygotes is not None:
+        zygotes.warm_up(request.tenant)  # for the next one; this one wanted the processor itself
+
+
+def _folders(request: JailRequest) -> list[dict[str, object]]:
+    """The job's own folders, as binds."""
+    folders = [input_bind(os.path.realpath(request.project), mounts.PROJECT)]
     if request.data is not None:
-        binds.append(input_bind(os.path.realpath(request.data), mounts.DATA))
-        linked.append(mounts.DATA)
+        folders.append(input_bind(os.path.realpath(request.data), mounts.DATA))
+    return folders
+
+
+def _plan(request: JailRequest) -> dict[str, object]:
+    """What the jail's processes need to know, as JSON data."""
     limits = request.limits
     return {
-        "binds": binds,
-        "linked": linked,
+        "linked": [each["target"] for each in _folders(request)],
         "memory_bytes": limits.memory_bytes,
         "disk_bytes": limits.disk_bytes,
         "processes": limits.processes,

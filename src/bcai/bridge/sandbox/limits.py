@@ -13,16 +13,17 @@ ADDRESS_ROOM_BYTES = 2 << 30
 
 
 def apply(memory_bytes: int, processes: int) -> None:
-    """Limit this process and all it starts.
+    """Limit this process and all it starts; what it has inherited from a zygote is not its own.
 
     RLIMIT_DATA counts private writable memory, so that an honest job gets a MemoryError in the
     line that asked for too much. RLIMIT_AS also bounds shared maps. Both are per process: the
     watchdog (and the cgroup) watches the sum. Files are bounded by the size of the work folder.
     """
+    size, data = _inherited_bytes()
     for kind, value in (
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_DATA, memory_bytes),
-        (resource.RLIMIT_AS, memory_bytes + ADDRESS_ROOM_BYTES),
+        (resource.RLIMIT_DATA, memory_bytes + data),
+        (resource.RLIMIT_AS, memory_bytes + ADDRESS_ROOM_BYTES + size),
         (resource.RLIMIT_STACK, _STACK_BYTES),
         (resource.RLIMIT_NPROC, processes),
         (resource.RLIMIT_NOFILE, _OPEN_FILES),
@@ -33,6 +34,14 @@ def apply(memory_bytes: int, processes: int) -> None:
         hard = resource.getrlimit(kind)[1]
         wanted = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (wanted, wanted))
+
+
+def _inherited_bytes() -> tuple[int, int]:
+    """Addresses, and private writable memory among them, that this process has already."""
+    with open("/proc/self/statm", "rb") as file:
+        fields = file.read().split()
+    page = resource.getpagesize()
+    return int(fields[0]) * page, int(fields[5]) * page
 
 
 def prefer_to_kill() -> None:

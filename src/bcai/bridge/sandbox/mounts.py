@@ -7,6 +7,7 @@ folders of one tmpfs, so that `disk_bytes` bounds everything that a job writes t
 
 import errno
 import os
+from collections.abc import Container
 
 from bcai.bridge.sandbox import libc, namespaces
 
@@ -50,7 +51,9 @@ class Bind:
 OwnerMaps = dict[tuple[int, int], int]
 
 
-def owner_maps(binds: list[Bind], outside_id: int | None) -> OwnerMaps:
+def owner_maps(
+    binds: list[Bind], outside_id: int | None, known: Container[tuple[int, int]] = ()
+) -> OwnerMaps:
     """Descriptors of the id maps that `build_root` needs, by owner of the bound files.
 
     Made before the pid namespace is left, since the map of a process is written through /proc.
@@ -58,10 +61,18 @@ def owner_maps(binds: list[Bind], outside_id: int | None) -> OwnerMaps:
     if outside_id is None:
         return {}
     owners = {_owner(bind.source) for bind in binds if bind.private}
+    owners = {owner for owner in owners if owner not in known}
     return {owner: namespaces.owner_map(*owner, outside_id) for owner in owners}
 
 
-def build_root(binds: list[Bind], disk_bytes: int, outside_id: int | None, maps: OwnerMaps) -> None:
+def build_root(
+    binds: list[Bind],
+    disk_bytes: int,
+    outside_id: int | None,
+    maps: OwnerMaps,
+    *,
+    for_jobs: bool = False,
+) -> None:
     """Replace the root of this mount namespace; the host's files are gone afterwards.
 
     Parameters
@@ -71,14 +82,15 @@ def build_root(binds: list[Bind], disk_bytes: int, outside_id: int | None, maps:
         binds show their owner's files as that uid's.
     """
     libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
-    trees = [(_read_only_tree(bind, maps), bind) for bind in binds]
+    trees = [(read_only_tree(bind, maps), bind) for bind in binds]
     devices = [(_tree(path, _DEVICE), path) for path in DEVICES]
     libc.mount("tmpfs", _NEW_ROOT, "tmpfs", libc.MS_NOSUID | libc.MS_NODEV, _ROOT_OPTIONS)
     for tree, bind in trees:
         _attach(tree, bind.source, bind.target)
     for tree, path in devices:
         _attach(tree, path, path)
-    for folder in ("/proc", "/tmp", "/input", _OLD_ROOT, *WRITABLE):
+    inputs = (PROJECT, DATA) if for_jobs else ("/input",)
+    for folder in ("/proc", "/tmp", *inputs, _OLD_ROOT, *WRITABLE):
         os.makedirs(_NEW_ROOT + folder, exist_ok=True)
     _write_small_files()
     libc.pivot_root(_NEW_ROOT, _NEW_ROOT + _OLD_ROOT)
@@ -86,11 +98,28 @@ def build_root(binds: list[Bind], disk_bytes: int, outside_id: int | None, maps:
     libc.mount("proc", "/proc", "proc", _PLAIN)
     libc.unmount(_OLD_ROOT)
     _mount_work_folders(disk_bytes, outside_id)
+    if not for_jobs:
+        os.rmdir(_OLD_ROOT)
     # Not over an environment that lies below /tmp, which would vanish; there TMPDIR must do.
     if not any(bind.target.startswith("/tmp/") for bind in binds):
         libc.mount(WORK, "/tmp", None, libc.MS_BIND)  # the name that programs know
     flags = libc.MS_BIND | libc.MS_REMOUNT | libc.MS_RDONLY | libc.MS_NOSUID | libc.MS_NODEV
     libc.mount(None, "/", None, flags)
+
+
+def enter_job_root(trees: list[tuple[int, str]], disk_bytes: int) -> None:
+    """In a mount namespace forked off a zygote's: the job's own /proc, folders and work folder.
+
+    What the zygote had there lies below, where nobody without capabilities can get at it.
+    """
+    libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
+    libc.mount("proc", "/proc", "proc", _PLAIN)
+    for tree, target in trees:
+        libc.move_mount(tree, target)
+        os.close(tree)
+    _mount_work_folders(disk_bytes, None)
+    if os.path.samefile("/tmp", WORK) or not os.listdir("/tmp"):
+        libc.mount(WORK, "/tmp", None, libc.MS_BIND)
 
 
 def link_inputs(folders: list[str]) -> None:
@@ -105,7 +134,8 @@ def _owner(path: str) -> tuple[int, int]:
     return found.st_uid, found.st_gid
 
 
-def _read_only_tree(bind: Bind, maps: OwnerMaps) -> int:
+def read_only_tree(bind: Bind, maps: OwnerMaps) -> int:
+    """Descriptor of a detached clone of a bind's mounts, which nobody can write to."""
     attributes = _READ_ONLY | (0 if bind.executable else _ATTR_NOEXEC)
     if not maps or not bind.private:
         return _tree(bind.source, attributes)
@@ -172,4 +202,3 @@ def _mount_work_folders(disk_bytes: int, outside_id: int | None) -> None:
             os.chown(folder, outside_id, outside_id)
         libc.mount(folder, target, None, libc.MS_BIND)
     libc.unmount(_OLD_ROOT)
-    os.rmdir(_OLD_ROOT)

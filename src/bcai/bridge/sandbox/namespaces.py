@@ -14,6 +14,7 @@ import signal
 from bcai.bridge.sandbox import libc
 
 JOB_ID = 1000
+HOST_NAME = "job"
 _UNUSED_IDS_FIRST = 0x70000000
 
 ALL_BUT_USER = (

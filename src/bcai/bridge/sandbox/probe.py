@@ -62,9 +62,9 @@ def _probe() -> JailReport:
         with start_jail(
             plan, processes=_PROCESSES, outputs=new_output_file(0), cgroup=cgroup
         ) as jail:
-            lines = _read_all(jail.status).decode("utf-8", "replace").splitlines()
+            lines = _read_all(jail.pipes.status).decode("utf-8", "replace").splitlines()
             jail.process.wait(30)
-            complaint = os.read(jail.stderr, 4000)
+            complaint = os.read(jail.pipes.stderr, 4000)
     except NoJailError as error:
         return JailReport("none", missing=(str(error),))
     facts = [json.loads(line) for line in lines]

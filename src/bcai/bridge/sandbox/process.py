@@ -6,8 +6,9 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
+from typing import Protocol
 
 from bcai.base.errors import NoJailError
 from bcai.bridge.sandbox.cgroup import Cgroup
@@ -22,18 +23,68 @@ _END_WAIT_S = 30.0
 _KILL_WAIT_S = 5.0
 
 
-@dataclass(slots=True)
-class JailProcess:
-    """A jail that runs, and our ends of its pipes. Leaving the `with` block ends it for sure."""
+class Leashed(Protocol):
+    """The process that holds a jail together, from outside."""
 
-    process: subprocess.Popen[bytes]
+    def let_go(self) -> None:
+        """Tell it to end the jail. Returns at once; may be called again."""
+        ...
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for its end; whether it came."""
+        ...
+
+    def kill(self) -> None:
+        """Kill it; pid 1 of the jail dies with it."""
+        ...
+
+    def close(self) -> None:
+        """Give its descriptors back."""
+        ...
+
+
+@dataclass(slots=True)
+class Pipes:
+    """What runs between host and jail: our ends, and theirs until they are handed over."""
+
     stdout: int
     stderr: int
     status: int
     control: socket.socket
+    theirs: list[int]
+    guest_control: socket.socket
+
+    @classmethod
+    def new(cls) -> "Pipes":
+        """Open stdout, stderr, status and the control channel."""
+        pairs = [os.pipe() for _ in range(3)]
+        control, guest_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours = [read for read, _ in pairs]
+        return cls(ours[0], ours[1], ours[2], control, [write for _, write in pairs], guest_control)
+
+    def close_theirs(self) -> None:
+        """Close the ends that the jail has by now."""
+        for descriptor in self.theirs:
+            os.close(descriptor)
+        self.theirs.clear()
+        self.guest_control.close()
+
+    def close(self) -> None:
+        """Close everything."""
+        self.close_theirs()
+        for descriptor in (self.stdout, self.stderr, self.status):
+            os.close(descriptor)
+        self.control.close()
+
+
+@dataclass(slots=True)
+class JailProcess:
+    """A jail that runs, and our ends of its pipes. Leaving the `with` block ends it for sure."""
+
+    process: Leashed
+    pipes: Pipes
     outputs: int
     cgroup: Cgroup | None
-    _open: bool = field(default=True, init=False)
 
     def __enter__(self) -> "JailProcess":
         return self
@@ -45,27 +96,52 @@ class JailProcess:
         trace: TracebackType | None,
     ) -> None:
         self.end()
-        for descriptor in (self.stdout, self.stderr, self.status, self.outputs):
-            os.close(descriptor)
-        self.control.close()
+        self.process.close()
+        self.pipes.close()
+        os.close(self.outputs)
         if self.cgroup is not None:
             self.cgroup.remove()
 
     def let_go(self) -> None:
         """Close the leash: the jail is killed, with all that runs in it. Returns at once."""
-        if self._open and self.process.stdin is not None:
-            self._open = False
-            with contextlib.suppress(BrokenPipeError):
-                self.process.stdin.close()
+        self.process.let_go()
 
     def end(self) -> None:
         """Kill the jail and wait until nothing of it is left."""
         self.let_go()
-        try:
-            self.process.wait(_END_WAIT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()  # pid 1 of the jail dies with it
+        if not self.process.wait(_END_WAIT_S):
+            self.process.kill()
             self.process.wait(_KILL_WAIT_S)
+
+
+class ColdProcess:
+    """A jail's own program, started for it alone."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._is_held = True
+
+    def let_go(self) -> None:
+        """Close its standard input."""
+        if self._is_held and self._process.stdin is not None:
+            self._is_held = False
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for its end; whether it came."""
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """Kill it."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Nothing is left to close."""
 
 
 def start_jail(
@@ -78,44 +154,34 @@ def start_jail(
     NoJailError
         The program could not be started at all.
     """
-    ours: list[int] = []
-    theirs: list[int] = []
-    for _ in range(3):
-        read, write = os.pipe()
-        ours.append(read)
-        theirs.append(write)
-    control, guest_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pipes = Pipes.new()
     names = ("stdout", "stderr", "status", "control", "outputs")
-    numbers = (*theirs, guest_control.fileno(), outputs)
+    numbers = (*pipes.theirs, pipes.guest_control.fileno(), outputs)
     script = package_folder() / "bridge" / "sandbox" / "build_jail.py"
     try:
         process = subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-I", "-S", "-B", "-X", "utf8", str(script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=theirs[1],
+            stderr=pipes.theirs[1],
             pass_fds=numbers,
             env=environment_variables(processes),
             cwd="/",
         )
     except OSError as error:
-        for descriptor in (*ours, outputs):
-            os.close(descriptor)
-        control.close()
+        pipes.close()
+        os.close(outputs)
         if cgroup is not None:
             cgroup.remove()
         raise NoJailError(f"cannot start {sys.executable}: {error}") from error
-    finally:
-        for descriptor in theirs:
-            os.close(descriptor)
-        guest_control.close()
-    jail = JailProcess(process, ours[0], ours[1], ours[2], control, outputs, cgroup)
+    pipes.close_theirs()
+    jail = JailProcess(ColdProcess(process), pipes, outputs, cgroup)
     full_plan = {
         **plan,
         "parent": os.getpid(),
         "descriptors": dict(zip(names, numbers, strict=True)),
     }
-    full_plan["status"] = theirs[2]
+    full_plan["status"] = numbers[2]
     try:
         if cgroup is not None:
             cgroup.add(process.pid)  # before it has the plan, so before it starts anything

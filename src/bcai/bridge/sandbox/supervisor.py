@@ -93,13 +93,20 @@ class Supervisor:
 
     def watch(self) -> Facts:
         """Return when nothing of the job is left."""
+        pipes = self._jail.pipes
         readers: list[tuple[int | socket.socket, Callable[[], bool]]] = [
-            (self._jail.stdout, lambda: self._read_log(self._jail.stdout, self._stdout)),
-            (self._jail.stderr, lambda: self._read_log(self._jail.stderr, self._stderr)),
-            (self._jail.status, self._read_status),
-            (self._jail.control, self._read_control),
+            (
+                self._jail.pipes.stdout,
+                lambda: self._read_log(self._jail.pipes.stdout, self._stdout),
+            ),
+            (
+                self._jail.pipes.stderr,
+                lambda: self._read_log(self._jail.pipes.stderr, self._stderr),
+            ),
+            (pipes.status, self._read_status),
+            (pipes.control, self._read_control),
         ]
-        for descriptor in (self._jail.stdout, self._jail.stderr):
+        for descriptor in (pipes.stdout, pipes.stderr):
             os.set_blocking(descriptor, False)
         try:
             self._serve(readers)
@@ -187,7 +194,7 @@ class Supervisor:
         return bool(data)
 
     def _read_status(self) -> bool:
-        data = os.read(self._jail.status, _READ_BYTES)
+        data = os.read(self._jail.pipes.status, _READ_BYTES)
         *lines, self._status_line = (self._status_line + data).split(b"\n")
         for line in lines:
             self._take_status(cast("dict[str, object]", json.loads(line)))
@@ -215,7 +222,7 @@ class Supervisor:
     def _read_control(self) -> bool:
         """Take one message. False when the job has closed its end (or sent an empty message)."""
         try:
-            data = self._jail.control.recv(MESSAGE_BYTES_MAX + 1)
+            data = self._jail.pipes.control.recv(MESSAGE_BYTES_MAX + 1)
         except OSError:
             return False
         if not data:

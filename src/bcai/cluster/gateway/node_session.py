@@ -200,7 +200,13 @@ class NodeSession:
                 self._known.add(token)
                 number = job.attempts[-1].number
                 await self._frames.send(
-                    Assign(job_id=job.id, attempt=number, lock_token=token, spec=job.spec)
+                    Assign(
+                        job_id=job.id,
+                        attempt=number,
+                        lock_token=token,
+                        spec=job.spec,
+                        owner=job.owner,
+                    )
                 )
             if job.cancel_requested and token in self._known and token not in self._cancelled:
                 self._cancelled.add(token)

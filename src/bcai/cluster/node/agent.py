@@ -197,7 +197,7 @@ class Agent:
         if message.lock_token in self._attempts or message.lock_token in self._ended:
             return
         outbox = Outbox(message.job_id, message.lock_token, self._outgoing.ring)
-        attempt = Attempt(message.spec, message.attempt, outbox)
+        attempt = Attempt(message.spec, message.attempt, outbox, message.owner)
         self._attempts[message.lock_token] = attempt
         if self._stopping:
             self._finish(attempt, _STOPPING)

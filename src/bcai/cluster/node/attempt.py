@@ -28,6 +28,7 @@ class Attempt:
     spec: JobSpec
     number: int
     outbox: Outbox
+    owner: str = ""
     cancelled: threading.Event = field(default_factory=threading.Event)
     waits: set[anyio.CancelScope] = field(default_factory=set[anyio.CancelScope])
     is_dropped: bool = False

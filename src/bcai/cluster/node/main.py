@@ -12,6 +12,7 @@ import httpx
 from bcai.base.errors import BcaiError, InputError, exit_status
 from bcai.base.groups import errors_in
 from bcai.base.units import MIB
+from bcai.bridge.sandbox.warm import ZygotePolicy, ZygotePool
 from bcai.cluster.node.agent import Agent, Identity
 from bcai.cluster.node.attempt import Attempt
 from bcai.cluster.node.cache import BlobCache
@@ -63,6 +64,8 @@ async def serve(settings: Settings) -> None:
         )
     folder = settings.node_folder
     lock = take_folder(folder)
+    most = settings.node.warm_pythons if settings.enhanced_vm.enable_python else 0
+    zygotes = ZygotePool(ZygotePolicy(zygotes_max=most))
     try:
         capabilities = await anyio.to_thread.run_sync(measure_capabilities, settings)
         logger.info("jail level %s, %d slots", capabilities.jail.level, capabilities.slots)
@@ -90,6 +93,7 @@ async def serve(settings: Settings) -> None:
                 slots=anyio.Semaphore(capabilities.slots),
                 threads=anyio.CapacityLimiter(capabilities.slots),
                 folder=fresh_work_folder(folder),
+                zygotes=zygotes,
             )
 
             async def run(attempt: Attempt) -> Outcome:
@@ -100,6 +104,7 @@ async def serve(settings: Settings) -> None:
                 Agent(identity, dial, run, settings.node.log), settings.node.grace_s
             )
     finally:
+        zygotes.close()
         os.close(lock)
 
 

@@ -16,6 +16,7 @@ from bcai.bridge.inspect.finding import Audit
 from bcai.bridge.inspect.policy import guest_list
 from bcai.bridge.sandbox.jail import JailEvent, JailLimits, JailRequest
 from bcai.bridge.sandbox.launcher import launch
+from bcai.bridge.sandbox.warm import ZygotePool
 from bcai.cluster.node.attempt import Attempt
 from bcai.cluster.node.cache import BlobCache
 from bcai.cluster.node.folders import remove_tree
@@ -46,6 +47,7 @@ class Workbench:
     slots: anyio.Semaphore
     threads: anyio.CapacityLimiter  # one per slot; the shared pool must not starve a jail
     folder: Path  # each attempt has its own folder inside, gone when it ends
+    zygotes: ZygotePool
 
 
 async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
@@ -78,10 +80,11 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
             def report(event: JailEvent) -> None:
                 attempt.outbox.put(body_of(event, time.time()))
 
-            request = _request(spec, folder, limits, owner)
+            request = _request(attempt, folder, limits, owner)
             program = partial(launch_program, settings=bench.settings.enhanced_vm)
             wasm = partial(launch_wasm, fuel=spec.limits.fuel)
-            run = {JobKind.PROGRAM: program, JobKind.WASM: wasm}.get(spec.kind, launch)
+            warm = partial(launch, zygotes=bench.zygotes)
+            run = {JobKind.PROGRAM: program, JobKind.WASM: wasm}.get(spec.kind, warm)
             ended = await anyio.to_thread.run_sync(
                 run, request, report, attempt.cancelled, limiter=bench.threads
             )
@@ -145,8 +148,9 @@ async def _read_code(spec: JobSpec, folder: Path, bench: Workbench) -> Audit | N
 
 
 def _request(
-    spec: JobSpec, folder: Path, limits: JailLimits, owner: PythonConstraints
+    attempt: Attempt, folder: Path, limits: JailLimits, owner: PythonConstraints
 ) -> JailRequest:
+    spec = attempt.spec
     has_data = any(file.mount is Mount.DATA for file in spec.files)
     return JailRequest(
         project=folder / PROJECT,
@@ -155,5 +159,6 @@ def _request(
         arguments=spec.arguments,
         limits=limits,
         required_outputs=spec.required_outputs,
+        tenant=attempt.owner,
         allowed_imports=guest_list(policy_of(owner)),
     )

@@ -1,0 +1,302 @@
+"""Zygotes of this process: one for every tenant, started ahead, recycled by count and age.
+
+A tenant's jobs share a zygote, hence the layout of its memory and its hash seed; other tenants'
+never do. While a zygote warms up, and where there is none, jobs take the cold path.
+"""
+
+import array
+import contextlib
+import json
+import os
+import select
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import IO
+
+from bcai.base.errors import NoJailError
+from bcai.bridge.sandbox.cgroup import Cgroup
+from bcai.bridge.sandbox.environment import environment_variables, import_path, package_folder
+from bcai.bridge.sandbox.process import JailProcess, Pipes, environment_binds
+
+PRELOAD = ("numpy", "torch")
+_WARM_S_MAX = 120.0
+_HELLO_S_MAX = 10.0
+_KILL_WAIT_S = 5.0
+_STATUS_BYTES_MAX = 1 << 16
+_CREDENTIALS = struct.Struct("iII")  # pid, uid, gid
+
+
+@dataclass(frozen=True, slots=True)
+class ZygotePolicy:
+    """How many zygotes, and how long each lives.
+
+    Attributes
+    ----------
+    zygotes_max
+        At most; the one that was used least recently goes first. 0 switches them off.
+    jobs_max
+        Jobs after which a zygote is replaced.
+    age_s_max
+        Seconds after which it is.
+    """
+
+    zygotes_max: int = 2
+    jobs_max: int = 1000
+    age_s_max: float = 3600.0
+    preload: tuple[str, ...] = PRELOAD
+
+
+class Zygote:
+    """One warm Python. `start` is safe to call from several threads."""
+
+    def __init__(self, preload: tuple[str, ...], processes: int) -> None:
+        self.jobs = 0
+        self.running = 0
+        self.born_at = time.monotonic()
+        self.used_at = self.born_at
+        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._status, status = os.pipe()
+        self._line = b""
+        self._is_ready = False
+        script = package_folder() / "bridge" / "sandbox" / "zygote.py"
+        environment = environment_variables(processes) | {"OMP_NUM_THREADS": "1"}
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-I", "-S", "-B", "-X", "utf8", str(script)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), status),
+                env=environment,
+                cwd="/",
+            )
+        except OSError as error:
+            os.close(self._status)
+            self._requests.close()
+            raise NoJailError(f"cannot start {sys.executable}: {error}") from error
+        finally:
+            requests = theirs.fileno()
+            theirs.close()
+            os.close(status)
+        plan = {
+            "binds": environment_binds(),
+            "sys_path": import_path(),
+            "preload": preload,
+            "parent": os.getpid(),
+            "requests": requests,
+            "status": status,
+        }
+        with contextlib.suppress(OSError):  # it died: `is_dead` says so
+            self._stdin.write(json.dumps(plan).encode() + b"\n")
+            self._stdin.flush()
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it has ended, or takes too long to start."""
+        late = not self._is_ready and time.monotonic() - self.born_at > _WARM_S_MAX
+        return late or self._process.poll() is not None
+
+    def is_ready(self, wait_s: float = 0.0) -> bool:
+        """Whether it takes jobs."""
+        deadline = time.monotonic() + wait_s
+        while not self._is_ready and not self.is_dead:
+            left = max(0.0, deadline - time.monotonic())
+            if not select.select([self._status], [], [], left)[0]:
+                break
+            data = os.read(self._status, _STATUS_BYTES_MAX)
+            self._line += data
+            self._is_ready = any(b'"ready": true' in each for each in self._line.splitlines())
+            if not data:
+                break
+        return self._is_ready and not self.is_dead
+
+    def start(
+        self,
+        request: dict[str, object],
+        *,
+        outputs: int,
+        cgroup: Cgroup | None,
+    ) -> JailProcess:
+        """Start a job; takes over `outputs` and `cgroup`.
+
+        Raises
+        ------
+        OSError
+            The zygote is gone, or could not see the job's folders; `outputs` and `cgroup` are
+            still the caller's.
+        """
+        leash, guest_leash = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        leash.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        pipes = Pipes.new()
+        theirs = [*pipes.theirs, pipes.guest_control.fileno(), outputs, guest_leash.fileno()]
+        try:
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", theirs))
+            self._requests.sendmsg([json.dumps(request).encode()], [rights])
+            pipes.close_theirs()
+            guest_leash.close()
+            pid = _hello(leash)
+            process = WarmProcess(os.pidfd_open(pid), leash)
+            if cgroup is not None:
+                cgroup.add(pid)  # before it starts anything
+            leash.send(b"go")
+        except OSError:
+            pipes.close()
+            guest_leash.close()
+            leash.close()
+            raise
+        return JailProcess(process, pipes, outputs, cgroup)
+
+    def close(self) -> None:
+        """End it, and every job in it."""
+        with contextlib.suppress(OSError):
+            self._stdin.close()
+        try:
+            self._process.wait(_KILL_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._requests.close()
+        os.close(self._status)
+
+
+@dataclass(slots=True)
+class WarmProcess:
+    """The builder of one job, as `JailProcess` wants it."""
+
+    pidfd: int
+    leash: socket.socket
+    _open: bool = field(default=True)
+
+    def let_go(self) -> None:
+        """Close the leash."""
+        if self._open:
+            self._open = False
+            with contextlib.suppress(OSError):
+                self.leash.shutdown(socket.SHUT_RDWR)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for its end; whether it came."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(timeout_s * 1000))
+
+    def kill(self) -> None:
+        """Kill it; pid 1 of the jail dies with it."""
+        import signal
+
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Give its descriptors back."""
+        self.leash.close()
+        os.close(self.pidfd)
+
+
+def _hello(leash: socket.socket) -> int:
+    """Our number for the process at the other end. Raises OSError."""
+    leash.settimeout(_HELLO_S_MAX)
+    message, ancillary, _, _ = leash.recvmsg(16, socket.CMSG_SPACE(_CREDENTIALS.size))
+    leash.settimeout(None)
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS and message:
+            return int(_CREDENTIALS.unpack(data)[0])
+    raise OSError("no answer")
+
+
+class ZygotePool:
+    """Zygotes by tenant."""
+
+    def __init__(self, policy: ZygotePolicy, processes: int = 64) -> None:
+        self._policy = policy
+        self._processes = processes
+        self._lock = threading.Lock()
+        self._zygotes: dict[str, Zygote] = {}
+        self._retired: list[Zygote] = []
+
+    def warm_up(self, tenant: str) -> None:
+        """Start a tenant's zygote if there is none. Returns at once."""
+        with self._lock:
+            self._current(tenant)
+
+    def is_ready(self, tenant: str, wait_s: float = 0.0) -> bool:
+        """Whether the tenant's next job will start warm."""
+        with self._lock:
+            zygote = self._current(tenant)
+        return zygote is not None and zygote.is_ready(wait_s)
+
+    def start(
+        self, tenant: str, request: dict[str, object], *, outputs: int, cgroup: Cgroup | None
+    ) -> "tuple[JailProcess, Zygote] | None":
+        """Start a job in the tenant's zygote, or return None if there is none that is ready.
+
+        The caller gives the zygote back to `done` when the job has ended.
+        """
+        with self._lock:
+            self._retire_worn()
+            zygote = self._zygotes.get(tenant)
+            if zygote is None or not zygote.is_ready():
+                return None
+            zygote.jobs += 1
+            zygote.running += 1
+            zygote.used_at = time.monotonic()
+        try:
+            return zygote.start(request, outputs=outputs, cgroup=cgroup), zygote
+        except OSError:  # the cold path will do, or say what is wrong
+            self.done(zygote)
+            return None
+
+    def done(self, zygote: Zygote) -> None:
+        """A job of this zygote has ended."""
+        with self._lock:
+            zygote.running -= 1
+            self._close_idle()
+
+    def close(self) -> None:
+        """End all zygotes and their jobs."""
+        with self._lock:
+            for zygote in (*self._zygotes.values(), *self._retired):
+                zygote.close()
+            self._zygotes.clear()
+            self._retired.clear()
+
+    def _current(self, tenant: str) -> Zygote | None:
+        policy = self._policy
+        if policy.zygotes_max < 1:
+            return None
+        self._retire_worn()
+        zygote = self._zygotes.get(tenant)
+        if zygote is None:
+            while len(self._zygotes) >= policy.zygotes_max:
+                oldest = min(self._zygotes, key=lambda each: self._zygotes[each].used_at)
+                self._retired.append(self._zygotes.pop(oldest))
+            zygote = self._zygotes[tenant] = Zygote(policy.preload, self._processes)
+        self._close_idle()
+        return zygote
+
+    def _retire_worn(self) -> None:
+        for tenant in [each for each, zygote in self._zygotes.items() if self._is_worn(zygote)]:
+            self._retired.append(self._zygotes.pop(tenant))
+        self._close_idle()
+
+    def _is_worn(self, zygote: Zygote) -> bool:
+        age_s = time.monotonic() - zygote.born_at
+        return (
+            zygote.is_dead or zygote.jobs >= self._policy.jobs_max or age_s > self._policy.age_s_max
+        )
+
+    def _close_idle(self) -> None:
+        idle = [each for each in self._retired if each.running == 0 or each.is_dead]
+        for zygote in idle:
+            self._retired.remove(zygote)
+            zygote.close()
