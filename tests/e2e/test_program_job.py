@@ -96,12 +96,12 @@ def test_a_program_over_its_memory_limit_does_not_start(client: SDK) -> None:
 
 def test_a_program_over_its_time_limit_is_ended(client: SDK) -> None:
     build = Builder()
-    x: Symbol = build.input("x", "float32[256,256]")
-    for _ in range(40):
+    x: Symbol = build.input("x", "float32[1024,1024]")
+    for _ in range(2000):  # 4 * 10^12 multiplications and additions
         x = x @ x
     with pytest.raises(JobTimedOutError, match="limit of 1"):
         client.submit_program(
-            build.finish(y=x), {"x": np.ones((256, 256), np.float32)}, timeout=1.0
+            build.finish(y=x), {"x": np.ones((1024, 1024), np.float32)}, timeout=1.0
         )
 
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from bcai.vm.backends.native.launch import Address, Launch
-from bcai.vm.backends.native.schedule import ALIGNMENT, Arena, schedule
-from bcai.vm.backends.native.steps import Step, Steps
+from bcai.vm.backends.native.steps import Step, Steps, touched
 from bcai.vm.backends.native.tape import ARGUMENTS, ENTRY, GRAIN, RECORD_WORDS, UNITS
 from bcai.vm.compiler.plan import Buffer, OpTask, Role, View
+from bcai.vm.compiler.schedule_memory import ALIGNMENT, Arena, schedule_memory
 from bcai.vm.isa.types import Array, parse_type
 
 Segment = tuple[int, int] | OpTask
@@ -113,9 +113,15 @@ def lay_out(steps: Steps) -> Layout:
         _segments(steps.steps),
         constants,
         offsets,
-        schedule(steps.steps, steps.buffers),
+        _arena(steps),
         max((each.scratch_bytes for each in launches), default=0),
     )
+
+
+def _arena(steps: Steps) -> Arena:
+    """Where every temporary lies."""
+    sizes = {each.number: each.nbytes for each in steps.buffers if each.role is Role.TEMPORARY}
+    return schedule_memory(sizes, [touched(step) for step in steps.steps])
 
 
 def _segments(steps: Sequence[Step]) -> tuple[Segment, ...]:
@@ -204,7 +210,7 @@ def unpack(content: bytes) -> tuple[Layout, list[tuple[str, list[str]]]]:
         tuple((start, count) for start, count in head["segments"]),
         np.frombuffer(content, np.uint8, offset=at),
         dict(head["constants"]),
-        Arena(head["arena"][0], dict(head["arena"][1])),
+        Arena(dict(head["arena"][1]), head["arena"][0]),
         head["scratch_bytes"],
     )
     return layout, [(key, symbols) for key, symbols in head["groups"]]
