@@ -178,6 +178,16 @@ def test_closing_the_pool_ends_its_jobs(tmp_path: Path, pool: ZygotePool) -> Non
     assert begun.wait(30)
     pool.close()
     assert ended.wait(30)
+    assert not pool.is_ready("ada", wait_s=1)
+    assert _run(folder, pool, "ada", WHO)["warm"] is False
+
+
+def test_a_python_outlives_the_thread_that_wanted_it(tmp_path: Path, pool: ZygotePool) -> None:
+    asking = threading.Thread(target=pool.is_ready, args=("ada", 60))
+    asking.start()
+    asking.join()
+    time.sleep(0.2)
+    assert _run(tmp_path / "a", pool, "ada")["warm"] is True
 
 
 def test_nothing_is_left_open(tmp_path: Path, pool: ZygotePool) -> None:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -223,6 +224,10 @@ class ZygotePool:
         self._lock = threading.Lock()
         self._zygotes: dict[str, Zygote] = {}
         self._retired: list[Zygote] = []
+        self._is_closed = False
+        # A keeper dies with the thread that started it (PR_SET_PDEATHSIG), so one thread starts
+        # them all and lives as long as the pool: those of callers come and go.
+        self._starter = ThreadPoolExecutor(1, "bcai-zygotes")
 
     def warm_up(self, tenant: str) -> None:
         """Start a tenant's zygote if there is none. Returns at once."""
@@ -263,16 +268,18 @@ class ZygotePool:
             self._close_idle()
 
     def close(self) -> None:
-        """End all zygotes and their jobs."""
+        """End all zygotes and their jobs; from now on every job starts cold."""
         with self._lock:
+            self._is_closed = True
             for zygote in (*self._zygotes.values(), *self._retired):
                 zygote.close()
             self._zygotes.clear()
             self._retired.clear()
+            self._starter.shutdown()
 
     def _current(self, tenant: str) -> Zygote | None:
         policy = self._policy
-        if policy.zygotes_max < 1:
+        if policy.zygotes_max < 1 or self._is_closed:
             return None
         self._retire_worn()
         zygote = self._zygotes.get(tenant)
@@ -280,7 +287,8 @@ class ZygotePool:
             while len(self._zygotes) >= policy.zygotes_max:
                 oldest = min(self._zygotes, key=lambda each: self._zygotes[each].used_at)
                 self._retired.append(self._zygotes.pop(oldest))
-            zygote = self._zygotes[tenant] = Zygote(policy.preload, self._processes)
+            started = self._starter.submit(Zygote, policy.preload, self._processes)
+            zygote = self._zygotes[tenant] = started.result()
         self._close_idle()
         return zygote
 
