@@ -1,1 +1,1 @@
-"""Host side: probe, policy, launcher, supervisor."""
+"""Host side: probe, policy, launcher, zygote, supervisor."""
