@@ -114,9 +114,11 @@ def entry_of(module: wasmtime.Module) -> str:
 
 def _cache_file(cache: Path) -> Path:
     """Write the file that tells the engine where its cache is; others may write the same now."""
-    cache.mkdir(parents=True, exist_ok=True)
+    # The engine now and then deletes what it does not know in its folder: the file lies outside.
+    compiled = cache.resolve() / "compiled"
+    compiled.mkdir(parents=True, exist_ok=True)
     # A text of JSON is a text of TOML.
-    content = f"[cache]\ndirectory = {json.dumps(str(cache.resolve()))}\n"
+    content = f"[cache]\ndirectory = {json.dumps(str(compiled))}\n"
     file = cache / "cache.toml"
     new = cache / f"cache.{os.getpid()}"
     new.write_text(content)

@@ -39,6 +39,10 @@ PROGRESS_EVERY_S = 0.25
 ROOM_BYTES = 1024 * MIB  # for Python, NumPy, the compiler, and threads' stacks
 
 
+class _BeyondLimitError(Exception):
+    """The program would need that much memory; it has not run."""
+
+
 def main() -> None:
     """Run the program that the arguments name."""
     libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -51,19 +55,18 @@ def main() -> None:
         tell(kind="done", outputs=_run(folder, entry, memory_bytes, choice))
     except BcaiError as error:
         tell(kind="failed", cause=Cause.EXCEPTION, message=str(error), hint=error.hint)
-    except MemoryError:
-        message = f"the program needs more than {format_size(memory_bytes)} of memory"
+    except (_BeyondLimitError, MemoryError) as error:
+        needs = str(error) if isinstance(error, _BeyondLimitError) else "more"
+        message = f"the program needs {needs} of memory; its limit is {format_size(memory_bytes)}"
         hint = "ask for more with limits.memory"
         tell(kind="failed", cause=Cause.MEMORY, message=message, hint=hint)
 
 
 def _run(folder: Path, entry: str, memory_bytes: int, choice: Choice) -> list[dict[str, Any]]:
     verified = verify(decode_program((folder / "project" / entry).read_bytes()))
-    if verified.bytes_peak > memory_bytes:
-        raise MemoryError
+    _refuse_beyond(memory_bytes, verified.bytes_peak)
     executable = choice.backend.compile(verified)
-    if executable.bytes_peak > memory_bytes:
-        raise MemoryError
+    _refuse_beyond(memory_bytes, executable.bytes_peak)
     source = folder / "data" / INPUTS
     inputs: dict[str, Array] = load_file(source) if source.is_file() else {}
     tell(kind="started", backend=choice.backend.name, device=choice.backend.device)
@@ -73,6 +76,11 @@ def _run(folder: Path, entry: str, memory_bytes: int, choice: Choice) -> list[di
         leave_output(folder / OUTPUTS / f"{index}.safetensors", name, array)
         for index, (name, array) in enumerate(results.items())
     ]
+
+
+def _refuse_beyond(memory_bytes: int, needed: int) -> None:
+    if needed > memory_bytes:
+        raise _BeyondLimitError(format_size(needed))
 
 
 def _results(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import struct
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -228,13 +229,23 @@ def test_what_would_make_runs_differ_or_unbounded_is_no_valid_module(text: str) 
 
 def test_a_compiled_module_is_found_again(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
+
+    def compiled() -> list[Path]:
+        files = (folder / "compiled" / "modules").rglob("*")
+        return [file for file in files if file.is_file() and not file.suffix]
+
     for _ in range(2):
         compile_module(new_engine(folder), to_bytes(module_text("nop")))
-    files = [file for file in (folder / "modules").rglob("*") if file.is_file()]
-    assert len([file for file in files if not file.suffix]) == 1
+    assert len(compiled()) == 1
     compile_module(new_engine(folder), to_bytes(module_text("nop nop")))
-    files = [file for file in (folder / "modules").rglob("*") if file.is_file()]
-    assert len([file for file in files if not file.suffix]) == 2
+    assert len(compiled()) == 2
+
+
+def test_the_engine_cleans_its_cache_and_not_our_settings(tmp_path: Path) -> None:
+    new_engine(tmp_path / "cache")
+    settings = tmp_path / "cache" / "cache.toml"
+    cleaned = tomllib.loads(settings.read_text())["cache"]["directory"]
+    assert not settings.is_relative_to(cleaned)
 
 
 def test_element_types_are_those_of_the_instruction_set() -> None:
