@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from bcai.base.errors import FormatError
 from bcai.base.values import DEPTH_MAX, encode_value
-from bcai.bridge.guest.tensors import TensorFile, is_array, is_module, is_tensor
+from bcai.bridge.tensor_file import TensorFile, is_array, is_module, is_tensor
 from bcai.bridge.limits import MESSAGE_BYTES_MAX, VALUE_BYTES_MAX
 
 _CHUNK_BYTES = 1 << 20

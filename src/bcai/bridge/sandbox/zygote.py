@@ -41,7 +41,7 @@ GUEST = (
     "bcai.bridge.guest.runner",
     "bcai.bridge.guest.capture",
     "bcai.bridge.guest.failure",
-    "bcai.bridge.guest.tensors",
+    "bcai.bridge.tensor_file",
 )
 """Modules that every job needs, from its first line to its last."""
 

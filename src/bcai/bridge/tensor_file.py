@@ -13,13 +13,12 @@ from typing import Any, cast
 
 from bcai.base.errors import FormatError
 
-_NUMPY = {
+# As NumPy (with ml_dtypes) and torch call them.
+_NAMES = {
     "bool": "BOOL", "int8": "I8", "uint8": "U8", "int16": "I16", "uint16": "U16",
     "int32": "I32", "uint32": "U32", "int64": "I64", "uint64": "U64",
     "float16": "F16", "float32": "F32", "float64": "F64",
-}  # fmt: skip
-_TORCH = {
-    **_NUMPY, "bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
+    "bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
 }  # fmt: skip
 _ALIGNMENT = 8
 _CHUNK_BYTES = 1 << 24
@@ -95,11 +94,10 @@ def _dense(name: str, tensor: object) -> Any:
 
 
 def _dtype_name(name: str, tensor: Any) -> str:
-    table = _NUMPY if is_array(tensor) else _TORCH
     dtype = str(tensor.dtype if not is_array(tensor) else tensor.dtype.name)
-    found = table.get(dtype.removeprefix("torch."))
+    found = _NAMES.get(dtype.removeprefix("torch."))
     if found is None:
-        raise FormatError(f"{name!r} has the type {dtype}; expected one of {', '.join(table)}")
+        raise FormatError(f"{name!r} has the type {dtype}; expected one of {', '.join(_NAMES)}")
     return found
 
 
