@@ -22,6 +22,19 @@ class JobKind(StrEnum):
     WASM = "wasm"
 
 
+class SecurityLevel(StrEnum):
+    """How strong a jail a job asks for; it is never run behind less.
+
+    `high`: own namespaces, no programs, no network. `standard`: the same with programs of the
+    machine where that stands, else one confined process. `trusted`: the owner's own code on a node
+    that knows this owner, behind whatever the machine has.
+    """
+
+    HIGH = "high"
+    STANDARD = "standard"
+    TRUSTED = "trusted"
+
+
 class Mount(StrEnum):
     """Where a file of a job comes from; both are read-only in the jail."""
 
@@ -108,6 +121,7 @@ class JobSpec:
     reward_tokens: int = 0
     labels: dict[str, str] = field(default_factory=dict[str, str])
     kind: JobKind = JobKind.PYTHON
+    security_level: SecurityLevel = SecurityLevel.HIGH
 
     def __post_init__(self) -> None:
         """Refuse a spec that could not run."""
@@ -121,6 +135,11 @@ class JobSpec:
             raise InputError(
                 f"a job of kind {self.kind.value!r} is sent as 'entry' (a file of 'files'), not as "
                 "'code'"
+            )
+        if self.kind is not JobKind.PYTHON and self.security_level is not SecurityLevel.HIGH:
+            raise InputError(
+                f"security_level: found {self.security_level.value!r}, but a job of kind "
+                f"{self.kind.value!r} has none to choose: it runs no code in a jail"
             )
         if len(self.files) > FILES_MAX:
             raise InputError(f"files: found {len(self.files)}, expected at most {FILES_MAX}")

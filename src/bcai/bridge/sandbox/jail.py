@@ -44,6 +44,9 @@ class JailRequest:
     allowed_imports
         Packages that the script's own code may import beside the standard library and its own
         modules; None: any. A policy, not a wall.
+    security_level
+        What the job asks for: `high`, `standard` or `trusted`; see Note [Two words] in `level.py`.
+        That a tenant may be trusted is the caller's to know.
     """
 
     project: Path
@@ -54,6 +57,7 @@ class JailRequest:
     required_outputs: tuple[str, ...] = ()
     tenant: str = ""
     allowed_imports: tuple[str, ...] | None = None
+    security_level: str = "high"
 
 
 @dataclass(frozen=True, slots=True)

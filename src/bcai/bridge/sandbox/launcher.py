@@ -15,7 +15,7 @@ from bcai.bridge.sandbox import mounts
 from bcai.bridge.sandbox.cgroup import Cgroup, group_name, new_cgroup
 from bcai.bridge.sandbox.environment import environment_variables, import_path
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailLimits, JailOutput, JailRequest, OnEvent
-from bcai.bridge.sandbox.level import JailReport
+from bcai.bridge.sandbox.level import JailReport, is_enough, weaker
 from bcai.bridge.sandbox.outputs import new_output_file, read_output
 from bcai.bridge.sandbox.probe import NO_CGROUP, probe_jail
 from bcai.bridge.sandbox.process import (
@@ -40,6 +40,8 @@ def launch(
     on_event: OnEvent,
     cancelled: threading.Event,
     zygotes: ZygotePool | None = None,
+    *,
+    level_max: str = "A",
 ) -> JailExit:
     """Run the job and wait for its end. Whatever happens, nothing of it is left running.
 
@@ -51,24 +53,24 @@ def launch(
         Set it from another thread to stop the job.
     zygotes
         Warm Pythons to start the job from, if the one of its tenant is ready; else it starts cold.
+    level_max
+        The strongest level to build: `"A"`, `"B"` (no cgroup), `"C"` (no namespaces) or `"none"`.
+        For tests, and for owners who want to see a weaker one. It never gives a job less than
+        `request.security_level` asks for: `high` takes A or B, `standard` C as well, `trusted`
+        anything; a job that asks for more is refused. The level built stands in the result.
 
     Raises
     ------
     NoJailError
-        This machine cannot build the jail; nothing of the job ran.
+        This machine cannot build the jail that the job asks for; nothing of the job ran.
     """
-    probed = probe_jail()
-    if probed.level == "none":
-        raise NoJailError(
-            "this machine cannot build the jail: " + "; ".join(probed.missing),
-            hint="see `bcai doctor` and docs/security.md",
-        )
+    probed = _standing(request, level_max)
     clash = _clashing_name(request)
     if clash:
         message = f"the project and the data both have an entry named {clash!r}"
         return JailExit(Cause.EXCEPTION, message, probed, hint="rename one of the two")
     limits = request.limits
-    cgroup = _new_cgroup(limits)
+    cgroup = None if weaker(level_max, "B") == level_max else _new_cgroup(limits)
     report = _report(probed, limits, cgroup)
     outputs = new_output_file(limits.output_bytes)
     with _start(request, outputs, cgroup, zygotes) as jail:
@@ -78,6 +80,18 @@ def launch(
         kept, broken = _read_outputs(jail.outputs, facts, limits)
     verdict = _with_outputs(verdict, facts, request, kept, broken)
     return _exit(verdict, report, facts, kept)
+
+
+def _standing(request: JailRequest, level_max: str) -> JailReport:
+    """Say what this machine can build, if it is enough for the job."""
+    probed = probe_jail(level_max)
+    if is_enough(probed.level, request.security_level):
+        return probed
+    raise NoJailError(
+        f"this machine cannot build the jail that security_level={request.security_level!r} "
+        f"asks for, only level {probed.level}: " + "; ".join(probed.missing),
+        hint="see `bcai doctor` and docs/security.md",
+    )
 
 
 @contextmanager

@@ -1,6 +1,18 @@
-"""How strong a jail is, in words that stand on every result."""
+"""How strong a jail is, in words that stand on every result, and how strong a job wants it.
+
+Note [Two words]
+    A *level* is what a machine builds: `A`, `B`, `C` or `none`. A *security level* is what a job
+    asks for: `high`, `standard` or `trusted`. A job that asks for more than there is gets refused;
+    it never runs behind less than it asked for, and its result names both.
+"""
 
 from dataclasses import dataclass, field
+
+LEVELS = ("A", "B", "C", "none")
+"""From the strongest to none."""
+
+SECURITY_LEVELS = {"high": "B", "standard": "C", "trusted": "none"}
+"""What a job may ask for, and the weakest level that it then accepts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +23,7 @@ class JailReport:
     ----------
     level
         `A` (namespaces, seccomp, Landlock and a cgroup), `B` (A without the cgroup),
+        `C` (Landlock and seccomp around one process that starts no other),
         `none` (untrusted jobs are refused), `program` (a verified Program, which runs no code
         of the user's and needs no jail), `wasm` (a WebAssembly module, which reaches nothing but
         its own memory and the host functions that it is given).
@@ -20,9 +33,27 @@ class JailReport:
         The limits in force, by name with the unit last, such as `memory_bytes`.
     missing
         The walls that this machine could not build, each with what would lift that.
+    asked
+        The security level that the job asked for; empty where nobody asked.
     """
 
     level: str
     layers: tuple[str, ...] = ()
     limits: dict[str, float] = field(default_factory=dict[str, float])
     missing: tuple[str, ...] = ()
+    asked: str = ""
+
+
+def weaker(one: str, other: str) -> str:
+    """Return the weaker of two levels."""
+    return max(one, other, key=LEVELS.index)
+
+
+def is_enough(level: str, security_level: str) -> bool:
+    """Whether a jail of this level satisfies a job that asks for a security level."""
+    return LEVELS.index(level) <= LEVELS.index(SECURITY_LEVELS[security_level])
+
+
+def runs_programs(level: str, security_level: str) -> bool:
+    """Whether a job may start programs of the machine, and what it has built itself."""
+    return security_level != "high" and level != "C"

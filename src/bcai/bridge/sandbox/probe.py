@@ -8,7 +8,7 @@ import time
 from bcai.base.errors import NoJailError
 from bcai.base.units import MIB
 from bcai.bridge.sandbox.cgroup import group_name, new_cgroup
-from bcai.bridge.sandbox.level import JailReport
+from bcai.bridge.sandbox.level import JailReport, weaker
 from bcai.bridge.sandbox.outputs import new_output_file
 from bcai.bridge.sandbox.process import environment_binds, start_jail
 
@@ -39,13 +39,19 @@ _lock = threading.Lock()
 _found: JailReport | None = None
 
 
-def probe_jail() -> JailReport:
-    """Say how strong a jail this machine can build. Tried once per process."""
+def probe_jail(level_max: str = "A") -> JailReport:
+    """Say how strong a jail this machine can build, up to a level. Tried once per process."""
     global _found  # a cache
     with _lock:
         if _found is None:
             _found = _probe()
-        return _found
+        found = _found
+    if weaker(found.level, level_max) == found.level:
+        return found
+    if level_max == "B":
+        walls = tuple(wall for wall in found.layers if not wall.startswith("cgroup v"))
+        return JailReport("B", walls, missing=(NO_CGROUP,))
+    return JailReport("none", missing=(f"level {level_max} is the strongest one allowed",))
 
 
 def _probe() -> JailReport:
