@@ -152,7 +152,8 @@ def test_a_python_that_dies_takes_its_jobs_along_and_is_replaced(
     job.start()
     assert begun.wait(30)
     time.sleep(0.3)
-    pool._zygotes["ada"]._process.kill()  # pyright: ignore[reportPrivateUsage]
+    zygote = next(iter(pool._zygotes.values()))  # pyright: ignore[reportPrivateUsage]
+    zygote._process.kill()  # pyright: ignore[reportPrivateUsage]
     job.join(30)
     assert not job.is_alive()
     assert [each.cause for each in ends] == [Cause.JAIL_ERROR]

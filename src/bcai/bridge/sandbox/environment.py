@@ -1,9 +1,19 @@
-"""What of this machine a job gets to see: the Python environment, read-only, and nothing else."""
+"""What of this machine a job gets to see: a Python environment, read-only, and nothing else.
+
+Note [The guest in other environments]
+    A jail is built by the Python that the job will run in, started with `-I -S`: nothing of its
+    packages is imported before the walls stand. What builds the jail and runs the script there
+    needs the standard library alone, of any Python that bcai supports, and is imported from the
+    node's own bcai, by the path that it has on the host. So an environment holds no bcai and
+    nothing of the node's; `import bcai` works in it, since the package is loaded by then.
+"""
 
 import os
 import site
 import sys
 import sysconfig
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import bcai
@@ -21,8 +31,42 @@ _SYSTEM = (
 )
 _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 _WHOLE_SYSTEM = ("/", "/usr")  # a prefix like this is never shown as a whole
+OWN_NAME = "default"
 _THREADS_MAX = 16
 _THREADS_PER_PROCESS_LIMIT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class JobPython:
+    """A Python that jobs run in.
+
+    Attributes
+    ----------
+    folders
+        What a job sees of it, at the same places: its packages and its standard library.
+    sys_path
+        Where a job's imports look, after its own files.
+    """
+
+    name: str
+    executable: str
+    prefix: str
+    exec_prefix: str
+    folders: tuple[str, ...]
+    sys_path: tuple[str, ...]
+
+
+@cache
+def own_python() -> JobPython:
+    """Describe the Python that runs this node, with the packages that are installed beside bcai."""
+    return JobPython(
+        name=OWN_NAME,
+        executable=sys.executable,
+        prefix=sys.prefix,
+        exec_prefix=sys.exec_prefix,
+        folders=tuple(python_folders()),
+        sys_path=tuple(import_path()),
+    )
 
 
 def package_folder() -> Path:

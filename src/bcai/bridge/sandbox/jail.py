@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
+from bcai.bridge.sandbox.environment import JobPython
 from bcai.bridge.sandbox.level import JailReport
 
 
@@ -44,6 +45,8 @@ class JailRequest:
     allowed_imports
         Packages that the script's own code may import beside the standard library and its own
         modules; None: any. A policy, not a wall.
+    python
+        The Python to run it in; None: the node's own.
     security_level
         What the job asks for: `high`, `standard` or `trusted`; see Note [Two words] in `level.py`.
         That a tenant may be trusted is the caller's to know.
@@ -57,6 +60,7 @@ class JailRequest:
     required_outputs: tuple[str, ...] = ()
     tenant: str = ""
     allowed_imports: tuple[str, ...] | None = None
+    python: JobPython | None = None
     security_level: str = "high"
 
 

@@ -1,7 +1,6 @@
 """Runs one job of untrusted Python in a jail, from request to exit."""
 
 import os
-import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from bcai.base.units import MIB, format_size
 from bcai.bridge.limits import ALL_VALUES_BYTES_MAX
 from bcai.bridge.sandbox import mounts
 from bcai.bridge.sandbox.cgroup import Cgroup, group_name, new_cgroup
-from bcai.bridge.sandbox.environment import environment_variables, import_path
+from bcai.bridge.sandbox.environment import environment_variables, own_python
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailLimits, JailOutput, JailRequest, OnEvent
 from bcai.bridge.sandbox.level import JailReport, is_enough, weaker
 from bcai.bridge.sandbox.outputs import new_output_file, read_output
@@ -52,7 +51,7 @@ def launch(
     cancelled
         Set it from another thread to stop the job.
     zygotes
-        Warm Pythons to start the job from, if the one of its tenant is ready; else it starts cold.
+        Warm Pythons to start the job from, if its own is ready; else it starts cold.
     level_max
         The strongest level to build: `"A"`, `"B"` (no cgroup), `"C"` (no namespaces) or `"none"`.
         For tests, and for owners who want to see a weaker one. It never gives a job less than
@@ -100,10 +99,11 @@ def _start(
 ) -> Generator[JailProcess, None, None]:
     """A jail that runs the job, warm if it can be; gone when the block is left."""
     plan, folders = _plan(request), _folders(request)
+    python = request.python or own_python()
     processes = request.limits.processes
     if zygotes is not None:
         warm = {**plan, "folders": folders, "environment": environment_variables(processes)}
-        started = zygotes.start(request.tenant, warm, outputs=outputs, cgroup=cgroup)
+        started = zygotes.start(request.tenant, warm, outputs=outputs, cgroup=cgroup, python=python)
         if started is not None:
             jail, zygote = started
             try:
@@ -112,12 +112,15 @@ def _start(
             finally:
                 zygotes.done(zygote)
             return
-    binds = [*environment_binds(), *folders]
+    binds = [*environment_binds(python), *folders]
     cold = {**plan, "binds": binds}
-    with start_jail(cold, processes=processes, outputs=outputs, cgroup=cgroup) as jail:
+    with start_jail(
+        cold, processes=processes, outputs=outputs, cgroup=cgroup, executable=python.executable
+    ) as jail:
         yield jail
     if zygotes is not None:
-        zygotes.warm_up(request.tenant)  # for the next one; this one wanted the processor itself
+        # For the next one; this one wanted the processor itself.
+        zygotes.warm_up(request.tenant, python)
 
 
 def _folders(request: JailRequest) -> list[dict[str, object]]:
@@ -130,7 +133,7 @@ def _folders(request: JailRequest) -> list[dict[str, object]]:
 
 def _plan(request: JailRequest) -> dict[str, object]:
     """What the jail's processes need to know, as JSON data."""
-    limits = request.limits
+    limits, python = request.limits, request.python or own_python()
     return {
         "linked": [each["target"] for each in _folders(request)],
         "memory_bytes": limits.memory_bytes,
@@ -139,11 +142,11 @@ def _plan(request: JailRequest) -> dict[str, object]:
         "guest": {
             "entry": request.entry,
             "arguments": list(request.arguments),
-            "sys_path": import_path(),
+            "sys_path": python.sys_path,
             "allowed_imports": request.allowed_imports,
-            "prefix": sys.prefix,
-            "exec_prefix": sys.exec_prefix,
-            "executable": sys.executable,
+            "prefix": python.prefix,
+            "exec_prefix": python.exec_prefix,
+            "executable": python.executable,
             "output_bytes": limits.output_bytes,
         },
     }

@@ -13,9 +13,11 @@ from typing import Protocol
 from bcai.base.errors import NoJailError
 from bcai.bridge.sandbox.cgroup import Cgroup
 from bcai.bridge.sandbox.environment import (
+    JobPython,
     environment_variables,
+    outermost,
+    own_python,
     package_folder,
-    python_folders,
     system_paths,
 )
 
@@ -145,9 +147,14 @@ class ColdProcess:
 
 
 def start_jail(
-    plan: dict[str, object], *, processes: int, outputs: int, cgroup: Cgroup | None
+    plan: dict[str, object],
+    *,
+    processes: int,
+    outputs: int,
+    cgroup: Cgroup | None,
+    executable: str = sys.executable,
 ) -> JailProcess:
-    """Start a jail after `plan`; it takes over `outputs` and `cgroup`.
+    """Start a jail after `plan`, in the Python `executable`; it takes over `outputs` and `cgroup`.
 
     Raises
     ------
@@ -160,7 +167,7 @@ def start_jail(
     script = package_folder() / "bridge" / "sandbox" / "build_jail.py"
     try:
         process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-I", "-S", "-B", "-X", "utf8", str(script)],
+            [executable, "-I", "-S", "-B", "-X", "utf8", str(script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=pipes.theirs[1],
@@ -173,7 +180,7 @@ def start_jail(
         os.close(outputs)
         if cgroup is not None:
             cgroup.remove()
-        raise NoJailError(f"cannot start {sys.executable}: {error}") from error
+        raise NoJailError(f"cannot start {executable}: {error}") from error
     pipes.close_theirs()
     jail = JailProcess(ColdProcess(process), pipes, outputs, cgroup)
     full_plan = {
@@ -192,11 +199,12 @@ def start_jail(
     return jail
 
 
-def environment_binds() -> list[dict[str, object]]:
-    """What every jail shows of this machine."""
-    python = [_bind(path, path, private=True, executable=True) for path in python_folders()]
+def environment_binds(python: JobPython | None = None) -> list[dict[str, object]]:
+    """What every jail shows of this machine; None: the node's own Python."""
+    shown = outermost([*(python or own_python()).folders, str(package_folder())])
+    folders = [_bind(path, path, private=True, executable=True) for path in shown]
     system = [_bind(path, path, private=False, executable=True) for path in system_paths()]
-    return [*system, *python]
+    return [*system, *folders]
 
 
 def input_bind(folder: str, target: str) -> dict[str, object]:

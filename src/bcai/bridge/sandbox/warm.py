@@ -1,7 +1,7 @@
-"""Zygotes of this process: one for every tenant, started ahead, recycled by count and age.
+"""Zygotes of this process: one by tenant and Python, started ahead, recycled by count and age.
 
-A tenant's jobs share a zygote, hence the layout of its memory and its hash seed; other tenants'
-never do. While a zygote warms up, and where there is none, jobs take the cold path.
+A tenant's jobs in one environment share a zygote, hence the layout of its memory and its hash seed;
+other tenants' never do. While a zygote warms up, and where there is none, jobs take the cold path.
 """
 
 import array
@@ -12,7 +12,6 @@ import select
 import socket
 import struct
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,12 @@ from typing import IO
 
 from bcai.base.errors import NoJailError
 from bcai.bridge.sandbox.cgroup import Cgroup
-from bcai.bridge.sandbox.environment import environment_variables, import_path, package_folder
+from bcai.bridge.sandbox.environment import (
+    JobPython,
+    environment_variables,
+    own_python,
+    package_folder,
+)
 from bcai.bridge.sandbox.process import JailProcess, Pipes, environment_binds
 
 PRELOAD = ("numpy", "torch")
@@ -55,7 +59,7 @@ class ZygotePolicy:
 class Zygote:
     """One warm Python. `start` is safe to call from several threads."""
 
-    def __init__(self, preload: tuple[str, ...], processes: int) -> None:
+    def __init__(self, preload: tuple[str, ...], processes: int, python: JobPython) -> None:
         self.jobs = 0
         self.running = 0
         self.born_at = time.monotonic()
@@ -68,7 +72,7 @@ class Zygote:
         environment = environment_variables(processes) | {"OMP_NUM_THREADS": "1"}
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-I", "-S", "-B", "-X", "utf8", str(script)],
+                [python.executable, "-I", "-S", "-B", "-X", "utf8", str(script)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -79,14 +83,14 @@ class Zygote:
         except OSError as error:
             os.close(self._status)
             self._requests.close()
-            raise NoJailError(f"cannot start {sys.executable}: {error}") from error
+            raise NoJailError(f"cannot start {python.executable}: {error}") from error
         finally:
             requests = theirs.fileno()
             theirs.close()
             os.close(status)
         plan = {
-            "binds": environment_binds(),
-            "sys_path": import_path(),
+            "binds": environment_binds(python),
+            "sys_path": python.sys_path,
             "preload": preload,
             "parent": os.getpid(),
             "requests": requests,
@@ -215,33 +219,42 @@ def _hello(leash: socket.socket) -> int:
     raise OSError("no answer")
 
 
+_Key = tuple[str, JobPython]  # whose jobs, and in which environment
+
+
 class ZygotePool:
-    """Zygotes by tenant."""
+    """Zygotes by tenant and Python; no Python given: the node's own."""
 
     def __init__(self, policy: ZygotePolicy, processes: int = 64) -> None:
         self._policy = policy
         self._processes = processes
         self._lock = threading.Lock()
-        self._zygotes: dict[str, Zygote] = {}
+        self._zygotes: dict[_Key, Zygote] = {}
         self._retired: list[Zygote] = []
         self._is_closed = False
         # A keeper dies with the thread that started it (PR_SET_PDEATHSIG), so one thread starts
         # them all and lives as long as the pool: those of callers come and go.
         self._starter = ThreadPoolExecutor(1, "bcai-zygotes")
 
-    def warm_up(self, tenant: str) -> None:
+    def warm_up(self, tenant: str, python: JobPython | None = None) -> None:
         """Start a tenant's zygote if there is none. Returns at once."""
         with self._lock:
-            self._current(tenant)
+            self._current((tenant, python or own_python()))
 
-    def is_ready(self, tenant: str, wait_s: float = 0.0) -> bool:
+    def is_ready(self, tenant: str, wait_s: float = 0.0, python: JobPython | None = None) -> bool:
         """Whether the tenant's next job will start warm."""
         with self._lock:
-            zygote = self._current(tenant)
+            zygote = self._current((tenant, python or own_python()))
         return zygote is not None and zygote.is_ready(wait_s)
 
     def start(
-        self, tenant: str, request: dict[str, object], *, outputs: int, cgroup: Cgroup | None
+        self,
+        tenant: str,
+        request: dict[str, object],
+        *,
+        outputs: int,
+        cgroup: Cgroup | None,
+        python: JobPython | None = None,
     ) -> "tuple[JailProcess, Zygote] | None":
         """Start a job in the tenant's zygote, or return None if there is none that is ready.
 
@@ -249,7 +262,7 @@ class ZygotePool:
         """
         with self._lock:
             self._retire_worn()
-            zygote = self._zygotes.get(tenant)
+            zygote = self._zygotes.get((tenant, python or own_python()))
             if zygote is None or not zygote.is_ready():
                 return None
             zygote.jobs += 1
@@ -277,24 +290,24 @@ class ZygotePool:
             self._retired.clear()
             self._starter.shutdown()
 
-    def _current(self, tenant: str) -> Zygote | None:
+    def _current(self, key: _Key) -> Zygote | None:
         policy = self._policy
         if policy.zygotes_max < 1 or self._is_closed:
             return None
         self._retire_worn()
-        zygote = self._zygotes.get(tenant)
+        zygote = self._zygotes.get(key)
         if zygote is None:
             while len(self._zygotes) >= policy.zygotes_max:
                 oldest = min(self._zygotes, key=lambda each: self._zygotes[each].used_at)
                 self._retired.append(self._zygotes.pop(oldest))
-            started = self._starter.submit(Zygote, policy.preload, self._processes)
-            zygote = self._zygotes[tenant] = started.result()
+            started = self._starter.submit(Zygote, policy.preload, self._processes, key[1])
+            zygote = self._zygotes[key] = started.result()
         self._close_idle()
         return zygote
 
     def _retire_worn(self) -> None:
-        for tenant in [each for each, zygote in self._zygotes.items() if self._is_worn(zygote)]:
-            self._retired.append(self._zygotes.pop(tenant))
+        for key in [each for each, zygote in self._zygotes.items() if self._is_worn(zygote)]:
+            self._retired.append(self._zygotes.pop(key))
         self._close_idle()
 
     def _is_worn(self, zygote: Zygote) -> bool:
