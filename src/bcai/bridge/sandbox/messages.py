@@ -5,6 +5,7 @@ caller drops it and goes on.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn, cast
 
@@ -107,7 +108,11 @@ def parse_message(data: bytes) -> Message:
     raise FormatError("a report from the job has an unknown type")
 
 
-def parse_json(data: bytes) -> object:
+Table = Callable[[list[tuple[str, object]]], object]
+"""Makes a JSON object from its entries; refuses with a ValueError."""
+
+
+def parse_json(data: bytes, table: Table | None = None) -> object:
     """Strict JSON: no NaN, no endless nesting.
 
     Raises
@@ -116,14 +121,15 @@ def parse_json(data: bytes) -> object:
         It is something else.
     """
     try:
-        return cast("object", json.loads(data, parse_constant=_refuse_constant))
+        found = json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=table)
+        return cast("object", found)
     except (ValueError, RecursionError) as error:
         raise FormatError("not strict JSON") from error
 
 
-def parse_object(data: bytes) -> dict[str, object]:
+def parse_object(data: bytes, table: Table | None = None) -> dict[str, object]:
     """Strict JSON with an object at the top."""
-    found = parse_json(data)
+    found = parse_json(data, table)
     if not isinstance(found, dict):
         raise FormatError("expected a JSON object")
     return cast("dict[str, object]", found)

@@ -1,10 +1,12 @@
-"""Checks a safetensors file that came out of a jail, down to every byte range, without NumPy.
+"""Checks a safetensors file that a stranger made, down to every byte range, without NumPy.
 
 The parts must follow each other without gap or overlap and fill the file exactly, and each must be
 as long as its type and shape say. Source: https://github.com/huggingface/safetensors#format
 """
 
 import math
+import os
+from collections.abc import Callable
 from typing import cast
 
 from bcai.base.errors import FormatError
@@ -24,6 +26,11 @@ _NAMES = {
 }  # fmt: skip
 _LENGTH_MAX = 1 << 50
 _TENSOR_NAME_MAX = 1000
+_FIELDS = {"dtype", "shape", "data_offsets"}
+# Signs of JSON in a header: parsed, a value of two bytes takes eighty. Without this, a header of
+# the allowed length could take a gigabyte of ours.
+_SIGNS = (b"{", b"[", b":", b",")
+_SIGNS_MAX = 24 * TENSORS_MAX
 
 Shape = tuple[int, ...]
 
@@ -36,10 +43,34 @@ def check_safetensors(content: bytes) -> dict[str, tuple[str, Shape]]:
     FormatError
         The file is not exactly a safetensors file.
     """
-    length = int.from_bytes(content[:_LENGTH_BYTES], "little")
-    if len(content) < _LENGTH_BYTES or length > min(HEADER_BYTES_MAX, len(content) - _LENGTH_BYTES):
+    return _check(content[:_LENGTH_BYTES], len(content), lambda length: _slice(content, length))
+
+
+def check_header(file: int) -> dict[str, tuple[str, Shape]]:
+    """Check an open file in the same way; only its header is read.
+
+    Raises
+    ------
+    FormatError
+        The file is not exactly a safetensors file.
+    """
+    size = os.fstat(file).st_size
+    head = os.pread(file, _LENGTH_BYTES, 0)
+    return _check(head, size, lambda length: os.pread(file, length, _LENGTH_BYTES))
+
+
+def _slice(content: bytes, length: int) -> bytes:
+    return content[_LENGTH_BYTES : _LENGTH_BYTES + length]
+
+
+def _check(head: bytes, size: int, read: Callable[[int], bytes]) -> dict[str, tuple[str, Shape]]:
+    length = int.from_bytes(head, "little")
+    if size < _LENGTH_BYTES or length > min(HEADER_BYTES_MAX, size - _LENGTH_BYTES):
         raise FormatError("the header of the tensors is cut off or too long")
-    header = parse_object(content[_LENGTH_BYTES : _LENGTH_BYTES + length])
+    text = read(length)
+    if sum(map(text.count, _SIGNS)) > _SIGNS_MAX:
+        raise FormatError("the header of the tensors holds too many values")
+    header = _parse(text)
     if len(header) > TENSORS_MAX:
         raise FormatError(f"found {len(header)} tensors, expected at most {TENSORS_MAX}")
     parts = {name: _part(name, fields) for name, fields in header.items()}
@@ -48,15 +79,34 @@ def check_safetensors(content: bytes) -> dict[str, tuple[str, Shape]]:
         if begin != end:
             raise FormatError("the tensors overlap or leave a gap")
         end = part_end
-    if end != len(content) - _LENGTH_BYTES - length:
+    if end != size - _LENGTH_BYTES - length:
         raise FormatError("the tensors do not fill their file exactly")
     return {name: (_NAMES[part[0]], part[1]) for name, part in parts.items()}
 
 
+def _parse(text: bytes) -> dict[str, object]:
+    """The header, without the remarks that a writer may leave in it."""
+    header = parse_object(text, _once)
+    remarks = header.pop("__metadata__", {})
+    if not isinstance(remarks, dict):
+        raise FormatError("the remarks of the tensors are no table")
+    return header
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A table of JSON. Of two entries of one name, readers differ in which they take."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
 def _part(name: str, fields: object) -> tuple[str, Shape, int, int]:
-    if not isinstance(fields, dict) or len(name) > _TENSOR_NAME_MAX or name == "__metadata__":
+    if not isinstance(fields, dict) or len(name) > _TENSOR_NAME_MAX:
         raise FormatError("a tensor is not described as expected")
     described = cast("dict[str, object]", fields)
+    if described.keys() != _FIELDS:
+        raise FormatError("a tensor is not described as expected")
     dtype, shape, offsets = (described.get(key) for key in ("dtype", "shape", "data_offsets"))
     known = isinstance(dtype, str) and dtype in _ITEM_BYTES
     if not known or not isinstance(shape, list) or not isinstance(offsets, list):
