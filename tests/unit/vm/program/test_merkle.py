@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.vm.program.random_programs import tiny
 
+from bcai.base.merkle import leaf_hash, merkle_root
 from bcai.vm.program.codec import encode_header, encode_instruction
-from bcai.vm.program.merkle import instruction_hashes, leaf_hash, merkle_root, program_root
+from bcai.vm.program.merkle import instruction_hashes, program_root
 from bcai.vm.program.program import Program
 
 GOLDEN = {
