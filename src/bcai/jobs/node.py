@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from bcai.bridge.sandbox.level import JailReport
+from bcai.jobs.environment import OWN_NAME, Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,12 @@ class Capabilities:
     jail: JailReport
     gpus: tuple[Gpu, ...] = ()
     platform: str = ""
+    environments: tuple[Environment, ...] = ()
+
+    @property
+    def offered(self) -> tuple[Environment, ...]:
+        """The environments; one that names none has the node's own Python alone."""
+        return self.environments or (Environment(OWN_NAME, self.python, self.packages),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,50 +1,16 @@
 """Whether a node can run a job: a pure function that admission and the scheduler both ask."""
 
-import difflib
+from packaging.requirements import Requirement
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-
-from bcai.base.errors import InputError
 from bcai.base.units import format_size
+from bcai.jobs.environment import Environment
 from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Reason, ReasonCode
+from bcai.jobs.requirements import fitting
 from bcai.jobs.spec import JobKind, JobSpec
 
 # The range is that of the extra `wasm` in pyproject.toml; a test holds the two together.
 WASM_ENGINE = Requirement("wasmtime>=48,<51")
-
-# Names that people import, where the distribution has another one.
-_IMPORT_NAMES = {
-    "bs4": "beautifulsoup4",
-    "cv2": "opencv-python",
-    "pil": "pillow",
-    "skimage": "scikit-image",
-    "sklearn": "scikit-learn",
-    "yaml": "pyyaml",
-}
-
-
-def parse_requirement(text: str) -> Requirement:
-    """Parse one requirement, such as `torch>=2.8`.
-
-    Raises
-    ------
-    InputError
-        It is not a name with an optional version (PEP 508), or it names a URL.
-    """
-    try:
-        requirement = Requirement(text)
-    except InvalidRequirement as error:
-        detail = str(error).splitlines()[0]
-        raise InputError(
-            f"requirement {text[:200]!r}: {detail}; expected such as 'torch>=2.8'"
-        ) from None
-    if requirement.url is not None:
-        raise InputError(
-            f"requirement {text[:200]!r}: names a URL; expected a package of the node by its name"
-        )
-    return requirement
 
 
 def misfit(spec: JobSpec, capabilities: Capabilities, *, gpu_fallback: bool) -> Reason | None:
@@ -119,55 +85,23 @@ def _hardware_misfit(spec: JobSpec, capabilities: Capabilities) -> Reason | None
     return None
 
 
+def environment_of(spec: JobSpec, capabilities: Capabilities) -> Environment | Reason:
+    """Return the environment that a job gets on a node, or why there is none.
+
+    Raises
+    ------
+    InputError
+        A requirement does not parse.
+    """
+    return fitting(spec.requirements, spec.environment, capabilities.offered)
+
+
 def _requirement_misfit(spec: JobSpec, capabilities: Capabilities) -> Reason | None:
-    """Compare the required packages with what is installed."""
-    if not spec.requirements:
+    """Look for an environment that has the required packages."""
+    if not spec.requirements and spec.environment is None:
         return None
-    installed = {canonicalize_name(name): name for name in capabilities.packages}
-    for text in spec.requirements:
-        requirement = parse_requirement(text)
-        if not _applies(requirement, capabilities):
-            continue
-        name = canonicalize_name(requirement.name)
-        if name not in installed:
-            return _missing_package(requirement.name, name, list(installed))
-        version = capabilities.packages[installed[name]]
-        if not requirement.specifier.contains(version, prereleases=True):
-            return Reason(
-                ReasonCode.REQUIREMENTS,
-                f"needs {text}; the node has {requirement.name} {version}",
-                hint=f"ask for {requirement.name}, or for a version that includes {version}",
-            )
-    return None
-
-
-def _applies(requirement: Requirement, capabilities: Capabilities) -> bool:
-    """Whether a requirement's environment marker, if any, is true on the node."""
-    if requirement.marker is None:
-        return True
-    python = capabilities.python
-    environment = {
-        "python_version": ".".join(python.split(".")[:2]),
-        "python_full_version": python,
-        "sys_platform": "linux",
-        "platform_system": "Linux",
-        "os_name": "posix",
-        "extra": "",
-    }
-    return requirement.marker.evaluate(environment)
-
-
-def _missing_package(asked: str, name: str, installed: list[str]) -> Reason:
-    """Name the package that is not there, and the one that was perhaps meant."""
-    known = _IMPORT_NAMES.get(name)
-    near = [known] if known in installed else difflib.get_close_matches(name, installed, n=1)
-    if near:
-        hint = f"did you mean {near[0]!r}?"
-    else:
-        hint = "ask the node's owner to install it, or bring the module in a project folder"
-    return Reason(
-        ReasonCode.REQUIREMENTS, f"needs {asked}, which the node does not have", hint=hint
-    )
+    found = environment_of(spec, capabilities)
+    return found if isinstance(found, Reason) else None
 
 
 def _counted(count: int, noun: str) -> str:

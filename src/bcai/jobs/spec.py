@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from bcai.base.digest import parse_digest
 from bcai.base.errors import InputError
 from bcai.base.units import GIB, MIB, format_size
+from bcai.jobs.environment import check_name
 
 CODE_BYTES_MAX = MIB  # a longer script is a project
 FILES_MAX = 10_000
@@ -122,6 +123,7 @@ class JobSpec:
     labels: dict[str, str] = field(default_factory=dict[str, str])
     kind: JobKind = JobKind.PYTHON
     security_level: SecurityLevel = SecurityLevel.HIGH
+    environment: str | None = None  # of a node, by name; None: the first that has the requirements
 
     def __post_init__(self) -> None:
         """Refuse a spec that could not run."""
@@ -136,11 +138,7 @@ class JobSpec:
                 f"a job of kind {self.kind.value!r} is sent as 'entry' (a file of 'files'), not as "
                 "'code'"
             )
-        if self.kind is not JobKind.PYTHON and self.security_level is not SecurityLevel.HIGH:
-            raise InputError(
-                f"security_level: found {self.security_level.value!r}, but a job of kind "
-                f"{self.kind.value!r} has none to choose: it runs no code in a jail"
-            )
+        self._check_jail()
         if len(self.files) > FILES_MAX:
             raise InputError(f"files: found {len(self.files)}, expected at most {FILES_MAX}")
         paths = [(file.mount, file.path) for file in self.files]
@@ -152,6 +150,21 @@ class JobSpec:
             raise InputError(f"entry: {self.entry!r} is not among the project's files")
         if not 0 <= self.max_retries <= 100:
             raise InputError(f"max_retries: found {self.max_retries}, expected 0 to 100")
+
+    def _check_jail(self) -> None:
+        """Refuse wishes about the jail of code that runs in none."""
+        if self.environment is not None:
+            check_name(self.environment)
+            if self.kind is not JobKind.PYTHON:
+                raise InputError(
+                    f"environment: found {self.environment!r}, but a job of kind "
+                    f"{self.kind.value!r} runs in none: only Python code has packages"
+                )
+        if self.kind is not JobKind.PYTHON and self.security_level is not SecurityLevel.HIGH:
+            raise InputError(
+                f"security_level: found {self.security_level.value!r}, but a job of kind "
+                f"{self.kind.value!r} has none to choose: it runs no code in a jail"
+            )
 
     def _check_places(self, taken: set[tuple[Mount, str]]) -> None:
         """Refuse what no folder can hold: a file inside a file, two files in one place."""

@@ -9,7 +9,8 @@ from bcai.base.units import GIB
 from bcai.bridge.sandbox.level import JailReport
 from bcai.jobs.node import Capabilities, Gpu
 from bcai.jobs.outcome import ReasonCode
-from bcai.jobs.placement import misfit, parse_requirement
+from bcai.jobs.placement import misfit
+from bcai.jobs.requirements import parse_requirement
 from bcai.jobs.spec import Hardware, JobSpec, Limits
 
 NODE = Capabilities(
@@ -40,7 +41,6 @@ def job(*requirements: str, hardware: Hardware | None = None) -> JobSpec:
         "torch==2.13.0",
         "scikit_learn",
         "typing-extensions~=4.0",
-        "torch[extra]>=1.12",
         "absent; python_version < '3.8'",
         "absent; sys_platform == 'win32'",
     ],

@@ -9,7 +9,8 @@ from bcai.cluster.gateway.limits import NODES_CACHE_S
 from bcai.cluster.store.protocol import BlobStore, JobStore
 from bcai.jobs.node import Capabilities, Node
 from bcai.jobs.outcome import Reason, ReasonCode
-from bcai.jobs.placement import gpu_misfit, misfit, parse_requirement
+from bcai.jobs.placement import gpu_misfit, misfit
+from bcai.jobs.requirements import parse_requirement
 from bcai.jobs.spec import JobSpec
 
 NO_LEDGER = "no ledger on this network: nothing will be paid"
