@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         JobTimedOutError,
         UnreachableError,
     )
-    from bcai.bridge.report import log, output, progress
+    from bcai.bridge.report import input, inputs, log, output, progress
     from bcai.sdk.async_client import AsyncSDK
     from bcai.sdk.async_job import AsyncJob
     from bcai.sdk.client import SDK
@@ -42,6 +42,8 @@ _HOMES = {
     "JobTimedOutError": "bcai.base.errors",
     "UnreachableError": "bcai.base.errors",
     "from_torch": "bcai.sdk.torch",
+    "input": "bcai.bridge.report",
+    "inputs": "bcai.bridge.report",
     "log": "bcai.bridge.report",
     "output": "bcai.bridge.report",
     "progress": "bcai.bridge.report",
@@ -62,6 +64,8 @@ __all__ = [
     "Tensor",
     "UnreachableError",
     "from_torch",
+    "input",
+    "inputs",
     "log",
     "output",
     "progress",

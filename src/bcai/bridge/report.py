@@ -1,13 +1,14 @@
-"""What a script can tell BCAI: metrics, progress and results. Needs the standard library only.
+"""What a script can tell BCAI, and what it is given. Needs the standard library only.
 
 Inside a job these talk to the node. Anywhere else they are harmless: `log` prints one plain line,
-`output` and `progress` only check their arguments. So the same script runs with plain `python`.
+`output` and `progress` only check their arguments, `inputs` is empty. So the same script runs with
+plain `python`.
 """
 
 import math
 import sys
-from collections.abc import Callable
-from typing import Protocol, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, cast
 
 
 class Reporter(Protocol):
@@ -28,12 +29,54 @@ class Reporter(Protocol):
 
 _NAME_LENGTH_MAX = 200
 _reporter: Reporter | None = None
+_given: Mapping[str, Any] = {}
 
 
 def report_to(reporter: Reporter) -> None:
     """Send all reports there from now on."""
     global _reporter  # one per process, set before the user's code starts
     _reporter = reporter
+
+
+def read_from(given: Mapping[str, Any]) -> None:
+    """Find the inputs there from now on."""
+    global _given  # one per process, set before the user's code starts
+    _given = given
+
+
+class Inputs(Mapping[str, Any]):
+    """The tensors that the job was given, by name; empty outside of a job.
+
+    Each is a NumPy array that lies in memory shared with the node: nothing is copied until the
+    script writes to it, which changes its own copy. `torch.from_numpy` and `torch.from_dlpack`
+    take it as it is; for bfloat16, which NumPy cannot hand to torch, only the latter.
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        return _given[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_given)
+
+    def __len__(self) -> int:
+        return len(_given)
+
+
+inputs = Inputs()
+
+
+def input(name: str) -> Any:  # noqa: A001 - always called as bcai.input
+    """Return the tensor that the job was given under `name`; see `inputs`.
+
+    Raises
+    ------
+    LookupError
+        There is none of that name; the message lists those that there are.
+    """
+    if name in _given:
+        return _given[name]
+    there = ", ".join(map(repr, _given)) or "none: give it with inputs={...}, or --input NAME=FILE"
+    raise LookupError(f"no input {_short(name)}; the job has {there}")
 
 
 def log(step: int | None = None, **values: object) -> None:

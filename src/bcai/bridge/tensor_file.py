@@ -87,6 +87,8 @@ def _dense(name: str, tensor: object) -> Any:
     """Check that a tensor is one block of numbers; nothing is copied yet."""
     if is_array(tensor):
         return tensor
+    if not is_tensor(tensor):
+        raise FormatError(f"{name!r} is a {type(tensor).__name__}, expected an array or a tensor")
     found = cast("Any", tensor).detach()
     if str(found.layout) != "torch.strided" or found.is_quantized or found.device.type == "meta":
         raise FormatError(f"{name!r} is a {found.layout} tensor on {found.device}; make it dense")

@@ -13,12 +13,13 @@ from typing import Any, NoReturn
 
 from bcai.bridge import report
 from bcai.bridge.guest.channel import Channel
+from bcai.bridge.guest.inputs import Inputs
 from bcai.bridge.guest.listed_imports import ask_before_imports
 from bcai.bridge.guest.programs import explain_spawned_workers
 
 _WORK = "/job"
 _PROJECT = "/input/project"
-_CONTROL, _OUTPUTS = 3, 4
+_CONTROL, _OUTPUTS, _INPUTS = 3, 4, 5
 
 
 def run_guest(plan: dict[str, Any]) -> NoReturn:
@@ -30,6 +31,7 @@ def run_guest(plan: dict[str, Any]) -> NoReturn:
         ask_before_imports(plan["allowed_imports"])
     channel = Channel(_CONTROL, _OUTPUTS, plan["output_bytes"])
     report.report_to(channel)
+    report.read_from(Inputs(_INPUTS))
     main = ModuleType("__main__")
     main.__file__ = f"{_WORK}/{entry}"
     main.__builtins__ = builtins  # type: ignore[attr-defined]

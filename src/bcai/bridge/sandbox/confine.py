@@ -10,6 +10,7 @@ from bcai.bridge.sandbox.syscalls import machine
 
 CONTROL = 3
 OUTPUTS = 4
+INPUTS = 5
 _OPEN_FILES_MAX = 1 << 16
 
 
@@ -46,12 +47,12 @@ def become_job(plan: dict[str, Any], status: Status) -> NoReturn:
     run_guest(guest)
 
 
-_STATUS = 5
+_STATUS = 6
 
 
 def _arrange_descriptors(descriptors: dict[str, int]) -> Status:
     """Keep the job's own descriptors under fixed numbers and close all others."""
-    order = ("stdout", "stderr", "control", "outputs", "status")
+    order = ("stdout", "stderr", "control", "outputs", "inputs", "status")
     high = [_duplicate_high(descriptors[name]) for name in order]
     nothing = os.open("/dev/null", os.O_RDONLY)
     os.dup2(nothing, 0)

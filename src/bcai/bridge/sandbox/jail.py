@@ -47,6 +47,8 @@ class JailRequest:
         modules; None: any. A policy, not a wall.
     python
         The Python to run it in; None: the node's own.
+    inputs
+        Descriptor of a sealed file with tensors (`inputs.py`), or None; the caller closes it.
     security_level
         What the job asks for: `high`, `standard` or `trusted`; see Note [Two words] in `level.py`.
         That a tenant may be trusted is the caller's to know.
@@ -61,6 +63,7 @@ class JailRequest:
     tenant: str = ""
     allowed_imports: tuple[str, ...] | None = None
     python: JobPython | None = None
+    inputs: int | None = None
     security_level: str = "high"
 
 

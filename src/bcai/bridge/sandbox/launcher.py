@@ -103,7 +103,14 @@ def _start(
     processes = request.limits.processes
     if zygotes is not None:
         warm = {**plan, "folders": folders, "environment": environment_variables(processes)}
-        started = zygotes.start(request.tenant, warm, outputs=outputs, cgroup=cgroup, python=python)
+        started = zygotes.start(
+            request.tenant,
+            warm,
+            outputs=outputs,
+            cgroup=cgroup,
+            python=python,
+            inputs=request.inputs,
+        )
         if started is not None:
             jail, zygote = started
             try:
@@ -115,7 +122,12 @@ def _start(
     binds = [*environment_binds(python), *folders]
     cold = {**plan, "binds": binds}
     with start_jail(
-        cold, processes=processes, outputs=outputs, cgroup=cgroup, executable=python.executable
+        cold,
+        processes=processes,
+        outputs=outputs,
+        cgroup=cgroup,
+        executable=python.executable,
+        inputs=request.inputs,
     ) as jail:
         yield jail
     if zygotes is not None:

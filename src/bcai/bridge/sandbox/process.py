@@ -57,12 +57,14 @@ class Pipes:
     guest_control: socket.socket
 
     @classmethod
-    def new(cls) -> "Pipes":
-        """Open stdout, stderr, status and the control channel."""
+    def new(cls, inputs: int | None) -> "Pipes":
+        """Open stdout, stderr, status and the control channel; `inputs` stays the caller's."""
+        tensors = os.open(os.devnull, os.O_RDONLY) if inputs is None else os.dup(inputs)
         pairs = [os.pipe() for _ in range(3)]
         control, guest_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours = [read for read, _ in pairs]
-        return cls(ours[0], ours[1], ours[2], control, [write for _, write in pairs], guest_control)
+        theirs = [*(write for _, write in pairs), tensors]
+        return cls(ours[0], ours[1], ours[2], control, theirs, guest_control)
 
     def close_theirs(self) -> None:
         """Close the ends that the jail has by now."""
@@ -153,6 +155,7 @@ def start_jail(
     outputs: int,
     cgroup: Cgroup | None,
     executable: str = sys.executable,
+    inputs: int | None = None,
 ) -> JailProcess:
     """Start a jail after `plan`, in the Python `executable`; it takes over `outputs` and `cgroup`.
 
@@ -161,8 +164,8 @@ def start_jail(
     NoJailError
         The program could not be started at all.
     """
-    pipes = Pipes.new()
-    names = ("stdout", "stderr", "status", "control", "outputs")
+    pipes = Pipes.new(inputs)
+    names = ("stdout", "stderr", "status", "inputs", "control", "outputs")
     numbers = (*pipes.theirs, pipes.guest_control.fileno(), outputs)
     script = package_folder() / "bridge" / "sandbox" / "build_jail.py"
     try:

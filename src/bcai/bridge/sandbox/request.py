@@ -5,7 +5,7 @@ import socket
 
 from bcai.bridge.sandbox.plan import PLAN_BYTES_MAX
 
-DESCRIPTORS = ("stdout", "stderr", "status", "control", "outputs", "leash")
+DESCRIPTORS = ("stdout", "stderr", "status", "inputs", "control", "outputs", "leash")
 """What a request carries, in this order; then come the trees of its folders."""
 
 FOLDERS_MAX = 4

@@ -131,6 +131,7 @@ class Zygote:
         *,
         outputs: int,
         cgroup: Cgroup | None,
+        inputs: int | None = None,
     ) -> JailProcess:
         """Start a job; takes over `outputs` and `cgroup`.
 
@@ -142,7 +143,7 @@ class Zygote:
         """
         leash, guest_leash = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         leash.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        pipes = Pipes.new()
+        pipes = Pipes.new(inputs)
         theirs = [*pipes.theirs, pipes.guest_control.fileno(), outputs, guest_leash.fileno()]
         try:
             rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", theirs))
@@ -255,6 +256,7 @@ class ZygotePool:
         outputs: int,
         cgroup: Cgroup | None,
         python: JobPython | None = None,
+        inputs: int | None = None,
     ) -> "tuple[JailProcess, Zygote] | None":
         """Start a job in the tenant's zygote, or return None if there is none that is ready.
 
@@ -269,7 +271,7 @@ class ZygotePool:
             zygote.running += 1
             zygote.used_at = time.monotonic()
         try:
-            return zygote.start(request, outputs=outputs, cgroup=cgroup), zygote
+            return zygote.start(request, outputs=outputs, cgroup=cgroup, inputs=inputs), zygote
         except OSError:  # the cold path will do, or say what is wrong
             self.done(zygote)
             return None

@@ -1,0 +1,69 @@
+"""The tensors that a job was given, read in place from the sealed file that the host left."""
+
+import mmap
+import os
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from bcai.bridge.tensor_views import array_at, headers_of, map_file
+
+_TORCH_BFLOAT16 = "BF16"
+
+
+class Inputs(Mapping[str, Any]):
+    """NumPy arrays by name. Nothing is mapped before it is asked for, and nothing is copied."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self._is_empty = os.fstat(file).st_size == 0
+        self._content: mmap.mmap | bytes = b""
+        self._headers: dict[str, Any] | None = None
+        self._arrays: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._arrays:
+            self._arrays[name] = self._read(name)
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._open())
+
+    def __len__(self) -> int:
+        return len(self._open())
+
+    def _open(self) -> dict[str, Any]:
+        if self._headers is None:
+            self._content = b"" if self._is_empty else map_file(self._file)
+            self._headers = headers_of(self._content)
+        return self._headers
+
+    def _read(self, name: str) -> Any:
+        fields = self._open()[name]
+        if fields["dtype"] != _TORCH_BFLOAT16:
+            return array_at(self._content, fields)
+        try:
+            return array_at(self._content, fields).view(_bfloat16_array())
+        except ImportError:  # no ml_dtypes in this environment: torch has the type by itself
+            import torch
+
+            bits = array_at(self._content, {**fields, "dtype": "I16"})
+            return torch.from_numpy(bits).view(torch.bfloat16)
+
+
+@cache
+def _bfloat16_array() -> Any:
+    """A class of arrays that torch.from_dlpack takes; NumPy itself exports no such type."""
+    import numpy as np
+
+    class Bfloat16Array(np.ndarray[Any, Any]):
+        """Numbers of the type bfloat16."""
+
+        def __dlpack__(self, **options: Any) -> Any:
+            import torch
+
+            del options  # on the CPU there is nothing to choose
+            bits = torch.from_numpy(self.view(np.ndarray).view(np.int16))
+            return torch.utils.dlpack.to_dlpack(bits.view(torch.bfloat16))
+
+    return Bfloat16Array
