@@ -65,7 +65,7 @@ class Inputs(Mapping[str, Any]):
 inputs = Inputs()
 
 
-def input(name: str) -> Any:  # noqa: A001 - always called as bcai.input
+def input(name: str) -> Any:
     """Return the tensor that the job was given under `name`; see `inputs`.
 
     Raises

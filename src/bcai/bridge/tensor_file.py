@@ -7,6 +7,7 @@ Source: https://huggingface.co/docs/safetensors (format), checked against the li
 
 import ctypes
 import json
+import mmap
 import os
 import sys
 from typing import Any, cast
@@ -74,6 +75,16 @@ class TensorFile:
         text += b" " * (-len(text) % _ALIGNMENT)
         self._head = len(text).to_bytes(8, "little") + text
         self.size = len(self._head) + end
+
+    def content(self) -> bytes:
+        """Return it whole."""
+        file = os.memfd_create("tensors", os.MFD_CLOEXEC)
+        try:
+            self.write(file, 0)
+            with mmap.mmap(file, self.size, access=mmap.ACCESS_READ) as whole:
+                return whole[:]
+        finally:
+            os.close(file)
 
     def write(self, file: int, offset: int) -> None:
         """Write it into an open file."""

@@ -10,11 +10,14 @@ from bcai.base.errors import FormatError, InputError, NotFoundError
 def read_inputs(pairs: Iterable[str]) -> dict[str, Any]:
     """Read `NAME=FILE.npy` pairs; a file is never unpickled.
 
+    Two bytes without a name are bfloat16: so NumPy writes it.
+
     Raises
     ------
     InputError
         A pair or a file is not what it should be; the message names it.
     """
+    import ml_dtypes
     import numpy as np
 
     arrays: dict[str, Any] = {}
@@ -25,9 +28,10 @@ def read_inputs(pairs: Iterable[str]) -> dict[str, Any]:
         if name in arrays:
             raise InputError(f"--input {name!r} stands twice")
         try:
-            arrays[name] = np.load(Path(file), allow_pickle=False)
+            array = np.load(Path(file), allow_pickle=False)
         except FileNotFoundError:
             raise NotFoundError(f"--input {name}: no file {file!r}") from None
         except (OSError, ValueError, EOFError) as error:
             raise FormatError(f"--input {name}: {file!r} is not a .npy file: {error}") from error
+        arrays[name] = array.view(ml_dtypes.bfloat16) if array.dtype.str == "|V2" else array
     return arrays

@@ -9,6 +9,7 @@ from bcai.jobs.spec import JobKind, JobSpec, Mount
 from bcai.sdk.draft import Draft
 
 _FILES_SHOWN_MAX = 12
+_MOUNTS = ((Mount.PROJECT, "project"), (Mount.DATA, "data"), (Mount.INPUT, "inputs"))
 _SEEN = (
     "The job runs on somebody's computer. The jail protects that computer from the job; nothing "
     "here protects the job from that computer. Its owner can see everything: the code, the data, "
@@ -83,7 +84,7 @@ def _sent(draft: Draft, spec: JobSpec) -> list[tuple[str, str]]:
         rows.append(("code", f"{spec.code_name}, {size}"))
     else:
         rows.append(("starts", str(submission.entry)))
-    for mount, title in ((Mount.PROJECT, "project"), (Mount.DATA, "data")):
+    for mount, title in _MOUNTS:
         files = [file for file in draft.files if file.mount is mount]
         if files:
             total = format_size(sum(file.size for file in files))

@@ -95,7 +95,7 @@ def run_program(
     from bcai.vm.runtime.enhanced_vm import EnhancedVM
 
     program = _read(file)
-    arrays = _typed(program, read_inputs(input))
+    arrays = read_inputs(input)
     settings = read_settings().enhanced_vm
     machine = EnhancedVM(
         hardware_backend=backend or settings.hardware_backend,
@@ -171,18 +171,6 @@ def _print_summary(program: "VerifiedProgram", document: dict[str, Any]) -> None
     lines.append(f"{'root':<13}{document['root']}")
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
-
-
-def _typed(program: "VerifiedProgram", arrays: "dict[str, Array]") -> "dict[str, Array]":
-    """Give bfloat16, which a .npy file holds as bytes without a name, its type back."""
-    from bcai.vm.isa.types import DType
-
-    types = {port.name: port.type for port in program.program.ports}
-    for name, array in arrays.items():
-        known = types.get(name)
-        if known is not None and known.dtype is DType.bfloat16 and array.dtype.str == "|V2":
-            arrays[name] = array.view(DType.bfloat16.numpy)
-    return arrays
 
 
 def _save(outputs: "Any", folder: Path) -> dict[str, str]:

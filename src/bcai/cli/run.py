@@ -40,7 +40,7 @@ class RunOptions(NetworkOptions):
     ] = ()
     input: Annotated[
         tuple[str, ...],
-        LIST(help="Input of a program or module: NAME=FILE.npy. Repeatable."),
+        LIST(help="Tensor that the job is given: NAME=FILE.npy. Repeatable."),
     ] = ()
     gpu_memory: Annotated[str | None, Parameter(group=JOB, help="Ask for a GPU: '8GB'.")] = None
     memory: Annotated[
@@ -167,8 +167,8 @@ def _refuse_files(noun: str, options: RunOptions, *more: tuple[str, tuple[str, .
 
 def job_fields(target: Target, arguments: tuple[str, ...], options: RunOptions) -> dict[str, Any]:
     """Keyword arguments of `create_job`: flags first, then what the project says."""
-    if options.input:
-        raise InputError("--input: only a program or a module has inputs; bring files with --data")
+    from bcai.cli.arrays import read_inputs
+
     if options.fuel is not None:
         raise InputError("--fuel: only a .wasm module has a limit of fuel")
     project = target.project
@@ -182,6 +182,7 @@ def job_fields(target: Target, arguments: tuple[str, ...], options: RunOptions) 
         "name": options.name or target.name,
         "arguments": arguments or project.arguments,
         "data": options.data or _project_data(target),
+        "inputs": read_inputs(options.input) or None,
         "requirements": options.require or project.requirements,
         "required_outputs": options.output or project.outputs,
         "limits": {"memory": memory} if memory else None,

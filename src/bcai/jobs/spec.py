@@ -12,6 +12,7 @@ from bcai.jobs.environment import check_name
 CODE_BYTES_MAX = MIB  # a longer script is a project
 FILES_MAX = 10_000
 FILE_BYTES_MAX = 16 * GIB
+INPUTS_NAME = "inputs.safetensors"
 NAME_BYTES_MAX = 255  # of one file or folder, on every file system that we know
 
 
@@ -37,10 +38,14 @@ class SecurityLevel(StrEnum):
 
 
 class Mount(StrEnum):
-    """Where a file of a job comes from; both are read-only in the jail."""
+    """What a file of a job is to it; none of them can be changed in the jail.
+
+    `INPUT` is the one safetensors file that a Python job reads with `bcai.input`, from memory.
+    """
 
     PROJECT = "project"
     DATA = "data"
+    INPUT = "input"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +150,7 @@ class JobSpec:
         if len(set(paths)) != len(paths):
             twice = sorted({path for path in paths if paths.count(path) > 1})
             raise InputError(f"files: named twice: {', '.join(path for _, path in twice[:5])}")
+        self._check_inputs(set(paths))
         self._check_places(set(paths))
         if self.entry is not None and (Mount.PROJECT, self.entry) not in paths:
             raise InputError(f"entry: {self.entry!r} is not among the project's files")
@@ -165,6 +171,17 @@ class JobSpec:
                 f"security_level: found {self.security_level.value!r}, but a job of kind "
                 f"{self.kind.value!r} has none to choose: it runs no code in a jail"
             )
+
+    def _check_inputs(self, taken: set[tuple[Mount, str]]) -> None:
+        """Refuse tensors that nothing would read."""
+        for path in sorted(path for mount, path in taken if mount is Mount.INPUT):
+            if path != INPUTS_NAME:
+                raise InputError(f"files: {path!r} has mount 'input', expected {INPUTS_NAME!r}")
+            if self.kind is not JobKind.PYTHON:
+                raise InputError(
+                    "files: mount 'input' is for jobs of Python; one of kind "
+                    f"{self.kind.value!r} has its inputs in the data file {INPUTS_NAME!r}"
+                )
 
     def _check_places(self, taken: set[tuple[Mount, str]]) -> None:
         """Refuse what no folder can hold: a file inside a file, two files in one place."""

@@ -77,6 +77,7 @@ class SDK:
         project: AnyPath | None = None,
         entry: str | None = None,
         data: AnyPath | Iterable[AnyPath] = (),
+        inputs: Mapping[str, Any] | None = None,
         name: str | None = None,
         code_name: str | None = None,
         arguments: Sequence[str] = (),
@@ -99,6 +100,9 @@ class SDK:
             The file of the project that starts; None: `main.py`, or its only script.
         data
             Files and folders that the job may read by their own names.
+        inputs
+            Tensors that the script reads as `bcai.input(name)`: NumPy arrays, torch tensors, and
+            everything else that has `__dlpack__`.
         code_name
             What tracebacks call the script; None: the file's own name, or `job.py`.
         arguments
@@ -131,6 +135,7 @@ class SDK:
             project=project,
             entry=entry,
             data=data,
+            inputs=inputs,
             name=name,
             code_name=code_name,
             arguments=arguments,

@@ -13,6 +13,7 @@ from bcai.base.errors import FormatError, InputError, NotFoundError, TooLargeErr
 from bcai.base.units import format_size
 from bcai.jobs.spec import CODE_BYTES_MAX
 from bcai.sdk.folder import LocalFile, data_files, entry_of, project_files
+from bcai.sdk.inputs import input_files
 from bcai.sdk.inspection import refuse_certain
 from bcai.wire.submission import HardwareMessage, JobSubmission, LimitsMessage
 
@@ -35,6 +36,7 @@ def draft_job(
     project: AnyPath | None = None,
     entry: str | None = None,
     data: AnyPath | Iterable[AnyPath] = (),
+    inputs: Mapping[str, Any] | None = None,
     name: str | None = None,
     code_name: str | None = None,
     arguments: Sequence[str] = (),
@@ -71,7 +73,7 @@ def draft_job(
         usual_name = "job"
     if project is None and entry is not None:
         raise InputError("entry: is the file of a project= that starts; a script has none")
-    files += data_files(_paths(data))
+    files += [*data_files(_paths(data)), *input_files(inputs)]
     fields: dict[str, Any] = {
         "name": name if name is not None else usual_name or "job",
         "code": code,

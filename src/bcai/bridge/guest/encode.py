@@ -11,8 +11,8 @@ from typing import Any, cast
 
 from bcai.base.errors import FormatError
 from bcai.base.values import DEPTH_MAX, encode_value
-from bcai.bridge.tensor_file import TensorFile, is_array, is_module, is_tensor
 from bcai.bridge.limits import MESSAGE_BYTES_MAX, VALUE_BYTES_MAX
+from bcai.bridge.tensor_file import TensorFile, is_array, is_module, is_tensor
 
 _CHUNK_BYTES = 1 << 20
 _INLINE_BYTES_MAX = MESSAGE_BYTES_MAX // 2  # room for the name and the rest of the message

@@ -4,11 +4,12 @@ import mmap
 import os
 from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from bcai.bridge.tensor_views import array_at, headers_of, map_file
 
-_TORCH_BFLOAT16 = "BF16"
+_BFLOAT16 = "BF16"
 
 
 class Inputs(Mapping[str, Any]):
@@ -40,13 +41,12 @@ class Inputs(Mapping[str, Any]):
 
     def _read(self, name: str) -> Any:
         fields = self._open()[name]
-        if fields["dtype"] != _TORCH_BFLOAT16:
+        if fields["dtype"] != _BFLOAT16:
             return array_at(self._content, fields)
         try:
             return array_at(self._content, fields).view(_bfloat16_array())
         except ImportError:  # no ml_dtypes in this environment: torch has the type by itself
-            import torch
-
+            torch: Any = import_module("torch")
             bits = array_at(self._content, {**fields, "dtype": "I16"})
             return torch.from_numpy(bits).view(torch.bfloat16)
 
@@ -60,10 +60,8 @@ def _bfloat16_array() -> Any:
         """Numbers of the type bfloat16."""
 
         def __dlpack__(self, **options: Any) -> Any:
-            import torch
-
-            del options  # on the CPU there is nothing to choose
+            torch: Any = import_module("torch")
             bits = torch.from_numpy(self.view(np.ndarray).view(np.int16))
-            return torch.utils.dlpack.to_dlpack(bits.view(torch.bfloat16))
+            return bits.view(torch.bfloat16).__dlpack__(**options)
 
     return Bfloat16Array

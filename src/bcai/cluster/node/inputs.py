@@ -1,4 +1,4 @@
-"""The folders that a job sees: its project and its data, built from the cache."""
+"""The folders of a job: its project, its data and its input tensors, built from the cache."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,10 +15,12 @@ FETCHES_MAX = 8  # at once, per job
 
 PROJECT = "project"
 DATA = "data"
+INPUT = "input"
+_FOLDERS = {Mount.PROJECT: PROJECT, Mount.DATA: DATA, Mount.INPUT: INPUT}
 
 
 async def build_folders(spec: JobSpec, folder: Path, cache: BlobCache) -> None:
-    """Fill `folder/project` and `folder/data` with the job's code and files.
+    """Fill `folder/project`, `folder/data` and `folder/input` with the job's code and files.
 
     Raises
     ------
@@ -27,7 +29,7 @@ async def build_folders(spec: JobSpec, folder: Path, cache: BlobCache) -> None:
     OSError
         This machine's disk is full, or fails.
     """
-    for name in (PROJECT, DATA):
+    for name in _FOLDERS.values():
         (folder / name).mkdir(parents=True)
     await _link_files(spec.files, folder, cache)
     if spec.code is not None:
@@ -41,8 +43,7 @@ async def _link_files(files: Sequence[FileRef], folder: Path, cache: BlobCache) 
     """Place every file; of equal ones only the first is fetched, the rest find it cached."""
     targets: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
     for file in files:
-        root = folder / (PROJECT if file.mount is Mount.PROJECT else DATA)
-        targets[file.digest, file.size].append(root / file.path)
+        targets[file.digest, file.size].append(folder / _FOLDERS[file.mount] / file.path)
     limiter = anyio.CapacityLimiter(FETCHES_MAX)
 
     failures: list[DependencyError | NotFoundError | OSError] = []

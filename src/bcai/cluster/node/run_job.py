@@ -15,7 +15,6 @@ from bcai.base.errors import DependencyError, InputError, NoJailError, NotFoundE
 from bcai.bridge.inspect.finding import Audit
 from bcai.bridge.inspect.policy import guest_list
 from bcai.bridge.sandbox.jail import JailEvent, JailLimits, JailRequest
-from bcai.bridge.sandbox.launcher import launch
 from bcai.bridge.sandbox.warm import ZygotePool
 from bcai.cluster.node.attempt import Attempt
 from bcai.cluster.node.cache import BlobCache
@@ -27,6 +26,7 @@ from bcai.cluster.node.outcome import cancelled_early, failed_here, outcome_of, 
 from bcai.cluster.node.outputs import check_values, upload_outputs
 from bcai.cluster.node.reports import body_of
 from bcai.cluster.node.run_program import launch_program
+from bcai.cluster.node.run_python import launch_python
 from bcai.cluster.node.run_wasm import launch_wasm
 from bcai.cluster.node.transfer import BlobTransfer
 from bcai.jobs.node import Capabilities
@@ -83,8 +83,8 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
             request = _request(attempt, folder, limits, owner)
             program = partial(launch_program, settings=bench.settings.enhanced_vm)
             wasm = partial(launch_wasm, fuel=spec.limits.fuel)
-            warm = partial(launch, zygotes=bench.zygotes)
-            run = {JobKind.PROGRAM: program, JobKind.WASM: wasm}.get(spec.kind, warm)
+            python = partial(launch_python, zygotes=bench.zygotes)
+            run = {JobKind.PROGRAM: program, JobKind.WASM: wasm}.get(spec.kind, python)
             ended = await anyio.to_thread.run_sync(
                 run, request, report, attempt.cancelled, limiter=bench.threads
             )

@@ -1,0 +1,30 @@
+"""Runs a job of Python in the jail, with the tensors that it is given."""
+
+import threading
+from contextlib import ExitStack
+from dataclasses import replace
+
+from bcai.base.errors import FormatError
+from bcai.bridge.sandbox.inputs import sealed_copy
+from bcai.bridge.sandbox.jail import Cause, JailExit, JailRequest, OnEvent
+from bcai.bridge.sandbox.launcher import launch
+from bcai.bridge.sandbox.probe import probe_jail
+from bcai.bridge.sandbox.warm import ZygotePool
+from bcai.cluster.node.inputs import INPUT
+from bcai.jobs.spec import INPUTS_NAME
+
+
+def launch_python(
+    request: JailRequest, on_event: OnEvent, cancelled: threading.Event, *, zygotes: ZygotePool
+) -> JailExit:
+    """Run the job; blocks until nothing of it is left."""
+    path = request.project.parent / INPUT / INPUTS_NAME
+    with ExitStack() as stack:
+        if path.is_file():
+            try:
+                copy = sealed_copy(str(path), request.limits.memory_bytes)
+                request = replace(request, inputs=stack.enter_context(copy))
+            except FormatError as error:
+                message, hint = f"inputs: {error}", "send what the SDK or safetensors writes"
+                return JailExit(Cause.EXCEPTION, message, probe_jail(), hint=hint)
+        return launch(request, on_event, cancelled, zygotes=zygotes)
