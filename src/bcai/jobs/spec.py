@@ -17,10 +17,11 @@ NAME_BYTES_MAX = 255  # of one file or folder, on every file system that we know
 
 
 class JobKind(StrEnum):
-    """What runs: Python in a jail, a Program of the instruction set, or a WebAssembly module."""
+    """What runs: Python in a jail, a Program, the training of one, or a WebAssembly module."""
 
     PYTHON = "python"
     PROGRAM = "program"
+    TRAINING = "training"
     WASM = "wasm"
 
 

@@ -1,10 +1,10 @@
 """Follows a process that runs a job beside the jail and tells what happens, one line at a time.
 
 Each line of its stdout is a JSON object with a `kind`: `started` (`backend`, `device`, perhaps
-`layers`), `progress` (`fraction`), `log` (`stream`, `text`), and at the end `done` (`outputs`,
-perhaps `exit_status`) or `failed` (`cause`, `message`, `hint`); the last may hold `used`, the
-fields of JailExit that say what was used. Outputs are files of the folder `outputs` beside the
-project.
+`layers`), `progress` (`fraction`), `metric` (`step`, `values`), `log` (`stream`, `text`), and at
+the end `done` (`outputs`, perhaps `exit_status`) or `failed` (`cause`, `message`, `hint`); the last
+may hold `used`, the fields of JailExit that say what was used. Outputs are files of the folder
+`outputs` beside the project.
 """
 
 import json
@@ -25,6 +25,7 @@ from bcai.bridge.sandbox.jail import (
     JailOutput,
     JailRequest,
     LogText,
+    Metric,
     OnEvent,
     Progress,
     Started,
@@ -103,6 +104,8 @@ def _watch(
             on_event(Started(report))
         elif message["kind"] == "progress":
             on_event(Progress(float(message["fraction"])))
+        elif message["kind"] == "metric":
+            on_event(Metric(message["step"], message["values"]))
         elif message["kind"] == "log":
             on_event(LogText(message["stream"], message["text"]))
         elif message["kind"] == "failed":
@@ -157,7 +160,8 @@ def _ended(
             sentence = f"output {name!r} does not fit the limit of {limit} for all outputs"
             hint = "ask for limits.output"
             return JailExit(Cause.OUTPUT_BYTES, sentence, report, hint=hint)
-        outputs.append(JailOutput(name, "array", content=path.read_bytes(), summary=summary))
+        kind = each.get("kind", "array")
+        outputs.append(JailOutput(name, kind, content=path.read_bytes(), summary=summary))
     ended = JailExit(
         Cause.EXITED,
         f"the {worker.noun} ran to its end",
