@@ -1,0 +1,1 @@
+"""Evidence: what a run commits to, its trace, replay, bisection, the signed receipt."""
