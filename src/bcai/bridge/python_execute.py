@@ -1,7 +1,7 @@
 """Runs the Python code of a program in the jail: the `PythonRunner` that a node hands to the VM.
 
-Inputs go in as `.npy` files of the data folder, outputs come back through `bcai.output`. Every
-sandbox level gets the same jail: no code runs with less around it than it asks for.
+Tensors go in through a sealed memory file, without a copy in the jail, and come back through the
+file of outputs, copied and checked when the jail is gone.
 """
 
 import tempfile
@@ -18,10 +18,12 @@ from bcai.base.errors import (
     JobCancelledError,
     JobFailedError,
     JobTimedOutError,
+    NoJailError,
     RefusedError,
     ResourceError,
 )
 from bcai.base.values import decode_value
+from bcai.bridge.sandbox.inputs import sealed_tensors
 from bcai.bridge.sandbox.jail import (
     Cause,
     JailEvent,
@@ -32,6 +34,9 @@ from bcai.bridge.sandbox.jail import (
     OnEvent,
 )
 from bcai.bridge.sandbox.launcher import launch
+from bcai.bridge.sandbox.level import JailReport, is_enough
+from bcai.bridge.sandbox.probe import probe_jail
+from bcai.bridge.tensor_views import arrays_of
 from bcai.vm.compiler.backend import PythonCode
 from bcai.vm.isa.types import Array, DType, TensorType
 
@@ -41,25 +46,18 @@ ENTRY, CODE = "python_execute.py", "code_of_the_program.py"
 # Names with an underscore are no outputs of the job; the user's code has a namespace of its own,
 # and its own file, so that its lines have their own numbers in a traceback.
 _ENTRY_TEXT = """\
+import os as _os
 import bcai as _bcai
-import numpy as _np
 
-_types = {types!r}
-_inputs = [_np.load(f"input{{_i}}.npy", allow_pickle=False) for _i in range(len(_types))]
-for _i, _type in enumerate(_types):
-    if _type == "bfloat16":
-        import ml_dtypes as _ml
-        _inputs[_i] = _inputs[_i].view(_ml.bfloat16)
+_path = _os.path.abspath({code!r})
+_inputs = [_bcai.inputs[str(_i)] for _i in range(len(_bcai.inputs))]
 _scope = {{"__name__": "__main__", "inputs": _inputs}}
-with open({code!r}, encoding="utf-8") as _file:
+with open(_path, encoding="utf-8") as _file:
     _text = _file.read()
-exec(compile(_text, "/job/" + {code!r}, "exec"), _scope)
+exec(compile(_text, _path, "exec"), _scope)
 for _name in {names!r}:
     if _name in _scope:
-        _value = _scope[_name]
-        if isinstance(_value, _np.ndarray) and _value.dtype.name == "bfloat16":
-            _value = _value.view(_np.uint16)
-        _bcai.output(_name, _value)
+        _bcai.output(_name, _scope[_name])
 """
 
 
@@ -81,12 +79,19 @@ class JailPython:
         Set it to stop the code that runs.
     launch
         Puts up the jail; `sandbox.launcher.launch`.
+    tenant, allowed_imports
+        As in `JailRequest`.
+    trusts
+        Whether code may ask for `sandbox="trusted"`: it is the machine owner's own.
     """
 
     limits: JailLimits
     on_event: OnEvent = _ignore
     cancelled: threading.Event = field(default_factory=threading.Event)
     launch: Launch = launch
+    tenant: str = ""
+    allowed_imports: tuple[str, ...] | None = None
+    trusts: bool = False
 
     def __call__(self, code: PythonCode, inputs: Sequence[Array]) -> Mapping[str, Array]:
         """Run code on its inputs and return the outputs that it declares and has left.
@@ -96,52 +101,81 @@ class JailPython:
         JobError
             The code failed, took too long, or was cancelled.
         RefusedError
-            It asks for a GPU, which this jail has not, or no jail can be built here.
+            It asks for a GPU, for trust, or for a stronger jail than can be built here.
         ResourceError
             The jail itself failed.
         """
-        if code.gpu:
-            raise RefusedError("PythonExecute: the jail has no GPU", hint="ask for gpu=False")
-        with tempfile.TemporaryDirectory(prefix="bcai-python-") as folder:
-            project, data = Path(folder) / "project", Path(folder) / "data"
-            _write_project(project, code, inputs)
-            _write_inputs(data, inputs)
-            request = JailRequest(project, ENTRY, data if inputs else None, (), self.limits)
-            ended = self.launch(request, self.on_event, self.cancelled)
-        if ended.cause is not Cause.EXITED or ended.exit_status not in (0, None):
+        self._refuse_wish(code.sandbox, gpu=code.gpu)
+        with sealed_tensors(numbered(inputs)) as file:
+            ended = self.run(code, file)
+        if not has_succeeded(ended):
             raise _failure(ended)
-        return _outputs(code, ended)
+        return outputs_of(code, ended)
+
+    def refuse_unfit(self, sandbox: str, *, gpu: bool) -> JailReport:
+        """Say which jail this machine builds for such code, before any of it runs.
+
+        Raises
+        ------
+        RefusedError
+            It asks for a GPU, for trust, or for a stronger jail than can be built (NoJailError).
+        """
+        self._refuse_wish(sandbox, gpu=gpu)
+        probed = probe_jail()
+        if not is_enough(probed.level, sandbox):
+            raise NoJailError(
+                f"PythonExecute: this machine cannot build the jail that sandbox={sandbox!r} asks "
+                f"for, only level {probed.level}: {'; '.join(probed.missing)}",
+                hint="see `bcai doctor` and docs/security.md",
+            )
+        return probed
+
+    def _refuse_wish(self, sandbox: str, *, gpu: bool) -> None:
+        if gpu:
+            raise RefusedError("PythonExecute: the jail has no GPU", hint="ask for gpu=False")
+        if sandbox == "trusted" and not self.trusts:
+            raise RefusedError(
+                "PythonExecute: sandbox='trusted' is for the own code of a machine's owner",
+                hint="ask for sandbox='standard'",
+            )
+
+    def run(self, code: PythonCode, inputs: int) -> JailExit:
+        """Run code on the tensors of a sealed file, which are named by their numbers."""
+        with tempfile.TemporaryDirectory(prefix="bcai-python-") as folder:
+            project = Path(folder) / "project"
+            _write_project(project, code)
+            request = JailRequest(
+                project,
+                ENTRY,
+                None,
+                (),
+                self.limits,
+                tenant=self.tenant,
+                allowed_imports=self.allowed_imports,
+                inputs=inputs,
+                security_level=code.sandbox,
+            )
+            return self.launch(request, self.on_event, self.cancelled)
 
 
-def _write_project(project: Path, code: PythonCode, inputs: Sequence[Array]) -> None:
-    project.mkdir()
-    types = [DType.of(each.dtype).name for each in inputs]
-    entry = _ENTRY_TEXT.format(types=types, code=CODE, names=list(code.outputs))
-    (project / ENTRY).write_text(entry, "utf-8")
-    (project / CODE).write_text(code.code, "utf-8")
+def numbered(arrays: Sequence[Array]) -> dict[str, object]:
+    """Inputs of some code as they are named in its file."""
+    return {str(number): array for number, array in enumerate(arrays)}
 
 
-def _write_inputs(data: Path, inputs: Sequence[Array]) -> None:
-    data.mkdir()
-    for index, array in enumerate(inputs):
-        is_bfloat16 = DType.of(array.dtype) is DType.bfloat16
-        plain = array.view(np.uint16) if is_bfloat16 else array
-        np.save(data / f"input{index}.npy", plain, allow_pickle=False)
+def has_succeeded(ended: JailExit) -> bool:
+    """Whether the code ran to its end."""
+    return ended.cause is Cause.EXITED and ended.exit_status in (0, None)
 
 
-def _failure(ended: JailExit) -> BcaiError:
-    message = f"PythonExecute: {ended.message}"
-    if ended.cause is Cause.CANCELLED:
-        return JobCancelledError(message)
-    if ended.cause is Cause.WALL_TIME:
-        return JobTimedOutError(message, hint=ended.hint)
-    if ended.cause is Cause.JAIL_ERROR:
-        return ResourceError(message, hint=ended.hint)
-    return JobFailedError(message, hint=ended.hint)
+def outputs_of(code: PythonCode, ended: JailExit) -> dict[str, Array]:
+    """Turn what came back into arrays; the interpreter checks them against the declaration.
 
-
-def _outputs(code: PythonCode, ended: JailExit) -> dict[str, Array]:
-    """Turn what came back into arrays; the interpreter checks them against the declaration."""
+    Raises
+    ------
+    JobFailedError
+        Something is no tensor.
+    """
     found: dict[str, Array] = {}
     for output in ended.outputs:
         declared = code.outputs.get(output.name)
@@ -153,6 +187,24 @@ def _outputs(code: PythonCode, ended: JailExit) -> dict[str, Array]:
             message = f"PythonExecute: output {output.name!r}: {error}"
             raise JobFailedError(message, hint=f"{declared} was declared") from error
     return found
+
+
+def _write_project(project: Path, code: PythonCode) -> None:
+    project.mkdir()
+    entry = _ENTRY_TEXT.format(code=CODE, names=list(code.outputs))
+    (project / ENTRY).write_text(entry, "utf-8")
+    (project / CODE).write_text(code.code, "utf-8")
+
+
+def _failure(ended: JailExit) -> BcaiError:
+    message = f"PythonExecute: {ended.message}"
+    if ended.cause is Cause.CANCELLED:
+        return JobCancelledError(message)
+    if ended.cause is Cause.WALL_TIME:
+        return JobTimedOutError(message, hint=ended.hint)
+    if ended.cause is Cause.JAIL_ERROR:
+        return ResourceError(message, hint=ended.hint)
+    return JobFailedError(message, hint=ended.hint)
 
 
 def _array(output: JailOutput, declared: TensorType) -> Array:
@@ -167,8 +219,4 @@ def _array(output: JailOutput, declared: TensorType) -> Array:
         raise FormatError(f"found {type(value).__name__}, expected an array or a number")
     if output.kind != "array" or output.content is None:
         raise FormatError(f"found a {output.kind}, expected an array or a number")
-    from safetensors.numpy import load
-
-    array: Array = load(output.content)["value"]
-    is_bfloat16 = declared.dtype is DType.bfloat16 and array.dtype == np.uint16
-    return array.view(declared.dtype.numpy) if is_bfloat16 else array
+    return arrays_of(output.content)["value"].copy()  # of ours, and not of the bytes

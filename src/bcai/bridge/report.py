@@ -44,6 +44,11 @@ def read_from(given: Mapping[str, Any]) -> None:
     _given = given
 
 
+def given() -> Mapping[str, Any]:
+    """Where the inputs are found."""
+    return _given
+
+
 class Inputs(Mapping[str, Any]):
     """The tensors that the job was given, by name; empty outside of a job.
 

@@ -1,8 +1,9 @@
 """Python code of a program, in a real jail where there is one, and against a stand-in for it."""
 
+import fcntl
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ml_dtypes
 import numpy as np
@@ -22,6 +23,7 @@ from bcai.bridge.python_execute import CODE, JailPython
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailLimits, JailOutput, JailRequest, OnEvent
 from bcai.bridge.sandbox.level import JailReport
 from bcai.bridge.sandbox.probe import probe_jail
+from bcai.bridge.tensor_views import arrays_of, map_file
 from bcai.vm import EnhancedVM, MLInstruction, TensorId
 from bcai.vm.compiler.backend import PythonCode
 from bcai.vm.isa.types import Array, parse_type
@@ -45,13 +47,17 @@ class Ending:
     ended: JailExit
     request: JailRequest | None = None
     files: Mapping[str, bytes] | None = None
+    inputs: Mapping[str, Array] | None = None
+    seals: int = 0
 
     def __call__(
         self, request: JailRequest, on_event: OnEvent, cancelled: threading.Event
     ) -> JailExit:
         self.request = request
-        folders = [request.project, *([request.data] if request.data else [])]
-        self.files = {each.name: each.read_bytes() for f in folders for each in f.iterdir()}
+        self.files = {each.name: each.read_bytes() for each in request.project.iterdir()}
+        assert request.inputs is not None
+        self.inputs = arrays_of(map_file(request.inputs))
+        self.seals = fcntl.fcntl(request.inputs, fcntl.F_GET_SEALS)
         return self.ended
 
 
@@ -65,18 +71,33 @@ def answer(output: JailOutput, declared: str) -> Array:
     return runner(code("", y=declared), [ONES])["y"]
 
 
-def test_inputs_and_code_go_in_as_files() -> None:
+def test_code_goes_in_as_a_file_and_inputs_in_sealed_memory() -> None:
     launcher = ends()
     half = np.array([1, 2], ml_dtypes.bfloat16)
-    JailPython(LIMITS, launch=launcher)(code("y = 1\n", y="float32[]"), [ONES, half])
+    JailPython(LIMITS, launch=launcher, tenant="ada")(
+        code("y = 1\n", y="float32[]"), [ONES, half, np.asarray(3)]
+    )
     assert launcher.request is not None
     assert launcher.files is not None
     assert launcher.request.limits == LIMITS
+    assert launcher.request.tenant == "ada"
+    assert launcher.request.security_level == "high"
     assert launcher.files[CODE] == b"y = 1\n"
-    assert {"input0.npy", "input1.npy", launcher.request.entry} <= launcher.files.keys()
+    assert launcher.files.keys() == {CODE, launcher.request.entry}
+    assert launcher.inputs is not None
+    assert [str(each.dtype) for each in launcher.inputs.values()] == [
+        "int64",
+        "float32",
+        "bfloat16",
+    ]
+    assert launcher.inputs["1"].tolist() == [1, 2]
+    assert launcher.inputs["2"].shape == ()
+    assert launcher.seals & fcntl.F_SEAL_WRITE
+    assert launcher.seals & fcntl.F_SEAL_GROW
+    assert launcher.seals & fcntl.F_SEAL_SHRINK
     assert not launcher.request.project.exists()
     JailPython(LIMITS, launch=launcher)(code("y = 1\n"), [])
-    assert launcher.request.data is None
+    assert launcher.inputs == {}
 
 
 def test_outputs_come_back_as_arrays() -> None:
@@ -86,7 +107,7 @@ def test_outputs_come_back_as_arrays() -> None:
     assert (whole.dtype, whole.shape, whole.item()) == (np.float32, (), 3)
     assert np.isnan(answer(JailOutput("y", "value", {"$number": "nan"}), "float64[]"))
     assert answer(JailOutput("y", "value", True), "bool[]").dtype == np.bool_
-    bits = save({"value": np.array([1, 2], ml_dtypes.bfloat16).view(np.uint16)})
+    bits = save({"value": np.array([1, 2], ml_dtypes.bfloat16)})
     assert answer(JailOutput("y", "array", content=bits), "bfloat16[2]").tolist() == [1, 2]
     unasked = JailPython(LIMITS, launch=ends(Cause.EXITED, JailOutput("z", "value", 1)))
     assert unasked(code("", y="float32[]"), []) == {}
@@ -126,6 +147,16 @@ def test_a_bad_end_is_told(cause: Cause, kind: type[BcaiError]) -> None:
 def test_a_gpu_is_refused() -> None:
     with pytest.raises(RefusedError, match="the jail has no GPU"):
         JailPython(LIMITS, launch=ends())(code("", gpu=True), [])
+
+
+def test_trust_is_the_owners_to_give() -> None:
+    trusted = replace(code("y = 1"), sandbox="trusted")
+    with pytest.raises(RefusedError, match="sandbox='trusted' is for the own code"):
+        JailPython(LIMITS, launch=ends())(trusted, [])
+    launcher = ends()
+    JailPython(LIMITS, launch=launcher, trusts=True)(trusted, [])
+    assert launcher.request is not None
+    assert launcher.request.security_level == "trusted"
 
 
 @pytest.fixture

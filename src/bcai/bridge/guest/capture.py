@@ -5,6 +5,8 @@ from typing import Any, cast
 
 from bcai.bridge.guest.channel import Channel
 from bcai.bridge.guest.encode import Encoded, NotKept, encode_variable
+from bcai.bridge.guest.inputs import Inputs
+from bcai.bridge.report import given
 
 _NAMES_MAX = 1000
 
@@ -14,11 +16,14 @@ def capture_variables(variables: dict[str, object], channel: Channel) -> None:
 
     The smallest first, so that one large array does not push out the loss.
     """
+    inputs = given()
     found: list[tuple[str, Encoded]] = []
     for name, value in list(variables.items())[:_NAMES_MAX]:
         if name.startswith("_") or name in channel.named or value is None or _is_noise(value):
             continue
         try:
+            if isinstance(inputs, Inputs) and inputs.has_unchanged(value):
+                continue
             found.append((name, encode_variable(value)))
         except NotKept as error:
             if not error.silent:
