@@ -27,7 +27,7 @@ class TreeHead:
     @property
     def digest(self) -> bytes:
         """Both as one hash."""
-        return blake3(HEAD + self.size.to_bytes(8, "big") + self.root).digest()
+        return head_digest(self.size, self.root)
 
 
 class Tree:
@@ -71,11 +71,16 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return blake3(NODE + left + right).digest()
 
 
+def head_digest(size: int, root: bytes) -> bytes:
+    """A tree's size and root as one hash."""
+    return blake3(HEAD + size.to_bytes(8, "big") + root).digest()
+
+
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
     """Root of the tree over leaf hashes; the empty tree is the hash of nothing."""
     if not leaves:
         return _EMPTY
-    level = list(leaves)
+    level = leaves
     while len(level) > 1:
         level = _above(level)
     return level[0]
@@ -105,10 +110,10 @@ def is_included(head: TreeHead, index: int, leaf: bytes, path: Sequence[bytes]) 
 _EMPTY = blake3(b"").digest()
 
 
-def _above(level: list[bytes]) -> list[bytes]:
+def _above(level: Sequence[bytes]) -> list[bytes]:
     # Pairing neighbours and carrying a lone last node up gives RFC 6962's tree: its left part is
     # always the largest full power of two.
     paired = [
         blake3(NODE + level[at] + level[at + 1]).digest() for at in range(0, len(level) - 1, 2)
     ]
-    return paired + level[len(level) & ~1 :]
+    return [*paired, *level[len(level) & ~1 :]]

@@ -151,7 +151,7 @@ class Feeder:
 def scheduled(run: Run, port: str, step: int, dtype: DType) -> Array:
     """What a port's schedule says at a step. Raises InputError."""
     try:
-        return rounded(value_at(run.schedules[port], step), dtype)
+        return rounded(*value_at(run.schedules[port], step), dtype)
     except InputError as error:
         raise InputError(f"schedules[{port!r}] at step {step}: {error}") from error
 

@@ -4,9 +4,9 @@ The value at a step is computed exactly, as a fraction, and rounded once to the 
 type: no machine's library of functions has a say. Another curve is given as one knot for each step.
 """
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -26,21 +26,25 @@ class Knot(NamedTuple):
     value: float
 
 
-def value_at(knots: Sequence[Knot], step: int) -> Fraction:
-    """The exact value at a step; before the first knot and after the last it stays as there."""
+def value_at(knots: Sequence[Knot], step: int) -> tuple[int, int]:
+    """The exact value at a step, as whole numbers over and under the line.
+
+    Before the first knot and after the last it stays as there.
+    """
     place = bisect_right(knots, step, key=_step_of)
-    if place == 0:
-        return Fraction(knots[0].value)
-    left = knots[place - 1]
-    if place == len(knots) or left.step == step:
-        return Fraction(left.value)
+    left = knots[max(place - 1, 0)]
+    top, bottom = left.value.as_integer_ratio()
+    if place in (0, len(knots)) or left.step == step:
+        return top, bottom
     right = knots[place]
-    rise = Fraction(right.value) - Fraction(left.value)
-    return Fraction(left.value) + rise * (step - left.step) / (right.step - left.step)
+    right_top, right_bottom = right.value.as_integer_ratio()
+    span, gone = right.step - left.step, step - left.step
+    weighted = top * right_bottom * (span - gone) + right_top * bottom * gone
+    return weighted, bottom * right_bottom * span
 
 
-def rounded(value: Fraction, dtype: DType) -> Array:
-    """The nearest number of a float type, ties to even, as a scalar.
+def rounded(top: int, bottom: int, dtype: DType) -> Array:
+    """The number of a float type nearest to `top / bottom`, ties to even, as a scalar.
 
     Raises
     ------
@@ -48,19 +52,18 @@ def rounded(value: Fraction, dtype: DType) -> Array:
         It is beyond the type's largest number.
     """
     digits, lowest = _PRECISION[dtype]
-    exponent = max(_exponent(value), lowest) if value else lowest
-    quantum = Fraction(2) ** (exponent - digits + 1)
-    whole = round(value / quantum)  # ties go to even
-    if abs(whole) * quantum >= Fraction(2) ** (1 - lowest + 1):
+    size = abs(top)
+    exponent = size.bit_length() - bottom.bit_length()
+    if size << max(-exponent, 0) < bottom << max(exponent, 0):
+        exponent -= 1  # now the largest power of 2 that is not above the value
+    shift = digits - 1 - max(exponent, lowest)
+    whole, rest = divmod(size << max(shift, 0), under := bottom << max(-shift, 0))
+    if 2 * rest > under or (2 * rest == under and whole & 1):
+        whole += 1
+    if whole.bit_length() - shift > 2 - lowest:
         raise InputError(f"the value is beyond the largest {dtype.name}")
-    return np.asarray(float(whole * quantum)).astype(dtype.numpy)
-
-
-def _exponent(value: Fraction) -> int:
-    """The largest power of 2 that is not above the size of a value."""
-    size = abs(value)
-    exponent = size.numerator.bit_length() - size.denominator.bit_length()
-    return exponent if Fraction(2) ** exponent <= size else exponent - 1
+    value = math.ldexp(whole, -shift)
+    return np.asarray(-value if top < 0 else value).astype(dtype.numpy)
 
 
 def _step_of(knot: Knot) -> int:

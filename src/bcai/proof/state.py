@@ -13,13 +13,15 @@ import numpy as np
 from blake3 import blake3
 
 from bcai.base.errors import FormatError
-from bcai.base.merkle import LEAF, Tree, TreeHead, leaf_hash, tree_head
+from bcai.base.merkle import LEAF, Tree, TreeHead, head_digest, leaf_hash, merkle_root, tree_head
 from bcai.vm.backends.reference.interpreter import canonical
 from bcai.vm.isa.types import Array, DType, TensorType
 from bcai.vm.program import cbor
 
 PARALLEL_BYTES = 1 << 22
 """Content of this size is hashed by several threads: below, starting them costs more."""
+_COPIED_BYTES = 4096
+"""Below, a copy is made faster than a view."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +40,16 @@ class TensorHash:
 
 def content_hash(array: Array) -> bytes:
     """BLAKE3 of a canonical tensor's elements."""
-    data = _bytes_of(array)
-    if data.nbytes < PARALLEL_BYTES:
-        return blake3(data.data).digest()
-    return blake3(data.data, max_threads=blake3.AUTO).digest()
+    if array.nbytes < _COPIED_BYTES:
+        return blake3(content_bytes(array)).digest()
+    if array.nbytes < PARALLEL_BYTES:
+        return blake3(_view_bytes(array)).digest()
+    return blake3(_view_bytes(array), max_threads=blake3.AUTO).digest()
 
 
 def content_bytes(array: Array) -> bytes:
     """The elements as they are hashed."""
-    return _bytes_of(array).tobytes()
+    return (array.byteswap() if sys.byteorder == "big" else array).tobytes()
 
 
 def canonical_tensors(tensors: Mapping[str, Array]) -> dict[str, Array]:
@@ -104,15 +107,16 @@ class StateHasher:
         """`tensors_root` of them."""
         if len(tensors) != len(self._order) or any(name not in tensors for name in self._order):
             self._order = _in_order(tensors)
-        return tree_head([self._leaf(name, tensors[name]) for name in self._order]).digest
+        leaves = [self._leaf(name, tensors[name]) for name in self._order]
+        return head_digest(len(leaves), merkle_root(leaves))
 
     def _leaf(self, name: str, array: Array) -> bytes:
         known = self._leaves.get(name)
         if known is not None:
             return known
-        type_ = (array.dtype, array.shape)
-        if self._types.get(name) != type_:
-            self._types[name] = type_
+        known_type = self._types.get(name)
+        if known_type is None or known_type[0] != array.dtype or known_type[1] != array.shape:
+            self._types[name] = (array.dtype, array.shape)
             self._prefixes[name] = LEAF + _prefix(name, TensorType.of(array))
         leaf = blake3(self._prefixes[name] + content_hash(array)).digest()
         if name in self._fixed:
@@ -143,9 +147,7 @@ def _in_order(tensors: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(tensors, key=str.encode))
 
 
-def _bytes_of(array: Array) -> Array:
-    if not array.flags.c_contiguous:
-        array = np.ascontiguousarray(array)
+def _view_bytes(array: Array) -> memoryview:
     if sys.byteorder == "big":
         array = array.byteswap()
-    return array.reshape(-1).view(np.uint8)
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

@@ -1,6 +1,6 @@
 r"""A trace as canonical bytes: what a node keeps of a run, and hands on.
 
-    b"bcai-trace\x00" then canonical CBOR of [version, [checkpoint, ...]]
+b"bcai-trace\x00" then canonical CBOR of [version, [checkpoint, ...]]
 """
 
 from typing import Any

@@ -108,22 +108,26 @@ def test_every_field_is_in_the_digest() -> None:
     assert len({each.digest for each in [RUN, *changed]}) == len(changed) + 1
 
 
-FIELDS: Any = cbor.decode(encode_run(RUN)[len(MAGIC) :])
+FIELDS: list[Any] = cbor.decode(encode_run(RUN)[len(MAGIC) :])
+FEED: list[Any] = FIELDS[6]
+
+
+def with_field(place: int, value: object) -> bytes:
+    return MAGIC + cbor.encode([*FIELDS[:place], value, *FIELDS[place + 1 :]])
+
+
 REFUSED = {
     "not magic": b"bcai-program\x00" + encode_run(RUN)[len(MAGIC) :],
     "a byte more": encode_run(RUN) + b"\x00",
     "cut off": encode_run(RUN)[:-1],
-    "another version": MAGIC + cbor.encode([2, *FIELDS[1:]]),
+    "another version": with_field(0, 2),
     "a field less": MAGIC + cbor.encode(FIELDS[:-1]),
     "no array": MAGIC + cbor.encode(1),
-    "shuffle as a number": MAGIC
-    + cbor.encode([*FIELDS[:6], [*FIELDS[6][:4], 1, FIELDS[6][5]], *FIELDS[7:]]),
-    "ports in another order": MAGIC
-    + cbor.encode([*FIELDS[:6], [*FIELDS[6][:5], FIELDS[6][5][::-1]], *FIELDS[7:]]),
-    "a port twice": MAGIC
-    + cbor.encode([*FIELDS[:6], [*FIELDS[6][:5], FIELDS[6][5] * 2], *FIELDS[7:]]),
-    "an unknown feed": MAGIC + cbor.encode([*FIELDS[:6], [2, THREE, []], *FIELDS[7:]]),
-    "steps as truth": MAGIC + cbor.encode([*FIELDS[:3], True, *FIELDS[4:]]),
+    "steps as truth": with_field(3, True),
+    "shuffle as a number": with_field(6, [*FEED[:4], 1, FEED[5]]),
+    "ports in another order": with_field(6, [*FEED[:5], FEED[5][::-1]]),
+    "a port twice": with_field(6, [*FEED[:5], FEED[5] * 2]),
+    "an unknown feed": with_field(6, [2, *FEED[1:]]),
 }
 
 
