@@ -8,11 +8,11 @@ import sys
 import traceback
 from collections.abc import Iterator
 
+from bcai.bridge.guest import surroundings
 from bcai.bridge.guest.packages import distribution_of
 from bcai.bridge.guest.programs import NO_PROGRAMS
 
 _OWN = os.path.abspath(__file__ + "/../../..") + "/"  # the bcai package
-_USER_FOLDERS = ("/job/", "/input/project/", "/input/data/")
 _CHAIN_MAX = 20
 _DISK_FULL_BYTES = 64 * 1024
 _NO_MEMORY_TEXTS = ("can't allocate memory", "Cannot allocate memory", "bad_alloc")
@@ -34,8 +34,10 @@ def describe(error: BaseException) -> Failure:
     file, line = _user_place(error)
     place = f" ({file}, line {line})" if line else ""
     text = "".join(traceback.format_exception_only(type(error), error)).strip().splitlines()
-    summary = text[-1] if text else type(error).__name__
-    if isinstance(error, SyntaxError) and _is_users(error.filename or "/job/the script"):
+    # A compiler's error ends with advice about its own settings.
+    line_of_sense = 0 if surroundings.is_of_compiler(error) else -1
+    summary = text[line_of_sense] if text else type(error).__name__
+    if isinstance(error, SyntaxError) and (not error.filename or _is_users(error.filename)):
         file, line = user_path(error.filename or "the script"), error.lineno
         return Failure("syntax_error", f"{type(error).__name__}: {error.msg} ({file}, line {line})",
                        "correct that line", line)  # fmt: skip
@@ -77,14 +79,14 @@ def print_traceback(error: BaseException) -> None:
 
 def user_path(path: str) -> str:
     """`/job/train.py` as `train.py`."""
-    for folder in _USER_FOLDERS:
+    for folder in surroundings.folders:
         if path.startswith(folder):
             return path[len(folder) :]
     return path
 
 
 def _is_users(path: str) -> bool:
-    return path.startswith(_USER_FOLDERS)
+    return path.startswith(surroundings.folders)
 
 
 def _user_place(error: BaseException) -> tuple[str, int | None]:
@@ -125,13 +127,18 @@ def _is_no_process(error: BaseException) -> bool:
 
 
 def _disk_is_full() -> bool:
-    """Libraries lose the errno of a failed write; the work folder tells."""
-    state = os.statvfs("/job")
+    """Libraries lose the errno of a failed write; a work folder of our own tells."""
+    if not surroundings.has_own_disk():
+        return False
+    state = os.statvfs(surroundings.work)
     return state.f_bavail * state.f_frsize < _DISK_FULL_BYTES or not state.f_favail
 
 
 def _hint(chain: list[BaseException]) -> str:
     """What the jail forbids often looks like something else; say what it was."""
+    lacking = surroundings.what_is_missing(chain)
+    if lacking:
+        return lacking
     for error in chain:
         if isinstance(error, EOFError) and "reading a line" in str(error):
             return "nobody can type into a job; give it arguments or data files instead"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-_USER_FOLDERS = ("/job/", "/input/")
+from bcai.bridge.guest import surroundings
 
 
 class ListedImports:
@@ -50,11 +50,11 @@ def _is_asked_by_user() -> bool:
         file = frame.f_code.co_filename
         is_passed = file.startswith("<") or file.endswith("/importlib/__init__.py")
         if not is_passed:
-            return file.startswith(_USER_FOLDERS)
+            return file.startswith(surroundings.folders)
         frame = frame.f_back
     return True
 
 
 def _is_own(spec: ModuleSpec) -> bool:
     places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
-    return any(place.startswith(_USER_FOLDERS) for place in places)
+    return any(place.startswith(surroundings.folders) for place in places)

@@ -12,19 +12,21 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from bcai.bridge import report
+from bcai.bridge.guest import surroundings
 from bcai.bridge.guest.channel import Channel
 from bcai.bridge.guest.inputs import Inputs
 from bcai.bridge.guest.listed_imports import ask_before_imports
 from bcai.bridge.guest.programs import explain_spawned_workers
 
-_WORK = "/job"
-_PROJECT = "/input/project"
 _CONTROL, _OUTPUTS, _INPUTS = 3, 4, 5
 
 
 def run_guest(plan: dict[str, Any]) -> NoReturn:
     """Run the script that `plan` names, hand over its results, and exit as it would."""
     entry = plan["entry"]
+    surroundings.enter(
+        plan["level"], plan["work"], plan["project"], plan["data"], programs=plan["programs"]
+    )
     _dress_interpreter(plan)
     explain_spawned_workers()
     if plan["allowed_imports"] is not None:
@@ -33,7 +35,7 @@ def run_guest(plan: dict[str, Any]) -> NoReturn:
     report.report_to(channel)
     report.read_from(Inputs(_INPUTS))
     main = ModuleType("__main__")
-    main.__file__ = f"{_WORK}/{entry}"
+    main.__file__ = f"{plan['work']}/{entry}"
     main.__builtins__ = builtins  # type: ignore[attr-defined]
     sys.modules["__main__"] = main
     status = _run_script(main, channel)
@@ -112,8 +114,9 @@ def _dress_interpreter(plan: dict[str, Any]) -> None:
 
     for name in ("prefix", "exec_prefix", "executable"):
         setattr(sys, name, plan[name])
-    folder = os.path.dirname(f"{_PROJECT}/{plan['entry']}")
-    sys.path[:] = [_PROJECT, *([] if folder == _PROJECT else [folder]), *plan["sys_path"]]
+    project = plan["project"]
+    folder = os.path.dirname(f"{project}/{plan['entry']}")
+    sys.path[:] = [project, *([] if folder == project else [folder]), *plan["sys_path"]]
     sys.argv[:] = [plan["entry"], *plan["arguments"]]
     site.setquit()
     site.setcopyright()

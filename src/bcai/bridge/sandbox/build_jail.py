@@ -11,7 +11,8 @@ Three processes, each of which trusts only the ones before it:
 3. `confine.py` puts itself behind the last walls and becomes the user's Python.
 
 Only 1 and 2 hold the status pipe, so a job cannot lie about how it ended. Nothing of the user runs
-until all walls stand; a step that fails is reported by name and ends the jail.
+until all walls stand; a step that fails is reported by name and ends the jail. Where namespaces
+cannot be made, `alone.py` builds what can be.
 """
 
 import json
@@ -38,32 +39,42 @@ def main() -> None:
     if os.getppid() != plan["parent"]:
         os._exit(1)  # the launcher died before we asked to die with it
     with Status(plan["status"]) as status:
-        binds = [mounts.Bind(**bind) for bind in plan["binds"]]
-        outside_id = namespaces.unused_id() if os.geteuid() == 0 else None
-        with status.step("user namespace"):
-            maps = mounts.owner_maps(binds, outside_id)
-            if outside_id is None:
-                namespaces.enter_user_namespace()
-        with status.step("own namespaces"):
-            libc.unshare(namespaces.ALL_BUT_USER)
-        alive_read, alive_write = os.pipe()
-        first = os.fork()
-        if first == 0:
-            os.close(alive_write)
-            os.close(0)
+        if plan.get("level") in ("C", "none"):
+            from bcai.bridge.sandbox.alone import run_alone
 
-            def enter_root(plan: dict[str, Any], status: Status) -> None:
-                _enter_root(plan, status, binds, maps, outside_id)
-
-            become_first_process(plan, status, alive_read, enter_root)
-        os.close(alive_read)
-        for name, descriptor in plan["descriptors"].items():
-            if name != "status":
-                os.close(descriptor)
-        wait_or_kill(first, alive_write, 0)
-        # Whatever its end was, everything in the jail has been waited for by its pid 1.
+            run_alone(plan, status)
+        else:
+            _run_in_namespaces(plan, status)
+        # Whatever its end was, everything in the jail has been waited for by now.
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         status.say(cpu_s=usage.ru_utime + usage.ru_stime, peak=usage.ru_maxrss * 1024)
+
+
+def _run_in_namespaces(plan: dict[str, Any], status: Status) -> None:
+    """Build a jail of the levels A and B, and wait for its end."""
+    binds = [mounts.Bind(**bind) for bind in plan["binds"]]
+    outside_id = namespaces.unused_id() if os.geteuid() == 0 else None
+    with status.step("user namespace"):
+        maps = mounts.owner_maps(binds, outside_id)
+        if outside_id is None:
+            namespaces.enter_user_namespace()
+    with status.step("own namespaces"):
+        libc.unshare(namespaces.ALL_BUT_USER)
+    alive_read, alive_write = os.pipe()
+    first = os.fork()
+    if first == 0:
+        os.close(alive_write)
+        os.close(0)
+
+        def enter_root(plan: dict[str, Any], status: Status) -> None:
+            _enter_root(plan, status, binds, maps, outside_id)
+
+        become_first_process(plan, status, alive_read, enter_root)
+    os.close(alive_read)
+    for name, descriptor in plan["descriptors"].items():
+        if name != "status":
+            os.close(descriptor)
+    wait_or_kill(first, alive_write, 0)
 
 
 def _enter_root(
@@ -75,7 +86,9 @@ def _enter_root(
 ) -> None:
     """Build the file system and give up root."""
     with status.step("read-only root"):
-        mounts.build_root(binds, plan["disk_bytes"], outside_id, maps)
+        mounts.build_root(
+            binds, plan["disk_bytes"], outside_id, maps, programs=plan.get("programs", False)
+        )
         libc.set_host_name(namespaces.HOST_NAME)
     if outside_id is not None:
         with status.step("unprivileged user"):

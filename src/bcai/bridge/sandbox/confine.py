@@ -15,29 +15,45 @@ _OPEN_FILES_MAX = 1 << 16
 
 
 def become_job(plan: dict[str, Any], status: Status) -> NoReturn:
-    """Confine this process and run the guest in it."""
+    """Confine this process, which has namespaces of its own, and run the guest in it."""
+    programs = bool(plan.get("programs"))
+    if programs:
+        os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # in this process, not in a pool of more
     os.setsid()
     with status.step("nested user namespace"):
         namespaces.enter_user_namespace(libc.CLONE_NEWNS)
     os.chdir(mounts.WORK)
     mounts.link_inputs(plan["linked"])
-    job_status = _arrange_descriptors(plan["descriptors"])
+    job_status = arrange_descriptors(plan["descriptors"])
     with job_status.step("resource limits"):
         limits.prefer_to_kill()
         limits.apply(plan["memory_bytes"], plan["processes"])
-    with job_status.step("no new privileges"):
-        libc.drop_all_capabilities()
-        libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
+    give_up_rights(job_status)
     with job_status.step("Landlock"):
-        abi = landlock.restrict(["/"], list(mounts.WRITABLE), list(mounts.DEVICES))
+        executable = ["/"] if programs else []
+        abi = landlock.restrict(
+            ["/"], list(mounts.WRITABLE), list(mounts.DEVICES), executable=executable
+        )
     job_status.say(landlock=abi)
     with job_status.step("seccomp"):
-        libc.seccomp_load(job_filter(machine()))
+        libc.seccomp_load(job_filter(machine(), programs=programs))
     if plan["guest"] is None:
         from bcai.bridge.sandbox.self_test import test_walls
 
-        test_walls(job_status)
+        test_walls(job_status, programs=programs)
         os._exit(0)
+    run(plan, job_status)
+
+
+def give_up_rights(status: Status) -> None:
+    """Drop what root may do, and every way to get it back."""
+    with status.step("no new privileges"):
+        libc.drop_all_capabilities()
+        libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def run(plan: dict[str, Any], job_status: Status) -> NoReturn:
+    """Become the user's Python; all walls stand."""
     from bcai.bridge.guest.runner import run_guest
 
     job_status.say(started=True)
@@ -50,7 +66,7 @@ def become_job(plan: dict[str, Any], status: Status) -> NoReturn:
 _STATUS = 6
 
 
-def _arrange_descriptors(descriptors: dict[str, int]) -> Status:
+def arrange_descriptors(descriptors: dict[str, int]) -> Status:
     """Keep the job's own descriptors under fixed numbers and close all others."""
     order = ("stdout", "stderr", "control", "outputs", "inputs", "status")
     high = [_duplicate_high(descriptors[name]) for name in order]

@@ -29,6 +29,16 @@ _SYSTEM = (
     "/usr/share/zoneinfo",
     "/nix/store",
 )
+_PROGRAMS = (
+    "/bin",
+    "/usr/bin",
+    "/usr/include",
+    "/usr/libexec",
+    "/usr/local/bin",
+    "/usr/local/include",
+    "/usr/local/lib",
+    "/etc/alternatives",  # `cc` and the like are links through it on Debian
+)
 _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 _WHOLE_SYSTEM = ("/", "/usr")  # a prefix like this is never shown as a whole
 OWN_NAME = "default"
@@ -92,6 +102,11 @@ def system_paths() -> list[str]:
     if linked.is_symlink() and linked.exists():
         found.append(str(linked))  # bound as the file that it points to
     return outermost(found)
+
+
+def program_paths() -> list[str]:
+    """Programs of the operating system and what a compiler reads, for jobs that may start them."""
+    return [path for path in _PROGRAMS if os.path.isdir(path) and not os.path.islink(path)]
 
 
 def import_path() -> list[str]:

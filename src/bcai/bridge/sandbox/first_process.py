@@ -37,7 +37,7 @@ def become_first_process(
     for name, descriptor in plan["descriptors"].items():
         if name != "status":
             os.close(descriptor)
-    _watch(job, Watchdog(plan["memory_bytes"]), status, parent_alive)
+    watch(job, Watchdog(plan["memory_bytes"]), status, parent_alive)
     _end_all()
     os._exit(0)
 
@@ -55,7 +55,8 @@ def _end_all() -> None:
             return
 
 
-def _watch(job: int, watchdog: Watchdog, status: Status, parent_alive: int) -> None:
+def watch(job: int, watchdog: Watchdog, status: Status, parent_alive: int) -> None:
+    """Return when the job has ended, takes too much memory, or nobody wants it any more."""
     process = os.pidfd_open(job)
     poll = select.poll()
     poll.register(process, select.POLLIN)

@@ -1,13 +1,15 @@
 """Landlock: the kernel's own access rules, which hold even if a mount were wrong.
 
-The job may read below `/`, write below its work folders, use a few devices, and nothing else:
-executing a file, TCP, and signals or abstract sockets to processes outside are refused. Rules
-that the running kernel does not know are left out; `abi` says which are in force.
+The job may read below `/` (at level C below a few folders), write below its work folders (at C
+nowhere), use a few devices, and nothing else: executing a file, unless it may start programs, TCP,
+and signals or abstract sockets to processes outside are refused. Rules that the running kernel does
+not know are left out; `abi` says which are in force.
 Source: https://docs.kernel.org/userspace-api/landlock.html
 """
 
 import os
 import struct
+from collections.abc import Sequence
 
 from bcai.bridge.sandbox import libc
 
@@ -40,7 +42,7 @@ _NET_TCP = 0b11  # bind and connect
 _SCOPES = 0b11  # abstract Unix sockets and signals
 
 _ABI_NET = 4
-_ABI_SCOPES = 6
+ABI_SCOPES = 6
 
 
 def handled_access(abi: int) -> int:
@@ -54,7 +56,7 @@ def ruleset_attributes(abi: int) -> bytes:
     attributes = struct.pack("=Q", handled_access(abi))
     if abi >= _ABI_NET:
         attributes += struct.pack("=Q", _NET_TCP)
-    if abi >= _ABI_SCOPES:
+    if abi >= ABI_SCOPES:
         attributes += struct.pack("=Q", _SCOPES)
     return attributes
 
@@ -64,20 +66,33 @@ def allowed_access(abi: int, access: int, *, is_folder: bool) -> int:
     return access & handled_access(abi) & (~0 if is_folder else _FILE_ONLY)
 
 
-def restrict(readable: list[str], writable: list[str], devices: list[str]) -> int:
+def restrict(
+    readable: list[str],
+    writable: list[str],
+    devices: list[str],
+    *,
+    executable: Sequence[str] = (),
+    abi_min: int = 1,
+) -> int:
     """Put this process under the rules for good; return the ABI.
 
     Raises
     ------
     OSError
-        The kernel has no Landlock, or a rule was refused.
+        The kernel has no Landlock, or an older one than `abi_min`, or a rule was refused.
     """
     abi = libc.landlock_abi()
-    if abi < 1:
-        raise OSError("Landlock: not offered by this kernel")
+    if abi < abi_min:
+        offered = f"ABI {abi}" if abi else "none"
+        raise OSError(f"Landlock: this kernel offers {offered}, needed is ABI {abi_min}")
     ruleset = libc.landlock_create_ruleset(ruleset_attributes(abi))
     try:
-        for paths, access in ((readable, READ), (writable, WRITE), (devices, DEVICE)):
+        for paths, access in (
+            (readable, READ),
+            (writable, WRITE),
+            (devices, DEVICE),
+            (executable, EXECUTE),
+        ):
             for path in paths:
                 _allow(ruleset, abi, path, access)
         libc.landlock_restrict_self(ruleset)

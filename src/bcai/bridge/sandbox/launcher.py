@@ -14,15 +14,17 @@ from bcai.bridge.sandbox import mounts
 from bcai.bridge.sandbox.cgroup import Cgroup, group_name, new_cgroup
 from bcai.bridge.sandbox.environment import environment_variables, own_python
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailLimits, JailOutput, JailRequest, OnEvent
-from bcai.bridge.sandbox.level import JailReport, is_enough, weaker
+from bcai.bridge.sandbox.level import ALONE, JailReport, is_enough, runs_programs, weaker
 from bcai.bridge.sandbox.outputs import new_output_file, read_output
 from bcai.bridge.sandbox.probe import NO_CGROUP, probe_jail
 from bcai.bridge.sandbox.process import (
     JailProcess,
     environment_binds,
     input_bind,
+    program_binds,
     start_jail,
 )
+from bcai.bridge.sandbox.start_alone import start_alone
 from bcai.bridge.sandbox.supervisor import Facts, Supervisor
 from bcai.bridge.sandbox.verdict import Verdict, judge
 from bcai.bridge.sandbox.warm import ZygotePool
@@ -70,9 +72,9 @@ def launch(
         return JailExit(Cause.EXCEPTION, message, probed, hint="rename one of the two")
     limits = request.limits
     cgroup = None if weaker(level_max, "B") == level_max else _new_cgroup(limits)
-    report = _report(probed, limits, cgroup)
+    report = _report(probed, request, cgroup)
     outputs = new_output_file(limits.output_bytes)
-    with _start(request, outputs, cgroup, zygotes) as jail:
+    with _start(request, outputs, cgroup, zygotes, probed.level) as jail:
         facts = Supervisor(jail, request, report, on_event, cancelled).watch()
         killed = cgroup is not None and cgroup.was_out_of_memory()
         verdict = judge(facts, limits, killed_for_memory=killed)
@@ -83,7 +85,7 @@ def launch(
 
 def _standing(request: JailRequest, level_max: str) -> JailReport:
     """Say what this machine can build, if it is enough for the job."""
-    probed = probe_jail(level_max)
+    probed = probe_jail(level_max, programs=request.security_level != "high")
     if is_enough(probed.level, request.security_level):
         return probed
     raise NoJailError(
@@ -95,12 +97,23 @@ def _standing(request: JailRequest, level_max: str) -> JailReport:
 
 @contextmanager
 def _start(
-    request: JailRequest, outputs: int, cgroup: Cgroup | None, zygotes: ZygotePool | None
+    request: JailRequest,
+    outputs: int,
+    cgroup: Cgroup | None,
+    zygotes: ZygotePool | None,
+    level: str,
 ) -> Generator[JailProcess, None, None]:
     """A jail that runs the job, warm if it can be; gone when the block is left."""
-    plan, folders = _plan(request), _folders(request)
+    plan, folders = _plan(request, level), _folders(request)
     python = request.python or own_python()
     processes = request.limits.processes
+    if level in ALONE:
+        with start_alone(plan, request, python, outputs=outputs, cgroup=cgroup) as jail:
+            yield jail
+        return
+    programs = runs_programs(level, request.security_level)
+    if programs:
+        zygotes = None  # a warm Python sees no programs
     if zygotes is not None:
         warm = {**plan, "folders": folders, "environment": environment_variables(processes)}
         started = zygotes.start(
@@ -119,7 +132,7 @@ def _start(
             finally:
                 zygotes.done(zygote)
             return
-    binds = [*environment_binds(python), *folders]
+    binds = [*environment_binds(python), *(program_binds() if programs else ()), *folders]
     cold = {**plan, "binds": binds}
     with start_jail(
         cold,
@@ -143,10 +156,12 @@ def _folders(request: JailRequest) -> list[dict[str, object]]:
     return folders
 
 
-def _plan(request: JailRequest) -> dict[str, object]:
+def _plan(request: JailRequest, level: str) -> dict[str, object]:
     """What the jail's processes need to know, as JSON data."""
     limits, python = request.limits, request.python or own_python()
     return {
+        "level": level,
+        "programs": runs_programs(level, request.security_level),
         "linked": [each["target"] for each in _folders(request)],
         "memory_bytes": limits.memory_bytes,
         "disk_bytes": limits.disk_bytes,
@@ -160,6 +175,11 @@ def _plan(request: JailRequest) -> dict[str, object]:
             "exec_prefix": python.exec_prefix,
             "executable": python.executable,
             "output_bytes": limits.output_bytes,
+            "level": level,
+            "programs": runs_programs(level, request.security_level),
+            "work": mounts.WORK,
+            "project": mounts.PROJECT,
+            "data": mounts.DATA,
         },
     }
 
@@ -178,15 +198,17 @@ def _new_cgroup(limits: JailLimits) -> Cgroup | None:
     return new_cgroup(group_name(str(next(_numbers))), most, limits.processes)
 
 
-def _report(probed: JailReport, limits: JailLimits, cgroup: Cgroup | None) -> JailReport:
+def _report(probed: JailReport, request: JailRequest, cgroup: Cgroup | None) -> JailReport:
     """Say what stands around this very job, not what was possible when it was probed."""
-    in_force: dict[str, float] = {
-        name: float(getattr(limits, name)) for name in limits.__dataclass_fields__
-    }
     walls = tuple(wall for wall in probed.layers if not wall.startswith("cgroup v"))
-    if cgroup is None:
-        return JailReport("B", walls, in_force, (NO_CGROUP,))
-    return JailReport("A", (*walls, f"cgroup v{cgroup.version}"), in_force)
+    walls += () if cgroup is None else (f"cgroup v{cgroup.version}",)
+    level, missing = probed.level, probed.missing
+    if level not in ALONE:
+        level, missing = ("A", ()) if cgroup is not None else ("B", (NO_CGROUP,))
+    limits = request.limits
+    values = {name: getattr(limits, name) for name in limits.__dataclass_fields__}
+    in_force = {name: float(value) for name, value in values.items() if value is not None}
+    return JailReport(level, walls, in_force, missing, asked=request.security_level)
 
 
 def _read_outputs(

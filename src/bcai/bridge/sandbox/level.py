@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 LEVELS = ("A", "B", "C", "none")
 """From the strongest to none."""
 
+ALONE = ("C", "none")
+"""Where a job has no namespaces of its own."""
+
 SECURITY_LEVELS = {"high": "B", "standard": "C", "trusted": "none"}
 """What a job may ask for, and the weakest level that it then accepts."""
 

@@ -72,6 +72,7 @@ def build_root(
     maps: OwnerMaps,
     *,
     for_jobs: bool = False,
+    programs: bool = False,
 ) -> None:
     """Replace the root of this mount namespace; the host's files are gone afterwards.
 
@@ -80,6 +81,8 @@ def build_root(
     outside_id
         The uid that the job will have outside if it differs from ours; then `maps` lets private
         binds show their owner's files as that uid's.
+    programs
+        Files in the work folder may be executed.
     """
     libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
     trees = [(read_only_tree(bind, maps), bind) for bind in binds]
@@ -97,7 +100,7 @@ def build_root(
     os.chdir("/")
     libc.mount("proc", "/proc", "proc", _PLAIN)
     libc.unmount(_OLD_ROOT)
-    _mount_work_folders(disk_bytes, outside_id)
+    _mount_work_folders(disk_bytes, outside_id, programs=programs)
     if not for_jobs:
         os.rmdir(_OLD_ROOT)
     # Not over an environment that lies below /tmp, which would vanish; there TMPDIR must do.
@@ -191,10 +194,11 @@ def _write_small_files() -> None:
             os.symlink(os.readlink(link), _NEW_ROOT + link)
 
 
-def _mount_work_folders(disk_bytes: int, outside_id: int | None) -> None:
+def _mount_work_folders(disk_bytes: int, outside_id: int | None, *, programs: bool = False) -> None:
     owner = "" if outside_id is None else f",uid={outside_id},gid={outside_id}"
     options = f"size={disk_bytes},nr_inodes={_INODES},mode=700{owner}"
-    libc.mount("tmpfs", _OLD_ROOT, "tmpfs", _PLAIN, options)
+    flags = _PLAIN & ~libc.MS_NOEXEC if programs else _PLAIN
+    libc.mount("tmpfs", _OLD_ROOT, "tmpfs", flags, options)
     for target in WRITABLE:
         folder = f"{_OLD_ROOT}/{target.strip('/').replace('/', '-')}"
         os.mkdir(folder, 0o700)

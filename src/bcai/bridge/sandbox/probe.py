@@ -4,17 +4,24 @@ import json
 import os
 import threading
 import time
+from dataclasses import replace
 
 from bcai.base.errors import NoJailError
 from bcai.base.units import MIB
 from bcai.bridge.sandbox.cgroup import group_name, new_cgroup
-from bcai.bridge.sandbox.level import JailReport, weaker
+from bcai.bridge.sandbox.environment import own_python
+from bcai.bridge.sandbox.level import LEVELS, JailReport
 from bcai.bridge.sandbox.outputs import new_output_file
-from bcai.bridge.sandbox.process import environment_binds, start_jail
+from bcai.bridge.sandbox.process import (
+    JailProcess,
+    environment_binds,
+    program_binds,
+    start_jail,
+)
+from bcai.bridge.sandbox.start_alone import PROBE_PROCESSES, start_alone
 
 _MEMORY_BYTES = 512 * MIB
 _DISK_BYTES = MIB
-_PROCESSES = 16
 _REPORT_BYTES_MAX = 1 << 20
 
 NO_CGROUP = (
@@ -31,48 +38,112 @@ _ADVICE = {
     "whose /proc is not masked (--security-opt systempaths=unconfined "
     "--security-opt apparmor=unconfined)",
     "nested user namespace": "sysctl user.max_user_namespaces=10000",
-    "Landlock": "Linux 5.13 or newer, started with landlock in lsm= (see /sys/kernel/security/lsm)",
+    "unprivileged user": "let root take any user id (CAP_SETUID, and a user namespace that maps "
+    "it), or run the node as an ordinary user",
+    "readable Python": "install Python and its environment where everybody may read it, such as "
+    "/opt or /usr/local, or run the node as an ordinary user",
+    "programs start": "only jobs of security_level 'high' run here",
+    "Landlock": "Linux 5.13 or newer (level C: 6.12), started with landlock in lsm= "
+    "(see /sys/kernel/security/lsm)",
     "seccomp": "a kernel with CONFIG_SECCOMP_FILTER on x86_64 or aarch64",
 }
 
 _lock = threading.Lock()
-_found: JailReport | None = None
+_found: dict[tuple[str, bool], JailReport] = {}
 
 
-def probe_jail(level_max: str = "A") -> JailReport:
-    """Say how strong a jail this machine can build, up to a level. Tried once per process."""
-    global _found  # a cache
+def probe_jail(level_max: str = "A", *, programs: bool = False) -> JailReport:
+    """Say how strong a jail this machine can build, up to a level. Each is tried once per process.
+
+    Parameters
+    ----------
+    programs
+        The job may start programs where the machine builds A or B.
+    """
+    strongest = LEVELS.index(level_max)
+    missing: list[str] = []
+    if strongest > 0:
+        missing.append(f"level {LEVELS[strongest - 1]}: its owner allows {level_max} at most")
+    if strongest < LEVELS.index("C"):
+        found = probe_namespaces(programs=programs)
+        if found.level != "none":
+            return _without_cgroup(found) if level_max == "B" else found
+        missing += [f"level B: {each}" for each in found.missing]
+    if strongest <= LEVELS.index("C"):
+        found = probe_alone()
+        if found.level != "none":
+            return replace(found, missing=(*missing, *found.missing))
+        missing += [f"level C: {each}" for each in found.missing]
+    return JailReport("none", missing=tuple(missing))
+
+
+def probe_namespaces(*, programs: bool = False) -> JailReport:
+    """Try the levels A and B. The layers are those that held, also if one did not."""
+    return _once(("A", programs))
+
+
+def probe_alone() -> JailReport:
+    """Try level C. The layers are those that held, also if one did not."""
+    return _once(("C", False))
+
+
+def _once(rung: tuple[str, bool]) -> JailReport:
     with _lock:
-        if _found is None:
-            _found = _probe()
-        found = _found
-    if weaker(found.level, level_max) == found.level:
-        return found
-    if level_max == "B":
-        walls = tuple(wall for wall in found.layers if not wall.startswith("cgroup v"))
-        return JailReport("B", walls, missing=(NO_CGROUP,))
-    return JailReport("none", missing=(f"level {level_max} is the strongest one allowed",))
+        if rung not in _found:
+            level, programs = rung
+            _found[rung] = _try_alone() if level == "C" else _try_namespaces(programs=programs)
+        return _found[rung]
 
 
-def _probe() -> JailReport:
-    cgroup = new_cgroup(group_name("probe"), _MEMORY_BYTES, _PROCESSES)
-    plan: dict[str, object] = {
-        "binds": environment_binds(),
+def _without_cgroup(report: JailReport) -> JailReport:
+    walls = tuple(wall for wall in report.layers if not wall.startswith("cgroup v"))
+    return replace(report, level="B", layers=walls, missing=(NO_CGROUP,))
+
+
+def _try_namespaces(*, programs: bool) -> JailReport:
+    cgroup = new_cgroup(group_name("probe"), _MEMORY_BYTES, PROBE_PROCESSES)
+    plan = _plan("B") | {
+        "binds": environment_binds() + (program_binds() if programs else []),
         "linked": [],
-        "memory_bytes": _MEMORY_BYTES,
-        "disk_bytes": _DISK_BYTES,
-        "processes": _PROCESSES,
-        "guest": None,
+        "programs": programs,
     }
     try:
         with start_jail(
-            plan, processes=_PROCESSES, outputs=new_output_file(0), cgroup=cgroup
+            plan, processes=PROBE_PROCESSES, outputs=new_output_file(0), cgroup=cgroup
         ) as jail:
-            lines = _read_all(jail.pipes.status).decode("utf-8", "replace").splitlines()
-            jail.process.wait(30)
-            complaint = os.read(jail.pipes.stderr, 4000)
+            report = _read_report(jail, "B")
     except NoJailError as error:
         return JailReport("none", missing=(str(error),))
+    if report.level == "none":
+        return report
+    if cgroup is None:
+        return replace(report, missing=(NO_CGROUP,))
+    return replace(report, level="A", layers=(*report.layers, f"cgroup v{cgroup.version}"))
+
+
+def _try_alone() -> JailReport:
+    try:
+        with start_alone(_plan("C"), None, own_python(), outputs=new_output_file(0)) as jail:
+            return _read_report(jail, "C")
+    except NoJailError as error:
+        return JailReport("none", missing=(str(error),))
+
+
+def _plan(level: str) -> dict[str, object]:
+    return {
+        "level": level,
+        "memory_bytes": _MEMORY_BYTES,
+        "disk_bytes": _DISK_BYTES,
+        "processes": PROBE_PROCESSES,
+        "guest": None,
+    }
+
+
+def _read_report(jail: JailProcess, level: str) -> JailReport:
+    """Wait for the end of a jail that tries its own walls, and say what it found."""
+    lines = _read_all(jail.pipes.status).decode("utf-8", "replace").splitlines()
+    jail.process.wait(30)
+    complaint = _read_now(jail.pipes.stderr)
     facts = [json.loads(line) for line in lines]
     walls = [str(fact["wall"]) for fact in facts if "wall" in fact]
     abi = next((fact["landlock"] for fact in facts if "landlock" in fact), None)
@@ -83,15 +154,22 @@ def _probe() -> JailReport:
     if not any(fact.get("ended") == 0 for fact in facts):
         last = complaint.decode("utf-8", "replace").strip().splitlines()[-1:]
         return JailReport("none", tuple(walls), missing=(" ".join(["the jail died", *last]),))
-    if cgroup is None:
-        return JailReport("B", tuple(walls), missing=(NO_CGROUP,))
-    return JailReport("A", (*walls, f"cgroup v{cgroup.version}"))
+    return JailReport(level, tuple(walls))
 
 
 def _missing(failed: dict[str, object]) -> str:
     wall = str(failed["failed"])
     advice = _ADVICE.get(wall, "see docs/security.md")
     return f"{wall}: {failed['error']}. Needed: {advice}"
+
+
+def _read_now(descriptor: int) -> bytes:
+    """Return what is there, without waiting for more."""
+    os.set_blocking(descriptor, False)
+    try:
+        return os.read(descriptor, 4000)
+    except BlockingIOError:
+        return b""
 
 
 def _read_all(descriptor: int) -> bytes:

@@ -18,6 +18,7 @@ from bcai.bridge.sandbox.environment import (
     outermost,
     own_python,
     package_folder,
+    program_paths,
     system_paths,
 )
 
@@ -208,6 +209,11 @@ def environment_binds(python: JobPython | None = None) -> list[dict[str, object]
     folders = [_bind(path, path, private=True, executable=True) for path in shown]
     system = [_bind(path, path, private=False, executable=True) for path in system_paths()]
     return [*system, *folders]
+
+
+def program_binds() -> list[dict[str, object]]:
+    """What jobs that may start programs see as well."""
+    return [_bind(path, path, private=False, executable=True) for path in program_paths()]
 
 
 def input_bind(folder: str, target: str) -> dict[str, object]:

@@ -1,5 +1,8 @@
 """Which system calls a job may make. Measured: torch, DataLoader, NumPy and friends need about 90.
 
+A job that may start programs (security level `standard`) gets `execve` as well; one without
+namespaces (level C) gets less, see Note [Alone].
+
 Never: starting programs, networks other than Unix sockets inside the jail, memory that a file
 limit does not see (memfd, System V), anything that looks into other processes, mounts, keys,
 kernel modules, tracing, io_uring (it would bypass this very filter), namespaces.
@@ -61,6 +64,7 @@ landlock_create_ruleset landlock_add_rule landlock_restrict_self vmsplice setxat
 lsetxattr removexattr
 """
 REFUSED = _REFUSED_TEXT.split()
+_STARTS = ("execve", "execveat")
 
 _AF_UNIX = 1
 _NAMESPACES = (
@@ -73,8 +77,29 @@ _PRCTL_ALLOWED = (2, 3, 15, 16, 21, 23, 39, 0x53564D41)
 _IOCTL_ALLOWED = (0x5401, 0x540F, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 
 
-def _rules() -> dict[str, Rule]:
+# Note [Alone]
+#     At level C a job sees the machine's own processes and files, and Landlock guards neither a
+#     file's mode and times, nor the processor that another process runs on, nor sockets that have a
+#     path. So these calls are refused there, and so is starting a process: one process can be
+#     measured, limited and killed for certain.
+_NOT_ALONE = f"""
+fork vfork chmod fchmod fchmodat fchmodat2 utimensat utime utimes setpgid {_UNIX_SOCKETS}
+""".split()
+_CLONE_THREAD = 0x00010000
+
+
+def _rules(*, alone: bool) -> dict[str, Rule]:
     no = refuse(errno.EPERM)
+    rules = _common_rules(no)
+    if alone:
+        namespaces = Condition(0, _NAMESPACES, no, bits=True)
+        rules["clone"] = Rule([namespaces, Condition(0, _CLONE_THREAD, ALLOW, bits=True)], no)
+        rules["socket"] = rules["socketpair"] = Rule([], refuse(errno.EACCES))
+        rules["sched_setaffinity"] = Rule([Condition(0, 0, ALLOW)], no)
+    return rules
+
+
+def _common_rules(no: int) -> dict[str, Rule]:
     return {
         "clone": Rule([Condition(0, _NAMESPACES, no, bits=True)], ALLOW),
         # clone3 hides its flags in memory, which a filter cannot read: C libraries fall back.
@@ -88,8 +113,15 @@ def _rules() -> dict[str, Rule]:
     }
 
 
-def job_filter(machine_name: str) -> bytes:
-    """Assemble the filter that every job runs under.
+def job_filter(machine_name: str, *, programs: bool = False, alone: bool = False) -> bytes:
+    """Assemble the filter that a job runs under.
+
+    Parameters
+    ----------
+    programs
+        It may start programs.
+    alone
+        It has no namespaces of its own and may start no process; see Note [Alone].
 
     Raises
     ------
@@ -100,9 +132,12 @@ def job_filter(machine_name: str) -> bytes:
         known = ", ".join(sorted(AUDIT_ARCH))
         raise OSError(f"seccomp: no table of system calls for {machine_name}; there is {known}")
     number = numbers(machine_name)
+    allowed = {*ALLOWED, *(_STARTS if programs else ())} - {*(_NOT_ALONE if alone else ())}
+    refused = {*REFUSED, *ALLOWED} - allowed
+    rules = _rules(alone=alone)
     return assemble(
         AUDIT_ARCH[machine_name],
-        {number[name]: rule for name, rule in _rules().items() if name in number},
-        [number[name] for name in ALLOWED if name in number],
-        [number[name] for name in REFUSED if name in number],
+        {number[name]: rule for name, rule in rules.items() if name in number},
+        [number[name] for name in allowed if name in number],
+        [number[name] for name in refused if name in number],
     )
