@@ -32,6 +32,21 @@ def take_folder(folder: Path) -> int:
     return handle
 
 
+def is_taken(folder: Path) -> bool:
+    """Whether a node works in a folder at this moment."""
+    try:
+        handle = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 def fresh_work_folder(folder: Path) -> Path:
     """Return the folder for running jobs, emptied of what a killed node left."""
     work = folder / "work"
