@@ -12,6 +12,7 @@ import os
 import site
 import sys
 import sysconfig
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -86,12 +87,16 @@ def package_folder() -> Path:
 
 def python_folders() -> list[str]:
     """Folders of the Python installation, the virtual environment and bcai itself."""
-    prefixes = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}
-    folders = {os.path.realpath(prefix) for prefix in prefixes} | prefixes
-    found = {folder for folder in folders if folder not in _WHOLE_SYSTEM}
-    found |= {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
-    found |= {path for path in sys.path if _is_package_folder(path)}
-    found.add(str(package_folder()))
+    prefixes = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]
+    others = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
+    others += [path for path in sys.path if _is_package_folder(path)]
+    return shown_folders(prefixes, [*others, str(package_folder())])
+
+
+def shown_folders(prefixes: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Folders that a jail shows: installations, unless that is the whole system, and `others`."""
+    given = set(prefixes)
+    found = (given | set(map(os.path.realpath, given))) - set(_WHOLE_SYSTEM) | set(others)
     return outermost([folder for folder in found if os.path.isdir(folder)])
 
 
