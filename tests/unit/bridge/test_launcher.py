@@ -14,7 +14,11 @@ def test_without_the_whole_jail_nothing_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weak = JailReport("none", missing=("Landlock: not offered. Needed: Linux 5.13",))
-    monkeypatch.setattr(launcher, "probe_jail", lambda *_, **__: weak)
+
+    def probe_jail(level_max: str, *, programs: bool) -> JailReport:
+        return weak
+
+    monkeypatch.setattr(launcher, "probe_jail", probe_jail)
     (tmp_path / "job.py").write_text("open('ran', 'w')")
     limits = JailLimits(1.0, 1 << 30, 1 << 20, 1 << 20, 1 << 20, 16)
     seen: list[JailEvent] = []

@@ -51,9 +51,9 @@ def what_is_missing(chain: Iterable[BaseException]) -> str:
             return _ALONE_FORK
         if isinstance(error, PermissionError) and "__init__" in frames and _in(error, "socket.py"):
             return _ALONE_SOCKET
-        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.ENOENT):
-            if isinstance(error, PermissionError) or _in(error, "tempfile.py"):
-                return _ALONE_WRITE
+        has_no_temporary = isinstance(error, FileNotFoundError) and _in(error, "tempfile.py")
+        if has_no_temporary or (isinstance(error, OSError) and error.errno == errno.EACCES):
+            return _ALONE_WRITE
     return ""
 
 

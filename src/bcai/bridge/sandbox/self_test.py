@@ -16,7 +16,7 @@ from bcai.bridge.sandbox.stage import Places
 from bcai.bridge.sandbox.status import Status
 
 
-def test_walls(status: Status, *, programs: bool = False) -> None:
+def test_walls(status: Status, *, programs: bool) -> None:
     """Report each wall that holds; the first that does not ends the process.
 
     Parameters
@@ -71,7 +71,7 @@ def test_lone_walls(status: Status, places: Places) -> None:
     with status.step("nothing writable"):
         for folder in ("/", "/tmp", "/dev/shm", places.work, os.path.dirname(os.__file__)):
             _must_fail(lambda folder=folder: os.mkdir(f"{folder}/bcai-test"), _CLOSED)
-        _must_fail(lambda: os.chmod(places.work, 0o777), {errno.EPERM})
+        _must_fail(lambda: os.chmod(places.work, 0o500), {errno.EPERM})
     with status.step("other processes hidden"):
         _must_fail(lambda: os.listdir("/proc"), _CLOSED)
         _must_fail(lambda: _read(f"/proc/{os.getppid()}/status"), _CLOSED)

@@ -77,11 +77,10 @@ _PRCTL_ALLOWED = (2, 3, 15, 16, 21, 23, 39, 0x53564D41)
 _IOCTL_ALLOWED = (0x5401, 0x540F, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 
 
-# Note [Alone]
-#     At level C a job sees the machine's own processes and files, and Landlock guards neither a
-#     file's mode and times, nor the processor that another process runs on, nor sockets that have a
-#     path. So these calls are refused there, and so is starting a process: one process can be
-#     measured, limited and killed for certain.
+# Note [Alone]: at level C a job sees the machine's own processes and files, and Landlock guards
+# neither the mode and times of a file, nor the processor that another process runs on, nor sockets
+# that have a path. So these calls are refused there, and so is starting a process: one process can
+# be measured, limited and killed for certain.
 _NOT_ALONE = f"""
 fork vfork chmod fchmod fchmodat fchmodat2 utimensat utime utimes setpgid {_UNIX_SOCKETS}
 """.split()
