@@ -1,6 +1,6 @@
 """Where the user's script runs: its folders, the level of its jail, and what that level lacks."""
 
-import errno
+import traceback
 from collections.abc import Iterable
 
 work = "/job"
@@ -14,14 +14,14 @@ NEEDS_PROGRAMS = (
     "torch.compile starts a compiler, which this job may not: ask for "
     'security_level="standard" (`bcai run --security-level standard`), or leave torch.compile out'
 )
-_ALONE_FORK = (
+_ALONE_PROCESS = (
     "at level C of the jail a job is one process and cannot start another; "
     "use threads, num_workers=0 for a DataLoader, or a node of level A or B"
 )
 _ALONE_SOCKET = "at level C of the jail there are no sockets at all, also none between own threads"
-_ALONE_WRITE = (
-    "at level C of the jail no file can be written: keep results in variables or with "
-    "bcai.output(name, value), or use a node of level A or B"
+_ALONE_FILES = (
+    "at level C of the jail a job reads its own files and Python's, and can write none: keep "
+    "results in variables or with bcai.output(name, value), or use a node of level A or B"
 )
 _ALONE_COMPILE = "at level C of the jail torch.compile cannot work; it needs a node of level A or B"
 
@@ -46,15 +46,19 @@ def what_is_missing(chain: Iterable[BaseException]) -> str:
     if _level != "C":
         return ""
     for error in errors:
-        frames = list(_functions(error))
-        if isinstance(error, PermissionError) and any("fork" in name for name in frames):
-            return _ALONE_FORK
-        if isinstance(error, PermissionError) and "__init__" in frames and _in(error, "socket.py"):
-            return _ALONE_SOCKET
-        has_no_temporary = isinstance(error, FileNotFoundError) and _in(error, "tempfile.py")
-        if has_no_temporary or (isinstance(error, OSError) and error.errno == errno.EACCES):
-            return _ALONE_WRITE
+        if isinstance(error, PermissionError) and not _in(error, "/subprocess.py"):
+            return _refused_alone(error)
+        if isinstance(error, FileNotFoundError) and _in(error, "/tempfile.py"):
+            return _ALONE_FILES
     return ""
+
+
+def _refused_alone(error: PermissionError) -> str:
+    """Which of the things that level C refuses it was."""
+    lines = traceback.extract_tb(error.__traceback__)
+    if _in(error, "/multiprocessing/") or (lines and "fork" in (lines[-1].line or "")):
+        return _ALONE_PROCESS
+    return _ALONE_SOCKET if _in(error, "/socket.py") else _ALONE_FILES
 
 
 def is_of_compiler(error: BaseException) -> bool:
@@ -62,17 +66,7 @@ def is_of_compiler(error: BaseException) -> bool:
     return type(error).__module__.startswith(("torch._inductor", "torch._dynamo"))
 
 
-def _functions(error: BaseException) -> Iterable[str]:
-    trace = error.__traceback__
-    while trace is not None:
-        yield trace.tb_frame.f_code.co_name
-        trace = trace.tb_next
-
-
-def _in(error: BaseException, file: str) -> bool:
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename.endswith(f"/{file}"):
-            return True
-        trace = trace.tb_next
-    return False
+def _in(error: BaseException, part: str) -> bool:
+    """Whether the error passed through a file whose path has this part."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(part in frame.f_code.co_filename for frame, _ in frames)

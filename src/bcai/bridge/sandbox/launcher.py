@@ -14,7 +14,14 @@ from bcai.bridge.sandbox import mounts
 from bcai.bridge.sandbox.cgroup import Cgroup, group_name, new_cgroup
 from bcai.bridge.sandbox.environment import environment_variables, own_python
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailLimits, JailOutput, JailRequest, OnEvent
-from bcai.bridge.sandbox.level import ALONE, JailReport, is_enough, runs_programs, weaker
+from bcai.bridge.sandbox.level import (
+    ALONE,
+    JailReport,
+    is_enough,
+    runs_programs,
+    said_aloud,
+    weaker,
+)
 from bcai.bridge.sandbox.outputs import new_output_file, read_output
 from bcai.bridge.sandbox.probe import NO_CGROUP, probe_jail
 from bcai.bridge.sandbox.process import (
@@ -257,7 +264,7 @@ def _with_outputs(
 def _exit(
     verdict: Verdict, report: JailReport, facts: Facts, kept: tuple[JailOutput, ...]
 ) -> JailExit:
-    warnings = list(facts.warnings)
+    warnings = [*said_aloud(report), *facts.warnings]
     if verdict.cause is Cause.EXITED and facts.claim is None:
         warnings.append("the script left without handing over its variables (os._exit, exit in a "
                         "thread, or a closed report channel)")  # fmt: skip

@@ -47,6 +47,15 @@ class JailReport:
     asked: str = ""
 
 
+def said_aloud(report: JailReport) -> list[str]:
+    """Return what the owner of a trusted job must hear, whether they look for it or not."""
+    if report.asked != "trusted":
+        return []
+    if report.level == "none":
+        return ["trusted: the job ran at level none, without any wall between it and the machine"]
+    return [f"trusted: the job would also have run without a jail; it ran at level {report.level}"]
+
+
 def weaker(one: str, other: str) -> str:
     """Return the weaker of two levels."""
     return max(one, other, key=LEVELS.index)

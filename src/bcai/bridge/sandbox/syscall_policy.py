@@ -79,12 +79,13 @@ _IOCTL_ALLOWED = (0x5401, 0x540F, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 
 # Note [Alone]: at level C a job sees the machine's own processes and files, and Landlock guards
 # neither the mode and times of a file, nor the processor that another process runs on, nor sockets
-# that have a path. So these calls are refused there, and so is starting a process: one process can
-# be measured, limited and killed for certain.
+# that have a path, nor locks and leases on files that can be read. So these calls are refused
+# there, and so is starting a process: one can be measured, limited and killed for certain.
 _NOT_ALONE = f"""
-fork vfork chmod fchmod fchmodat fchmodat2 utimensat utime utimes setpgid {_UNIX_SOCKETS}
+fork vfork chmod fchmod fchmodat fchmodat2 utimensat utime utimes flock setpgid {_UNIX_SOCKETS}
 """.split()
 _CLONE_THREAD = 0x00010000
+_LEASE, _NOTIFY = 1024, 1026  # of fcntl
 
 
 def _rules(*, alone: bool) -> dict[str, Rule]:
@@ -94,6 +95,7 @@ def _rules(*, alone: bool) -> dict[str, Rule]:
         namespaces = Condition(0, _NAMESPACES, no, bits=True)
         rules["clone"] = Rule([namespaces, Condition(0, _CLONE_THREAD, ALLOW, bits=True)], no)
         rules["socket"] = rules["socketpair"] = Rule([], refuse(errno.EACCES))
+        rules["fcntl"] = Rule([Condition(1, _LEASE, no), Condition(1, _NOTIFY, no)], ALLOW)
         rules["sched_setaffinity"] = Rule([Condition(0, 0, ALLOW)], no)
     return rules
 
