@@ -6,6 +6,7 @@ from typing import Literal
 
 from bcai.bridge.inspect.finding import Audit
 from bcai.bridge.sandbox.level import JailReport
+from bcai.jobs.environment import RanIn
 from bcai.jobs.states import Move
 
 
@@ -97,3 +98,4 @@ class Outcome:
     jail: JailReport | None = None
     user_line: int | None = None  # where in the user's code it happened
     audit: Audit | None = None  # what inspection found in the code before it ran
+    environment: RanIn | None = None  # the Python that it ran in

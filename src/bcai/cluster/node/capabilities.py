@@ -4,12 +4,14 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
 from bcai.base.units import MIB
 from bcai.bridge.sandbox.level import JailReport
 from bcai.bridge.sandbox.probe import probe_jail
+from bcai.jobs.environment import Environment
 from bcai.jobs.node import Capabilities, Gpu
 from bcai.settings import Settings
 
@@ -20,7 +22,9 @@ _CGROUP_MEMORY_FILES = (
 )
 
 
-def measure_capabilities(settings: Settings) -> Capabilities:
+def measure_capabilities(
+    settings: Settings, environments: Iterable[Environment] = ()
+) -> Capabilities:
     """Measure this machine; builds a jail to see which walls stand."""
     cpu_count = len(os.sched_getaffinity(0))
     return Capabilities(
@@ -32,6 +36,7 @@ def measure_capabilities(settings: Settings) -> Capabilities:
         jail=_jail(settings),
         gpus=find_gpus() if settings.enhanced_vm.enable_gpu else (),
         platform=f"{platform.system()} {platform.machine()}",
+        environments=tuple(environments),
     )
 
 

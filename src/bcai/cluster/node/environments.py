@@ -25,7 +25,7 @@ from bcai.cluster.node.environment_lock import Lock, locked, parse_lock
 from bcai.cluster.node.fingerprint import first_change, parse_listing
 from bcai.cluster.node.installed import complete_extras, installed_versions, top_level_modules
 from bcai.cluster.node.python_facts import PythonFacts, ask_python
-from bcai.jobs.environment import OWN_NAME, Environment, check_name
+from bcai.jobs.environment import OWN_NAME, Environment, RanIn, check_name
 
 FOLDER = "environments"
 MANIFEST, LOCK, FILES, PYTHON = "environment.json", "lock.txt", "files.txt", "python"
@@ -74,6 +74,11 @@ class NodeEnvironment:
     lock: Lock
     modules: frozenset[str] | None = None
     manifest: Manifest | None = None
+
+    @property
+    def ran_in(self) -> RanIn:
+        """What the result of a job states."""
+        return RanIn(self.offer.name, self.offer.python, self.offer.lock)
 
 
 def environments_folder(home: Path) -> Path:

@@ -14,19 +14,38 @@ from bcai.jobs.outcome import Outcome, Reason, ReasonCode
 from bcai.settings import PythonConstraints
 
 
-def policy_of(owner: PythonConstraints) -> ImportPolicy:
-    """Return the import policy that the node's owner chose."""
-    return import_policy(owner.allowed_imports, is_enforced=owner.import_policy == "listed")
+def policy_of(owner: PythonConstraints, modules: frozenset[str] | None = None) -> ImportPolicy:
+    """Return the import policy that the node's owner chose.
+
+    Parameters
+    ----------
+    modules
+        What the job's environment holds, if the owner built it: that is a choice, too.
+    """
+    listed = (*owner.allowed_imports, *(modules or ()))
+    return import_policy(listed, is_enforced=owner.import_policy == "listed")
 
 
-def inspect_job(project: Path, data: Path, entry: str, owner: PythonConstraints) -> Audit:
-    """Read a job's code from its folders. Nothing of it is imported or run."""
+def inspect_job(
+    project: Path,
+    data: Path,
+    entry: str,
+    owner: PythonConstraints,
+    modules: frozenset[str] | None = None,
+) -> Audit:
+    """Read a job's code from its folders. Nothing of it is imported or run.
+
+    Parameters
+    ----------
+    modules
+        What the job's environment holds beside the standard library; None: what this node has.
+    """
     beside = frozenset(path.name for path in data.iterdir()) if data.is_dir() else frozenset[str]()
     around = Surroundings(
         own_modules=frozenset(name.partition(".")[0] for name in beside),
         own_paths=beside,
-        policy=policy_of(owner),
-        is_installed=_is_installed,
+        policy=policy_of(owner, modules),
+        is_installed=_is_installed if modules is None else modules.__contains__,
     )
     return inspect_folder(project, entry, around)
 

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import anyio
 import httpx
@@ -18,6 +19,7 @@ from bcai.cluster.node.attempt import Attempt
 from bcai.cluster.node.cache import BlobCache
 from bcai.cluster.node.capabilities import measure_capabilities
 from bcai.cluster.node.connection import dialler, is_loopback
+from bcai.cluster.node.environments import NodeEnvironment, read_environments
 from bcai.cluster.node.folders import fresh_work_folder, node_id, take_folder
 from bcai.cluster.node.run_job import Workbench, run_job
 from bcai.cluster.node.transfer import BlobTransfer
@@ -67,7 +69,9 @@ async def serve(settings: Settings) -> None:
     most = settings.node.warm_pythons if settings.enhanced_vm.enable_python else 0
     zygotes = ZygotePool(ZygotePolicy(zygotes_max=most))
     try:
-        capabilities = await anyio.to_thread.run_sync(measure_capabilities, settings)
+        environments = await anyio.to_thread.run_sync(_environments, folder)
+        offers = [each.offer for each in environments.values()]
+        capabilities = await anyio.to_thread.run_sync(measure_capabilities, settings, offers)
         logger.info("jail level %s, %d slots", capabilities.jail.level, capabilities.slots)
         key = settings.api_key.get_secret_value()
         identity = Identity(
@@ -94,6 +98,7 @@ async def serve(settings: Settings) -> None:
                 threads=anyio.CapacityLimiter(capabilities.slots),
                 folder=fresh_work_folder(folder),
                 zygotes=zygotes,
+                environments=environments,
             )
 
             async def run(attempt: Attempt) -> Outcome:
@@ -106,6 +111,15 @@ async def serve(settings: Settings) -> None:
     finally:
         zygotes.close()
         os.close(lock)
+
+
+def _environments(home: Path) -> dict[str, NodeEnvironment]:
+    """Read what the owner built; what is damaged is named in the log, and not offered."""
+    found, problems = read_environments(home)
+    for problem in problems:
+        logger.warning("not offered: %s; %s", problem, problem.hint)
+    logger.info("environments: %s", ", ".join(found))
+    return found
 
 
 async def _until_signal(agent: Agent, grace_s: float) -> None:

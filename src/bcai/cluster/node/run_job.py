@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +18,7 @@ from bcai.bridge.sandbox.jail import JailEvent, JailLimits, JailRequest
 from bcai.bridge.sandbox.warm import ZygotePool
 from bcai.cluster.node.attempt import Attempt
 from bcai.cluster.node.cache import BlobCache
+from bcai.cluster.node.environments import NodeEnvironment
 from bcai.cluster.node.folders import remove_tree
 from bcai.cluster.node.inputs import DATA, PROJECT, build_folders
 from bcai.cluster.node.inspection import inspect_job, policy_of, refused_code
@@ -31,7 +32,7 @@ from bcai.cluster.node.run_wasm import launch_wasm
 from bcai.cluster.node.transfer import BlobTransfer
 from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
-from bcai.jobs.placement import misfit
+from bcai.jobs.placement import environment_of, misfit
 from bcai.jobs.spec import JobKind, JobSpec, Mount
 from bcai.settings import PythonConstraints, Settings
 
@@ -48,6 +49,7 @@ class Workbench:
     threads: anyio.CapacityLimiter  # one per slot; the shared pool must not starve a jail
     folder: Path  # each attempt has its own folder inside, gone when it ends
     zygotes: ZygotePool
+    environments: Mapping[str, NodeEnvironment]  # by name
 
 
 async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
@@ -58,6 +60,7 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
         reason = _unfit(spec, bench)
         if reason is not None:
             return refused(reason)
+        environment = _environment(spec, bench)
         limits, warnings = cap_limits(
             spec.limits, bench.settings.enhanced_vm, bench.capabilities.memory_bytes
         )
@@ -71,7 +74,7 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
 
             # 3. Read its code: what is certain to fail is not started.
             owner = bench.settings.enhanced_vm.python_constraints
-            audit = await _read_code(spec, folder, bench)
+            audit = await _read_code(spec, folder, bench, environment)
             refusal = None if audit is None else refused_code(audit, owner)
             if refusal is not None:
                 return refusal
@@ -80,7 +83,7 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
             def report(event: JailEvent) -> None:
                 attempt.outbox.put(body_of(event, time.time()))
 
-            request = _request(attempt, folder, limits, owner)
+            request = _request(attempt, folder, limits, owner, environment)
             program = partial(launch_program, settings=bench.settings.enhanced_vm)
             wasm = partial(launch_wasm, fuel=spec.limits.fuel)
             python = partial(launch_python, zygotes=bench.zygotes)
@@ -90,14 +93,15 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
             )
 
             # 5. Upload what it leaves.
+            stated = {"audit": audit, "environment": environment and environment.ran_in}
             excess = check_values(ended.outputs)
             if excess is not None:
-                outcome = replace(outcome_of(ended, (), warnings=warnings), audit=audit)
+                outcome = replace(outcome_of(ended, (), warnings=warnings), **stated)
                 return too_large(outcome, excess)
             outputs = await upload_outputs(ended.outputs, bench.transfer)
 
             # 6. Say how it ended.
-            return replace(outcome_of(ended, outputs, warnings=warnings), audit=audit)
+            return replace(outcome_of(ended, outputs, warnings=warnings), **stated)
     except (DependencyError, NotFoundError) as error:
         return failed_here(ReasonCode.INPUT_UNAVAILABLE, str(error))
     except NoJailError as error:
@@ -137,20 +141,40 @@ def _unfit(spec: JobSpec, bench: Workbench) -> Reason | None:
         return Reason(ReasonCode.REQUIREMENTS, str(error), error.hint)
 
 
-async def _read_code(spec: JobSpec, folder: Path, bench: Workbench) -> Audit | None:
+def _environment(spec: JobSpec, bench: Workbench) -> NodeEnvironment | None:
+    """Return the Python that a job gets, now that it is known to fit; None for other kinds."""
     if spec.kind is not JobKind.PYTHON:
+        return None
+    found = environment_of(spec, bench.capabilities)
+    return None if isinstance(found, Reason) else bench.environments[found.name]
+
+
+async def _read_code(
+    spec: JobSpec, folder: Path, bench: Workbench, environment: NodeEnvironment | None
+) -> Audit | None:
+    if environment is None:
         return None
     owner = bench.settings.enhanced_vm.python_constraints
     read = partial(
-        inspect_job, folder / PROJECT, folder / DATA, spec.entry or spec.code_name, owner
+        inspect_job,
+        folder / PROJECT,
+        folder / DATA,
+        spec.entry or spec.code_name,
+        owner,
+        environment.modules,
     )
     return await anyio.to_thread.run_sync(read, limiter=bench.threads)
 
 
 def _request(
-    attempt: Attempt, folder: Path, limits: JailLimits, owner: PythonConstraints
+    attempt: Attempt,
+    folder: Path,
+    limits: JailLimits,
+    owner: PythonConstraints,
+    environment: NodeEnvironment | None,
 ) -> JailRequest:
     spec = attempt.spec
+    modules = None if environment is None else environment.modules
     has_data = any(file.mount is Mount.DATA for file in spec.files)
     return JailRequest(
         project=folder / PROJECT,
@@ -160,5 +184,6 @@ def _request(
         limits=limits,
         required_outputs=spec.required_outputs,
         tenant=attempt.owner,
-        allowed_imports=guest_list(policy_of(owner)),
+        allowed_imports=guest_list(policy_of(owner, modules)),
+        python=None if environment is None else environment.python,
     )
