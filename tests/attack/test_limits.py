@@ -10,6 +10,7 @@ import pytest
 
 from bcai.bridge.sandbox.jail import Cause, JailEvent, LogText
 
+from .at_rest import held_at_rest
 from .jails import Jail
 
 MIB = 1 << 20
@@ -149,10 +150,10 @@ def test_an_error_in_the_host_kills_the_job(jail: Jail) -> None:
 
 def test_the_host_keeps_no_descriptor_and_no_thread(jail: Jail) -> None:
     jail.run("print(1)")
-    before = len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+    before = held_at_rest()
     for code in ("print(1)", "import os; os.kill(os.getpid(), 9)", "while"):
         jail.run(code)
-    assert (len(list(Path("/proc/self/fd").iterdir())), threading.active_count()) == before
+    assert held_at_rest() == before
 
 
 def test_the_kernel_takes_a_job_before_anything_else_of_the_machine(jail: Jail) -> None:

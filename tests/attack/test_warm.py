@@ -14,6 +14,7 @@ from bcai.bridge.sandbox.launcher import launch
 from bcai.bridge.sandbox.probe import probe_jail
 from bcai.bridge.sandbox.warm import ZygotePolicy, ZygotePool
 
+from .at_rest import held_at_rest
 from .jails import LIMITS, Jail
 
 PRELOAD = ("numpy",)  # enough to tell warm from cold, and quick
@@ -194,9 +195,9 @@ def test_a_python_outlives_the_thread_that_wanted_it(tmp_path: Path, pool: Zygot
 def test_nothing_is_left_open(tmp_path: Path, pool: ZygotePool) -> None:
     assert pool.is_ready("ada", wait_s=60)
     _run(tmp_path / "a", pool, "ada")
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = held_at_rest()
     _run(tmp_path / "a", pool, "ada")
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert held_at_rest() == before
 
 
 def test_a_folder_that_is_gone_fails_one_job_only(tmp_path: Path, pool: ZygotePool) -> None:

@@ -1,9 +1,15 @@
 """Builds the jail of one warm job, in processes that the zygote has forked ahead of it.
 
 Note [Standing by]
-    Forking a process that has PyTorch in it and entering new namespaces takes longer than the rest
-    of a jail. So it is done before a job comes: a *builder* and its pid 1 wait in namespaces of
-    their own, and pid 1 takes the next request off the zygote's socket. A pair takes one job.
+    Forking a process that has PyTorch in it, new namespaces and the way into a control group take
+    longer than the rest of a jail. So they are done before a job comes: a *builder*, its pid 1 and
+    the process that will be the job wait in namespaces of their own, which hold nothing of any job.
+    The two inside have done in vain what they will do (Note [Rehearsal]). They take one job.
+
+Note [Rehearsal]
+    A forked process shares its memory with its parent until it writes to it, and copies each page
+    when it first does: 3 ms of a job's first 10. What runs from the request to the first line of
+    the job is run once before, on nothing, so that these pages are its own already.
 """
 
 import os
@@ -15,95 +21,122 @@ import sys
 from typing import Any, NoReturn
 
 from bcai.bridge.sandbox import libc, mounts, namespaces
-from bcai.bridge.sandbox.first_process import become_first_process
-from bcai.bridge.sandbox.request import DESCRIPTORS, receive, send
+from bcai.bridge.sandbox.confine import become_job
+from bcai.bridge.sandbox.first_process import hide, oversee
+from bcai.bridge.sandbox.request import PREPARED, REQUESTED, receive, send
 from bcai.bridge.sandbox.status import Status
+from bcai.bridge.sandbox.syscall_policy import job_filter
+from bcai.bridge.sandbox.syscalls import machine
 
 _END_MS = 2000
-_GO_BYTES = 16
 
 
-def stand_by(requests: socket.socket, taken: int) -> NoReturn:
-    """Wait for the next job, run it, and end with it or when the host lets go of its leash.
-
-    One byte is written to `taken` as soon as there is a job.
-    """
-    libc.unshare(namespaces.ALL_BUT_USER)
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+def stand_by(descriptors: list[int]) -> NoReturn:
+    """Prepare a jail for the next job; end with it, or when the host lets go of its leash."""
+    named: dict[str, int] = dict(zip(PREPARED, descriptors, strict=False))
+    doors = descriptors[len(PREPARED) :]
+    status = Status(named["status"])
+    with status.step("own namespaces"):
+        libc.unshare(namespaces.ALL_BUT_USER)
     alive_read, alive_write = os.pipe()
     first = os.fork()
     if first == 0:
         os.close(alive_write)
-        os.close(taken)
-        ours.close()
-        _wait_for_job(requests, theirs, alive_read)
-    requests.close()
-    theirs.close()
-    os.close(alive_read)
-    _, descriptors = receive(ours)
-    os.write(taken, b"x")
-    os.close(taken)
-    if len(descriptors) != 2:
-        os._exit(1)
-    leash, status_descriptor = descriptors
-    wait_or_kill(first, alive_write, leash)
-    with Status(status_descriptor) as status:
+        _prepare(named, doors, alive_read, status)
+    for descriptor in (alive_read, *doors, *(named[name] for name in _THE_JOBS)):
+        os.close(descriptor)
+    wait_or_kill(first, alive_write, named["leash"])
+    with status:
         # Whatever its end was, everything in the jail has been waited for by its pid 1.
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         status.say(cpu_s=usage.ru_utime + usage.ru_stime, peak=usage.ru_maxrss * 1024)
     os._exit(0)
 
 
-def _wait_for_job(requests: socket.socket, builder: socket.socket, alive: int) -> NoReturn:
-    """Pid 1 of the next job: take it, tell builder and host, and go on when the host says so."""
+_THE_JOBS = ("stdout", "stderr", "control")
+
+
+def _prepare(named: dict[str, int], doors: list[int], alive: int, status: Status) -> NoReturn:
+    """Pid 1 of the next job: do what needs no job, wait for one, and run it."""
     import json
 
-    message, descriptors = receive(requests)
+    leash = socket.socket(fileno=named.pop("leash"))
+    leash.send(b"here")  # with our credentials: by them the host knows who we are
+    with status.step("control group"):
+        for door in doors:
+            os.write(door, b"0")  # this process, and all it starts from now on
+            os.close(door)
+    with status.step("read-only root"):
+        mounts.leave_zygote()
+        libc.set_host_name(namespaces.HOST_NAME)
+    hide()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    job = os.fork()
+    if job == 0:
+        os.close(alive)
+        leash.close()
+        ours.close()
+        _await_plan(theirs, named, status)
+    theirs.close()
+    for name in _THE_JOBS:
+        os.close(named[name])
+    message, descriptors = receive(leash)
+    leash.close()
     if not message:
         os._exit(0)
-    requests.close()
-    named = dict(zip(DESCRIPTORS, descriptors, strict=False))
-    leash = socket.socket(fileno=named.pop("leash"))
-    send(builder, b"taken", [leash.fileno(), named["status"]])
-    builder.close()
-    leash.send(b"here")  # with our credentials: by them the host knows who we are
-    if not leash.recv(_GO_BYTES):
-        os._exit(0)
-    leash.close()
-    trees = descriptors[len(DESCRIPTORS) :]
-    plan = {**json.loads(message), "descriptors": named, "trees": trees}
-    with Status(named["status"]) as status:
-        status.say(wall="own namespaces")
-        become_first_process(plan, status, alive, _enter_root)
-
-
-def _enter_root(plan: dict[str, Any], status: Status) -> None:
-    """Turn the zygote's root into this job's, and this interpreter into a fresh one."""
-    with status.step("read-only root"):
+    plan = json.loads(message)
+    if "failed" in plan:  # the keeper could not open the job's folders
+        status.say(**plan)
+        os._exit(1)
+    given, trees = descriptors[: len(REQUESTED)], descriptors[len(REQUESTED) :]
+    with status.step("the job's folders"):
         targets = [folder["target"] for folder in plan["folders"]]
-        trees = list(zip(plan["trees"], targets, strict=True))
-        mounts.enter_job_root(trees, plan["disk_bytes"])
-        libc.set_host_name(namespaces.HOST_NAME)
-    _refresh(plan["environment"])
+        mounts.enter_job_root(list(zip(trees, targets, strict=True)), plan["disk_bytes"])
+    send(ours, message, given)
+    ours.close()
+    for descriptor in given:
+        os.close(descriptor)
+    oversee(job, plan["memory_bytes"], status, alive)
 
 
-def _refresh(environment: dict[str, str]) -> None:
-    """Give the job its own environment, seeds and threads."""
+def _await_plan(first: socket.socket, named: dict[str, int], status: Status) -> NoReturn:
+    """Stand by as the job's own process: rehearse, wait until the jail is complete, enter it."""
+    import json
+
+    _rehearse()
+    message, descriptors = receive(first)
+    first.close()
+    if not message:
+        os._exit(0)
+    plan = json.loads(message)
+    plan["descriptors"] = named | dict(zip(REQUESTED, descriptors, strict=True))
+    _take_environment(plan["environment"])
+    become_job(plan, status)
+
+
+def _rehearse() -> None:
+    """Seed what is random, and write to the memory that the way to the first line writes to."""
     import gc
     import random
 
     gc.enable()
-    os.environ.clear()
-    os.environ.update(environment)
     random.seed()
-    threads = int(environment["OMP_NUM_THREADS"])
     numpy: Any = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed()
     torch: Any = sys.modules.get("torch")
     if torch is not None:
-        torch.set_num_threads(threads)
         torch.seed()
+    job_filter(machine())
+
+
+def _take_environment(environment: dict[str, str]) -> None:
+    """Give the job its own environment and threads."""
+    os.environ.clear()
+    os.environ.update(environment)
+    torch: Any = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
 
 
 def wait_or_kill(first: int, alive_write: int, leash: int) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 _MOUNT = Path("/sys/fs/cgroup")
@@ -31,8 +32,9 @@ class Cgroup:
         self._memory = memory
         self._pids = pids
 
-    def limit(self, memory_bytes: int, processes: int) -> None:
+    def limit(self, limits: "GroupLimits") -> None:
         """Set the limits, with no swap beyond them. OSError where they are refused."""
+        memory_bytes = limits.memory_bytes
         files = {"memory.max": memory_bytes, "memory.swap.max": 0}
         if self.version == 1:
             files = dict.fromkeys(
@@ -42,12 +44,20 @@ class Cgroup:
             # A kernel that does not count swap has no file for it.
             if "sw" not in name or (self._memory / name).exists():
                 (self._memory / name).write_text(str(value))
-        (self._pids / "pids.max").write_text(str(processes + _OWN_PROCESSES))
+        (self._pids / "pids.max").write_text(str(limits.processes + _OWN_PROCESSES))
 
     def add(self, pid: int) -> None:
         """Put a process, and all it starts from now on, into the group."""
         for folder in self._folders():
             (folder / "cgroup.procs").write_text(str(pid))
+
+    def open_doors(self) -> list[int]:
+        """Descriptors through which a process that has them can enter the group, itself only.
+
+        It writes "0" to each. The kernel asks whether we, who opened them, may do that.
+        """
+        names = [folder / "cgroup.procs" for folder in self._folders()]
+        return [os.open(name, os.O_WRONLY | os.O_CLOEXEC) for name in names]
 
     def was_out_of_memory(self) -> bool:
         """Whether the kernel killed a process of the group for memory."""
@@ -75,14 +85,23 @@ class Cgroup:
         return [self._memory] if self._memory == self._pids else [self._memory, self._pids]
 
 
-def new_cgroup(name: str, memory_bytes: int, processes: int) -> Cgroup | None:
-    """Make a group with limits, or return None where this machine does not let us."""
+@dataclass(frozen=True, slots=True)
+class GroupLimits:
+    """What all processes of one job may have together."""
+
+    memory_bytes: int
+    processes: int
+
+
+def new_cgroup(name: str, limits: GroupLimits | None = None) -> Cgroup | None:
+    """Make a group, or return None where this machine does not let us."""
     for find in (_find_version_1, _find_version_2):
         group = _try(find, name)
         if group is None:
             continue
         try:
-            group.limit(memory_bytes, processes)
+            if limits is not None:
+                group.limit(limits)
         except OSError:
             group.remove()
         else:

@@ -28,8 +28,7 @@ def become_first_process(
 ) -> NoReturn:
     """Build the rest of the jail around this process, run the job, and exit with it."""
     enter_root(plan, status)
-    libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which clears it
-    libc.prctl(libc.PR_SET_DUMPABLE, 0)
+    hide()
     job = os.fork()
     if job == 0:
         os.close(parent_alive)
@@ -37,7 +36,18 @@ def become_first_process(
     for name, descriptor in plan["descriptors"].items():
         if name != "status":
             os.close(descriptor)
-    watch(job, Watchdog(plan["memory_bytes"]), status, parent_alive)
+    oversee(job, plan["memory_bytes"], status, parent_alive)
+
+
+def hide() -> None:
+    """Put pid 1 out of the job's reach, and let it die with its parent."""
+    libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which clears it
+    libc.prctl(libc.PR_SET_DUMPABLE, 0)
+
+
+def oversee(job: int, memory_bytes: int, status: Status, parent_alive: int) -> NoReturn:
+    """Watch the job until it ends, or has to, and exit with all that it has started."""
+    watch(job, Watchdog(memory_bytes), status, parent_alive)
     _end_all()
     os._exit(0)
 

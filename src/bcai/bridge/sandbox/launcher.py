@@ -11,7 +11,7 @@ from bcai.base.errors import FormatError, NoJailError
 from bcai.base.units import MIB, format_size
 from bcai.bridge.limits import ALL_VALUES_BYTES_MAX
 from bcai.bridge.sandbox import mounts
-from bcai.bridge.sandbox.cgroup import Cgroup, group_name, new_cgroup
+from bcai.bridge.sandbox.cgroup import Cgroup, GroupLimits, group_name, new_cgroup
 from bcai.bridge.sandbox.environment import environment_variables, own_python
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailLimits, JailOutput, JailRequest, OnEvent
 from bcai.bridge.sandbox.level import (
@@ -78,12 +78,12 @@ def launch(
         message = f"the project and the data both have an entry named {clash!r}"
         return JailExit(Cause.EXCEPTION, message, probed, hint="rename one of the two")
     limits = request.limits
-    cgroup = None if weaker(level_max, "B") == level_max else _new_cgroup(limits)
-    report = _report(probed, request, cgroup)
+    together = None if weaker(level_max, "B") == level_max else _group_limits(limits)
     outputs = new_output_file(limits.output_bytes)
-    with _start(request, outputs, cgroup, zygotes, probed.level) as jail:
+    with _start(request, outputs, together, zygotes, probed.level) as jail:
+        report = _report(probed, request, together and jail.cgroup)
         facts = Supervisor(jail, request, report, on_event, cancelled).watch()
-        killed = cgroup is not None and cgroup.was_out_of_memory()
+        killed = jail.cgroup is not None and jail.cgroup.was_out_of_memory()
         verdict = judge(facts, limits, killed_for_memory=killed)
         kept, broken = _read_outputs(jail.outputs, facts, limits)
     verdict = _with_outputs(verdict, facts, request, kept, broken)
@@ -106,7 +106,7 @@ def _standing(request: JailRequest, level_max: str) -> JailReport:
 def _start(
     request: JailRequest,
     outputs: int,
-    cgroup: Cgroup | None,
+    together: GroupLimits | None,
     zygotes: ZygotePool | None,
     level: str,
 ) -> Generator[JailProcess, None, None]:
@@ -115,6 +115,7 @@ def _start(
     python = request.python or own_python()
     processes = request.limits.processes
     if level in ALONE:
+        cgroup = _new_cgroup(together)
         with start_alone(plan, request, python, outputs=outputs, cgroup=cgroup) as jail:
             yield jail
         return
@@ -127,7 +128,7 @@ def _start(
             request.tenant,
             warm,
             outputs=outputs,
-            cgroup=cgroup,
+            limits=together,
             python=python,
             inputs=request.inputs,
         )
@@ -141,6 +142,7 @@ def _start(
             return
     binds = [*environment_binds(python), *(program_binds() if programs else ()), *folders]
     cold = {**plan, "binds": binds}
+    cgroup = _new_cgroup(together)
     with start_jail(
         cold,
         processes=processes,
@@ -199,10 +201,14 @@ def _clashing_name(request: JailRequest) -> str:
     return next((path.name for path in sorted(request.data.iterdir()) if path.name in names), "")
 
 
-def _new_cgroup(limits: JailLimits) -> Cgroup | None:
+def _group_limits(limits: JailLimits) -> GroupLimits:
     """Cap everything together: the work folder and the results are memory, too."""
     most = limits.memory_bytes + limits.disk_bytes + 2 * limits.output_bytes + _CGROUP_ROOM_BYTES
-    return new_cgroup(group_name(str(next(_numbers))), most, limits.processes)
+    return GroupLimits(most, limits.processes)
+
+
+def _new_cgroup(together: GroupLimits | None) -> Cgroup | None:
+    return together and new_cgroup(group_name(str(next(_numbers))), together)
 
 
 def _report(probed: JailReport, request: JailRequest, cgroup: Cgroup | None) -> JailReport:

@@ -110,13 +110,17 @@ def build_root(
     libc.mount(None, "/", None, flags)
 
 
+def leave_zygote() -> None:
+    """In a mount namespace forked off a zygote's: part with it, and mount a /proc of our own."""
+    libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
+    libc.mount("proc", "/proc", "proc", _PLAIN)
+
+
 def enter_job_root(trees: list[tuple[int, str]], disk_bytes: int) -> None:
-    """In a mount namespace forked off a zygote's: the job's own /proc, folders and work folder.
+    """Mount the job's folders and its work folder where the zygote had its own.
 
     What the zygote had there lies below, where nobody without capabilities can get at it.
     """
-    libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
-    libc.mount("proc", "/proc", "proc", _PLAIN)
     for tree, target in trees:
         libc.move_mount(tree, target)
         os.close(tree)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bcai.base.errors import NoJailError
 from bcai.base.units import MIB
-from bcai.bridge.sandbox.cgroup import group_name, new_cgroup
+from bcai.bridge.sandbox.cgroup import GroupLimits, group_name, new_cgroup
 from bcai.bridge.sandbox.environment import own_python
 from bcai.bridge.sandbox.level import LEVELS, JailReport
 from bcai.bridge.sandbox.outputs import new_output_file
@@ -101,7 +101,7 @@ def _without_cgroup(report: JailReport) -> JailReport:
 
 
 def _try_namespaces(*, programs: bool) -> JailReport:
-    cgroup = new_cgroup(group_name("probe"), _MEMORY_BYTES, PROBE_PROCESSES)
+    cgroup = new_cgroup(group_name("probe"), GroupLimits(_MEMORY_BYTES, PROBE_PROCESSES))
     plan = _plan("B") | {
         "binds": environment_binds() + (program_binds() if programs else []),
         "linked": [],

@@ -9,6 +9,7 @@ kernel modules, tracing, io_uring (it would bypass this very filter), namespaces
 """
 
 import errno
+from functools import cache
 
 from bcai.bridge.sandbox import libc
 from bcai.bridge.sandbox.seccomp import ALLOW, Condition, Rule, assemble, refuse
@@ -114,6 +115,7 @@ def _common_rules(no: int) -> dict[str, Rule]:
     }
 
 
+@cache
 def job_filter(machine_name: str, *, programs: bool = False, alone: bool = False) -> bytes:
     """Assemble the filter that a job runs under.
 

@@ -4,36 +4,36 @@ A tenant's jobs in one environment share a zygote, hence the layout of its memor
 other tenants' never do. While a zygote warms up, and where there is none, jobs take the cold path.
 """
 
-import array
 import contextlib
 import json
 import os
 import select
 import socket
-import struct
 import subprocess
 import threading
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO
 
 from bcai.base.errors import NoJailError
-from bcai.bridge.sandbox.cgroup import Cgroup
+from bcai.bridge.sandbox.cgroup import GroupLimits
 from bcai.bridge.sandbox.environment import (
     JobPython,
     environment_variables,
     own_python,
     package_folder,
 )
-from bcai.bridge.sandbox.process import JailProcess, Pipes, environment_binds
+from bcai.bridge.sandbox.process import JailProcess, environment_binds
+from bcai.bridge.sandbox.standby import Standby
 
 PRELOAD = ("numpy", "torch")
 _WARM_S_MAX = 120.0
-_HELLO_S_MAX = 10.0
 _KILL_WAIT_S = 5.0
 _STATUS_BYTES_MAX = 1 << 16
-_CREDENTIALS = struct.Struct("iII")  # pid, uid, gid
+_LULL_S = 0.02  # a job that has just started comes first
+_STANDING_BY = 2  # jails of one zygote that wait for a job
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,10 @@ class Zygote:
         self._status, status = os.pipe()
         self._line = b""
         self._is_ready = False
+        self._standing_by: deque[Standby] = deque()
+        self._is_short = threading.Event()  # of jails that stand by
+        self._is_closed = False
+        self._refiller = threading.Thread(target=self._refill, name="bcai-standby", daemon=True)
         script = package_folder() / "bridge" / "sandbox" / "zygote.py"
         environment = environment_variables(processes) | {"OMP_NUM_THREADS": "1"}
         try:
@@ -99,6 +103,7 @@ class Zygote:
         with contextlib.suppress(OSError):  # it died: `is_dead` says so
             self._stdin.write(json.dumps(plan).encode() + b"\n")
             self._stdin.flush()
+        self._refiller.start()
 
     @property
     def _stdin(self) -> IO[bytes]:
@@ -123,6 +128,8 @@ class Zygote:
             self._is_ready = any(b'"ready": true' in each for each in self._line.splitlines())
             if not data:
                 break
+            if self._is_ready:
+                self._is_short.set()
         return self._is_ready and not self.is_dead
 
     def start(
@@ -130,37 +137,44 @@ class Zygote:
         request: dict[str, object],
         *,
         outputs: int,
-        cgroup: Cgroup | None,
+        limits: GroupLimits | None,
         inputs: int | None = None,
     ) -> JailProcess:
-        """Start a job; takes over `outputs` and `cgroup`.
+        """Start a job; takes over `outputs`.
 
         Raises
         ------
         OSError
-            The zygote is gone, or could not see the job's folders; `outputs` and `cgroup` are
-            still the caller's.
+            The zygote is gone; `outputs` is still the caller's.
         """
-        leash, guest_leash = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        leash.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        pipes = Pipes.new(inputs)
-        theirs = [*pipes.theirs, pipes.guest_control.fileno(), outputs, guest_leash.fileno()]
+        jail = self._take()
         try:
-            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", theirs))
-            self._requests.sendmsg([json.dumps(request).encode()], [rights])
-            pipes.close_theirs()
-            guest_leash.close()
-            pid = _hello(leash)
-            process = WarmProcess(os.pidfd_open(pid), leash)
-            if cgroup is not None:
-                cgroup.add(pid)  # before it starts anything
-            leash.send(b"go")
+            process = jail.start(request, outputs=outputs, limits=limits, inputs=inputs)
         except OSError:
-            pipes.close()
-            guest_leash.close()
-            leash.close()
+            jail.close()
             raise
-        return JailProcess(process, pipes, outputs, cgroup)
+        self._is_short.set()
+        return process
+
+    def _take(self) -> Standby:
+        """A jail for one job: the one that has stood by longest, or a new one."""
+        try:
+            return self._standing_by.popleft()
+        except IndexError:
+            return Standby(self._requests)
+
+    def _refill(self) -> None:
+        """Have jails prepared for the next jobs, until this zygote is gone or closed."""
+        while self._is_short.wait():
+            time.sleep(_LULL_S)
+            self._is_short.clear()
+            while not self._is_closed and len(self._standing_by) < _STANDING_BY:
+                try:
+                    self._standing_by.append(Standby(self._requests))
+                except OSError:
+                    return
+            if self._is_closed:
+                return
 
     def close(self) -> None:
         """End it, and every job in it."""
@@ -171,53 +185,13 @@ class Zygote:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._is_closed = True
+        self._is_short.set()
+        self._refiller.join()
+        while self._standing_by:
+            self._standing_by.popleft().close()
         self._requests.close()
         os.close(self._status)
-
-
-@dataclass(slots=True)
-class WarmProcess:
-    """The builder of one job, as `JailProcess` wants it."""
-
-    pidfd: int
-    leash: socket.socket
-    _open: bool = field(default=True)
-
-    def let_go(self) -> None:
-        """Close the leash."""
-        if self._open:
-            self._open = False
-            with contextlib.suppress(OSError):
-                self.leash.shutdown(socket.SHUT_RDWR)
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait for its end; whether it came."""
-        poll = select.poll()
-        poll.register(self.pidfd, select.POLLIN)
-        return bool(poll.poll(timeout_s * 1000))
-
-    def kill(self) -> None:
-        """Kill it; pid 1 of the jail dies with it."""
-        import signal
-
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-
-    def close(self) -> None:
-        """Give its descriptors back."""
-        self.leash.close()
-        os.close(self.pidfd)
-
-
-def _hello(leash: socket.socket) -> int:
-    """Our number for the process at the other end. Raises OSError."""
-    leash.settimeout(_HELLO_S_MAX)
-    message, ancillary, _, _ = leash.recvmsg(16, socket.CMSG_SPACE(_CREDENTIALS.size))
-    leash.settimeout(None)
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS and message:
-            return int(_CREDENTIALS.unpack(data)[0])
-    raise OSError("no answer")
 
 
 _Key = tuple[str, JobPython]  # whose jobs, and in which environment
@@ -254,7 +228,7 @@ class ZygotePool:
         request: dict[str, object],
         *,
         outputs: int,
-        cgroup: Cgroup | None,
+        limits: GroupLimits | None,
         python: JobPython | None = None,
         inputs: int | None = None,
     ) -> "tuple[JailProcess, Zygote] | None":
@@ -271,7 +245,8 @@ class ZygotePool:
             zygote.running += 1
             zygote.used_at = time.monotonic()
         try:
-            return zygote.start(request, outputs=outputs, cgroup=cgroup, inputs=inputs), zygote
+            jail = zygote.start(request, outputs=outputs, limits=limits, inputs=inputs)
+            return jail, zygote
         except OSError:  # the cold path will do, or say what is wrong
             self.done(zygote)
             return None

@@ -9,8 +9,8 @@ Three kinds of processes, each of which trusts only the ones before it:
 2. the *zygote* has its own namespaces and a read-only root with the Python environment alone. It
    gives up root, imports the preloaded packages, and forks. It sees no job's files.
 3. a *builder* for every job, forked from the zygote ahead of it (Note [Standing by]): new
-   namespaces, then what the cold path has too: `first_process.py` (pid 1) and `confine.py` (the
-   job), behind the same walls.
+   namespaces, pid 1 (`first_process.py`) and the job itself (`confine.py`), behind the same walls
+   as on the cold path.
 
 Note [Warm and cold]
     A warm job differs from a cold one in what is imported already, and in nothing that it can
@@ -34,7 +34,7 @@ sys.path.insert(0, os.path.abspath(__file__ + "/../../../.."))
 from bcai.bridge.sandbox import libc, mounts, namespaces
 from bcai.bridge.sandbox.builder import stand_by
 from bcai.bridge.sandbox.plan import read_line
-from bcai.bridge.sandbox.request import DESCRIPTORS, FOLDERS_MAX, receive, send
+from bcai.bridge.sandbox.request import FOLDERS_MAX, PREPARE, receive, send
 from bcai.bridge.sandbox.status import Status
 
 GUEST = (
@@ -45,7 +45,6 @@ GUEST = (
 )
 """Modules that every job needs, from its first line to its last."""
 
-_STANDING_BY = 2  # pairs of processes that wait for a job
 _HUGE_BYTES = 2 << 20
 _MAP_FIELDS = 5  # of a line of /proc/self/maps without a name
 _SCRATCH_BYTES = 16 << 20  # what imports may leave while the zygote warms up
@@ -99,38 +98,45 @@ def _keep(
         message, descriptors = receive(requests)
         if not message:
             os._exit(0)
-        try:
-            trees = _open_folders(json.loads(message), descriptors, outside_id, maps)
-            send(zygote, message, [*descriptors, *trees])
-        except OSError as error:
-            _complain(descriptors, error)
-            trees = []
-        for descriptor in (*descriptors, *trees):
+        if message == PREPARE:
+            send(zygote, message, descriptors)
+        else:
+            _pass_on(message, descriptors, outside_id, maps)
+        for descriptor in descriptors:
             os.close(descriptor)
 
 
+def _pass_on(
+    message: bytes, descriptors: list[int], outside_id: int | None, maps: mounts.OwnerMaps
+) -> None:
+    """Send a job to the jail at the other end of its leash, with the trees of its folders.
+
+    If they cannot be opened, the jail tells the host, and this one job does not start.
+    """
+    *given, leash = descriptors
+    trees: list[int] = []
+    with socket.socket(fileno=os.dup(leash)) as jail, contextlib.suppress(BrokenPipeError):
+        try:
+            trees = _open_folders(json.loads(message), outside_id, maps)
+        except OSError as error:
+            reason = {"failed": "the job's folders", "error": str(error)[:500]}
+            send(jail, json.dumps(reason).encode(), [])
+        else:
+            send(jail, message, [*given, *trees])
+    for tree in trees:
+        os.close(tree)
+
+
 def _open_folders(
-    request: dict[str, Any],
-    descriptors: list[int],
-    outside_id: int | None,
-    maps: mounts.OwnerMaps,
+    request: dict[str, Any], outside_id: int | None, maps: mounts.OwnerMaps
 ) -> list[int]:
     """Detached mounts of the job's folders, which only it will see."""
-    if len(descriptors) != len(DESCRIPTORS) or len(request["folders"]) > FOLDERS_MAX:
-        raise OSError("a request that is not one")
+    if len(request["folders"]) > FOLDERS_MAX:
+        raise OSError(f"{len(request['folders'])} folders, at most {FOLDERS_MAX}")
     binds = [mounts.Bind(**each) for each in request["folders"]]
     if outside_id is not None:
         maps |= mounts.owner_maps(binds, outside_id, maps)
     return [mounts.read_only_tree(each, maps) for each in binds]
-
-
-def _complain(descriptors: list[int], error: OSError) -> None:
-    """Tell the host that this one job cannot start."""
-    place = DESCRIPTORS.index("status")
-    if len(descriptors) > place:
-        with contextlib.suppress(OSError):
-            text = json.dumps({"failed": "the job's folders", "error": str(error)[:500]})
-            os.write(descriptors[place], text.encode() + b"\n")
 
 
 def _start_zygote(
@@ -227,23 +233,18 @@ def _use_huge_pages() -> None:
 
 
 def _serve(keeper: socket.socket) -> NoReturn:
-    """Keep pairs standing by for the next jobs; ends when the keeper is gone."""
-    taken_read, taken_write = os.pipe()
-    poll = select.poll()
-    poll.register(keeper, 0)  # requests are for those who stand by; only its end is for us
-    poll.register(taken_read, select.POLLIN)
-    missing = _STANDING_BY
+    """Fork a jail that stands by whenever the host asks for one; ends when the keeper is gone."""
     while True:
-        for _ in range(missing):
-            if os.fork() == 0:
-                os.close(taken_read)
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
-                stand_by(keeper, taken_write)
-        ready = {descriptor for descriptor, _ in poll.poll()}
-        if keeper.fileno() in ready:
+        message, descriptors = receive(keeper)
+        if not message:
             os._exit(0)
-        missing = len(os.read(taken_read, _STANDING_BY))
+        if os.fork() == 0:
+            keeper.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+            stand_by(descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 if __name__ == "__main__":
