@@ -22,10 +22,14 @@ if TYPE_CHECKING:
     from bcai.sdk.async_client import AsyncSDK
     from bcai.sdk.async_job import AsyncJob
     from bcai.sdk.client import SDK
+    from bcai.sdk.fit import Trained, fit
     from bcai.sdk.job import Job
+    from bcai.sdk.learning_rate import cosine
+    from bcai.sdk.predict import evaluate, predict
     from bcai.sdk.result import Result
     from bcai.sdk.tensor import Tensor
-    from bcai.sdk.torch import from_torch
+    from bcai.sdk.torch import from_torch, to_torch
+    from bcai.vm.compiler.training_step import AdamW, Sgd
 
 _HOMES = {
     "SDK": "bcai.sdk.client",
@@ -42,6 +46,14 @@ _HOMES = {
     "JobTimedOutError": "bcai.base.errors",
     "UnreachableError": "bcai.base.errors",
     "from_torch": "bcai.sdk.torch",
+    "to_torch": "bcai.sdk.torch",
+    "fit": "bcai.sdk.fit",
+    "Trained": "bcai.sdk.fit",
+    "cosine": "bcai.sdk.learning_rate",
+    "predict": "bcai.sdk.predict",
+    "evaluate": "bcai.sdk.predict",
+    "AdamW": "bcai.vm.compiler.training_step",
+    "Sgd": "bcai.vm.compiler.training_step",
     "input": "bcai.bridge.report",
     "inputs": "bcai.bridge.report",
     "log": "bcai.bridge.report",
@@ -51,6 +63,7 @@ _HOMES = {
 
 __all__ = [
     "SDK",
+    "AdamW",
     "AsyncJob",
     "AsyncSDK",
     "BcaiError",
@@ -61,14 +74,21 @@ __all__ = [
     "JobFailedError",
     "JobTimedOutError",
     "Result",
+    "Sgd",
     "Tensor",
+    "Trained",
     "UnreachableError",
+    "cosine",
+    "evaluate",
+    "fit",
     "from_torch",
     "input",
     "inputs",
     "log",
     "output",
+    "predict",
     "progress",
+    "to_torch",
 ]
 
 

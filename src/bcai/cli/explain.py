@@ -72,7 +72,11 @@ def _spec_of(draft: Draft) -> JobSpec:
 
 
 def _wall(draft: Draft) -> tuple[str, str]:
-    walls = {JobKind.PROGRAM: ("program", _PROGRAM), JobKind.WASM: ("module", _WASM)}
+    walls = {
+        JobKind.PROGRAM: ("program", _PROGRAM),
+        JobKind.TRAINING: ("program", _PROGRAM),
+        JobKind.WASM: ("module", _WASM),
+    }
     return walls.get(draft.submission.kind, ("jail", _JAIL))
 
 

@@ -9,7 +9,7 @@ from bcai.base.errors import InputError
 from bcai.jobs.node import Node
 from bcai.jobs.states import JobState
 from bcai.sdk.async_job import AsyncJob
-from bcai.sdk.draft import AnyPath, Quantity, draft_job, nearest
+from bcai.sdk.draft import AnyPath, Draft, Quantity, draft_job, nearest
 from bcai.sdk.result import Result
 from bcai.sdk.transport import Transport, job_path
 from bcai.wire.jobs import JobList, JobSummary, JobView, NodeList
@@ -182,6 +182,10 @@ class AsyncSDK:
     ) -> Result:
         """Run a WebAssembly module and wait for its outputs; see `SDK.submit_wasm`."""
         return await self.create_wasm_job(module, inputs, **options).execute()
+
+    def job_of(self, draft: Draft) -> AsyncJob:
+        """Make a job of a draft, without sending it."""
+        return AsyncJob(self.transport, draft=draft)
 
     async def job(self, job_id: str) -> AsyncJob:
         """Return a job that was submitted before. Raises NotFoundError."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from bcai.jobs.node import Node
 from bcai.jobs.states import JobState
 from bcai.sdk.async_client import DEFAULT_TIMEOUT_S, AsyncSDK
-from bcai.sdk.draft import AnyPath, Quantity
+from bcai.sdk.draft import AnyPath, Draft, Quantity
 from bcai.sdk.job import Job
 from bcai.sdk.portal import portal
 from bcai.sdk.result import Result
@@ -260,6 +260,10 @@ class SDK:
         The outputs are `result.outputs[name]`, and `result.usage.fuel` the instructions it took.
         """
         return self.create_wasm_job(module, inputs, **options).execute()
+
+    def job_of(self, draft: Draft) -> Job:
+        """Make a job of a draft, without sending it."""
+        return Job(self._client.job_of(draft).blocking())
 
     def job(self, job_id: str) -> Job:
         """Return a job that was submitted before. Raises NotFoundError."""

@@ -1,6 +1,7 @@
 """PyTorch modules in the user's own process: the one place of the SDK that needs torch, lazily."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from bcai.base.errors import InputError
@@ -9,6 +10,10 @@ if TYPE_CHECKING:
     import torch
 
     from bcai.bridge.guest.export import Exported
+    from bcai.sdk.fit import Trained
+    from bcai.vm.isa.types import Array
+
+    Module = torch.nn.Module
 
 
 def from_torch(
@@ -50,3 +55,56 @@ def from_torch(
             "from_torch needs PyTorch, which is not installed", hint="pip install 'bcai[ml]'"
         ) from error
     return export(module, example_inputs, loss=loss, train=train)
+
+
+def first_batch(columns: "Mapping[str | int, Array]", rows: int) -> Any:
+    """The first rows of some columns as tensors: by name, or as a tuple where they have none."""
+    import torch
+
+    first = {name: _tensor(torch, column[:rows]) for name, column in columns.items()}
+    return first if all(isinstance(name, str) for name in first) else tuple(first.values())
+
+
+def to_torch(
+    trained: "Trained | Mapping[str, Any]", module: "torch.nn.Module | None" = None
+) -> "torch.nn.Module":
+    """Put trained weights in a PyTorch module, which goes on living as any other.
+
+    Parameters
+    ----------
+    trained
+        What `fit` returned, or arrays by the parameters' qualified names.
+    module
+        Where to put them; None: a copy of the module that was trained.
+
+    Raises
+    ------
+    InputError
+        There is no module, or a tensor is unknown to it or of another shape.
+    """
+    import torch
+
+    is_trained = not isinstance(trained, Mapping)
+    parameters: Mapping[str, Any] = trained.parameters if is_trained else trained
+    if module is None:
+        if not is_trained or not isinstance(trained.model, torch.nn.Module):
+            raise InputError("to_torch: give the module that the parameters belong to")
+        module = deepcopy(trained.model)
+    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    for name, value in parameters.items():
+        if name not in own:
+            raise InputError(f"to_torch: {type(module).__name__} has no {name!r}")
+        found, expected = tuple(value.shape), tuple(own[name].shape)
+        if found != expected:
+            raise InputError(f"to_torch: {name!r} is {found}, the module has {expected}")
+    with torch.no_grad():
+        for name, value in parameters.items():
+            own[name].copy_(_tensor(torch, value))
+    return module
+
+
+def _tensor(torch: Any, array: "Array") -> Any:
+    """A tensor with the same values; NumPy's own types have no bfloat16."""
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view("uint16").copy()).view(torch.bfloat16)
+    return torch.from_numpy(array.copy())

@@ -5,12 +5,14 @@ import threading
 
 from bcai.bridge.sandbox.jail import JailExit, JailLimits, JailRequest, OnEvent
 from bcai.bridge.sandbox.level import JailReport
+from bcai.bridge.sandbox.warm import ZygotePool
+from bcai.cluster.node.program_python import VERIFIED, ProgramPython
 from bcai.cluster.node.worker_process import Worker, run_worker
 from bcai.settings import EnhancedVmSettings
 
 REPORT = JailReport(
     level="program",
-    layers=("verified program: no code of the user's runs", "process of its own", "memory limit"),
+    layers=(VERIFIED, "process of its own", "memory limit"),
 )
 
 
@@ -20,17 +22,27 @@ def launch_program(
     cancelled: threading.Event,
     *,
     settings: EnhancedVmSettings,
+    zygotes: ZygotePool,
+    gpu_fallback: bool = False,
 ) -> JailExit:
-    """Run the Program in `request.entry`; blocks until its process has ended."""
+    """Run the Program in `request.entry`; blocks until its process has ended.
+
+    Raises
+    ------
+    RefusedError
+        It holds Python code that asks for what this node does not have.
+    """
     command = (
         *(sys.executable, "-m", "bcai.cluster.node.program_worker"),
         *(str(request.project.parent), request.entry, str(request.limits.memory_bytes)),
         *(settings.hardware_backend, str(settings.threads or 0)),
     )
-    worker = Worker("program", command, _report(request.limits))
+    python = ProgramPython(request, on_event, cancelled, zygotes, gpu_fallback)
+    worker = Worker("program", command, report_of(request.limits), asks=python)
     return run_worker(worker, request, on_event, cancelled)
 
 
-def _report(limits: JailLimits) -> JailReport:
+def report_of(limits: JailLimits) -> JailReport:
+    """What stands around a verified Program."""
     in_force = {"wall_s": limits.wall_s, "memory_bytes": float(limits.memory_bytes)}
     return JailReport(REPORT.level, REPORT.layers, in_force)

@@ -1,0 +1,74 @@
+"""What a training learns from, as columns of rows: whatever users keep their examples in."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from bcai.base.errors import InputError
+
+if TYPE_CHECKING:
+    from bcai.vm.isa.types import Array
+
+ROWS_MAX = 1 << 31
+
+
+def columns_of(data: Any) -> "dict[str | int, Array]":
+    """Columns by name, or by place where they have none.
+
+    Parameters
+    ----------
+    data
+        A mapping or a sequence of arrays or tensors, all with one row for each example; or a
+        data set of PyTorch's kind, whose items are such rows.
+
+    Raises
+    ------
+    InputError
+        It is none of these, or a column holds no numbers; the message names it.
+    """
+    named: dict[Any, Any]
+    if isinstance(data, Mapping):
+        named = dict(cast("Mapping[Any, Any]", data))
+    elif isinstance(data, Sequence) and not isinstance(data, str | bytes):
+        named = dict(enumerate(cast("Sequence[Any]", data)))
+    elif hasattr(data, "__getitem__") and hasattr(data, "__len__") and not hasattr(data, "dtype"):
+        named = _stacked(data)
+    else:
+        raise InputError(
+            f"data: found {type(data).__name__}, expected a mapping or a sequence of arrays, or a "
+            "data set"
+        )
+    if not named:
+        raise InputError("data: found no column, expected at least one")
+    return {name: _array(name, value) for name, value in named.items()}
+
+
+def _stacked(dataset: Any) -> dict[Any, Any]:
+    """All items of a data set, column by column."""
+    import numpy as np
+
+    if not 0 < len(dataset) < ROWS_MAX:
+        raise InputError(f"data: found a data set of {len(dataset)} items, expected at least one")
+    if hasattr(dataset, "tensors"):  # a TensorDataset has its columns at hand
+        return dict(enumerate(cast("Sequence[Any]", dataset.tensors)))
+    items: list[Any] = [dataset[index] for index in range(len(dataset))]
+    names: list[Any] = list(items[0] if hasattr(items[0], "keys") else range(len(items[0])))
+    try:
+        return {name: np.stack([np.asarray(item[name]) for item in items]) for name in names}
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise InputError(f"data: its items do not line up in columns: {error}") from error
+
+
+def _array(name: object, value: Any) -> "Array":
+    import numpy as np
+
+    from bcai.base.errors import FormatError
+    from bcai.vm.isa.types import DType
+
+    if hasattr(value, "detach"):  # a tensor of torch
+        value = value.detach().cpu()
+    try:
+        array = np.ascontiguousarray(value)
+        DType.of(array.dtype)
+    except (TypeError, ValueError, RuntimeError, FormatError) as error:
+        raise InputError(f"data column {name!r}: {error}") from error
+    return array
