@@ -23,6 +23,7 @@ from bcai.base.errors import (
     ResourceError,
 )
 from bcai.base.values import decode_value
+from bcai.bridge.sandbox.environment import JobPython
 from bcai.bridge.sandbox.inputs import sealed_tensors
 from bcai.bridge.sandbox.jail import (
     Cause,
@@ -79,10 +80,12 @@ class JailPython:
         Set it to stop the code that runs.
     launch
         Puts up the jail; `sandbox.launcher.launch`.
-    tenant, allowed_imports
+    tenant, allowed_imports, python
         As in `JailRequest`.
     trusts
         Whether code may ask for `sandbox="trusted"`: it is the machine owner's own.
+    gpu_fallback
+        Code that asks for a GPU runs without one.
     """
 
     limits: JailLimits
@@ -91,7 +94,9 @@ class JailPython:
     launch: Launch = launch
     tenant: str = ""
     allowed_imports: tuple[str, ...] | None = None
+    python: JobPython | None = None
     trusts: bool = False
+    gpu_fallback: bool = False
 
     def __call__(self, code: PythonCode, inputs: Sequence[Array]) -> Mapping[str, Array]:
         """Run code on its inputs and return the outputs that it declares and has left.
@@ -105,14 +110,14 @@ class JailPython:
         ResourceError
             The jail itself failed.
         """
-        self._refuse_wish(code.sandbox, gpu=code.gpu)
+        self._refuse_wish(code.sandbox, code.gpu)
         with sealed_tensors(numbered(inputs)) as file:
             ended = self.run(code, file)
         if not has_succeeded(ended):
             raise _failure(ended)
         return outputs_of(code, ended)
 
-    def refuse_unfit(self, sandbox: str, *, gpu: bool) -> JailReport:
+    def refuse_unfit(self, sandbox: str, gpu: bool) -> JailReport:
         """Say which jail this machine builds for such code, before any of it runs.
 
         Raises
@@ -120,7 +125,7 @@ class JailPython:
         RefusedError
             It asks for a GPU, for trust, or for a stronger jail than can be built (NoJailError).
         """
-        self._refuse_wish(sandbox, gpu=gpu)
+        self._refuse_wish(sandbox, gpu)
         probed = probe_jail()
         if not is_enough(probed.level, sandbox):
             raise NoJailError(
@@ -130,8 +135,8 @@ class JailPython:
             )
         return probed
 
-    def _refuse_wish(self, sandbox: str, *, gpu: bool) -> None:
-        if gpu:
+    def _refuse_wish(self, sandbox: str, gpu: bool) -> None:
+        if gpu and not self.gpu_fallback:
             raise RefusedError("PythonExecute: the jail has no GPU", hint="ask for gpu=False")
         if sandbox == "trusted" and not self.trusts:
             raise RefusedError(
@@ -152,6 +157,7 @@ class JailPython:
                 self.limits,
                 tenant=self.tenant,
                 allowed_imports=self.allowed_imports,
+                python=self.python,
                 inputs=inputs,
                 security_level=code.sandbox,
             )

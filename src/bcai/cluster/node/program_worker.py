@@ -8,11 +8,13 @@ are left in `outputs/<n>.safetensors`. What happens is told on stdout, one JSON 
 and at the end `{"kind": "done", "outputs": [...]}` or `{"kind": "failed", "cause": ..., "message":
 ..., "hint": ...}`.
 
-No code of the user's runs here: a Program is data, and the verifier has bounded what it can do.
+No code of the user's runs here: a Program is data, and the verifier has bounded what it can do. The
+code of a `PythonExecute` runs in the node's jail; see `ask_node.py`.
 """
 
 import resource
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -26,9 +28,11 @@ from bcai.base.errors import BcaiError
 from bcai.base.units import MIB, format_size
 from bcai.bridge.sandbox import libc
 from bcai.bridge.sandbox.jail import Cause
+from bcai.cluster.node.ask_node import NodePython
 from bcai.cluster.node.worker_messages import INPUTS, OUTPUTS, leave_output, tell
 from bcai.vm.backends.reference.backend import ReferenceExecutable
 from bcai.vm.compiler.backend import Executable, Observer
+from bcai.vm.isa.ops.hybrid import python_execute
 from bcai.vm.isa.types import Array
 from bcai.vm.program.codec import decode_program
 from bcai.vm.program.program import VerifiedProgram
@@ -65,8 +69,12 @@ def main() -> None:
 def _run(folder: Path, entry: str, memory_bytes: int, choice: Choice) -> list[dict[str, Any]]:
     verified = verify(decode_program((folder / "project" / entry).read_bytes()))
     _refuse_beyond(memory_bytes, verified.bytes_peak)
-    executable = choice.backend.compile(verified)
+    wishes = python_wishes(verified)
+    python = NodePython(socket.socket(fileno=0)) if wishes else None
+    executable = choice.backend.compile(verified, python=python)
     _refuse_beyond(memory_bytes, executable.bytes_peak)
+    if python is not None:
+        python.admit(wishes, executable.bytes_peak)
     source = folder / "data" / INPUTS
     inputs: dict[str, Array] = load_file(source) if source.is_file() else {}
     tell(kind="started", backend=choice.backend.name, device=choice.backend.device)
@@ -76,6 +84,12 @@ def _run(folder: Path, entry: str, memory_bytes: int, choice: Choice) -> list[di
         leave_output(folder / OUTPUTS / f"{index}.safetensors", name, array)
         for index, (name, array) in enumerate(results.items())
     ]
+
+
+def python_wishes(verified: VerifiedProgram) -> list[tuple[str, bool]]:
+    """What the Python code of a program asks for, each pair of sandbox and GPU once."""
+    found = [each.attributes for each in verified.program.instructions if each.op is python_execute]
+    return sorted({(str(each["sandbox"]), bool(each["gpu"])) for each in found})
 
 
 def _refuse_beyond(memory_bytes: int, needed: int) -> None:

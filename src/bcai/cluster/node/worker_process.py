@@ -4,23 +4,27 @@ Each line of its stdout is a JSON object with a `kind`: `started` (`backend`, `d
 `layers`), `progress` (`fraction`), `metric` (`step`, `values`), `log` (`stream`, `text`), and at
 the end `done` (`outputs`, perhaps `exit_status`) or `failed` (`cause`, `message`, `hint`); the last
 may hold `used`, the fields of JailExit that say what was used. Outputs are files of the folder
-`outputs` beside the project.
+`outputs` beside the project. A worker that may ask for something has a socket as its standard
+input; its questions and their answers are the business of `Worker.asks`.
 """
 
 import json
 import os
 import selectors
+import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from bcai.base.units import format_duration_s, format_size
 from bcai.bridge.sandbox.jail import (
     Cause,
+    JailEvent,
     JailExit,
     JailOutput,
     JailRequest,
@@ -36,6 +40,36 @@ from bcai.cluster.node.worker_messages import OUTPUTS
 POLL_S = 0.1
 STDERR_BYTES_MAX = 4096
 _READ_BYTES = 1 << 16
+_QUESTION_BYTES_MAX = 1 << 12
+_FILES_MAX = 2  # with one question
+
+
+class Asks(Protocol):
+    """Answers what a worker asks for."""
+
+    def answer(
+        self, channel: socket.socket, text: bytes, files: Sequence[int], deadline: float
+    ) -> JailExit | None:
+        """Do it, before `deadline`; returns how the job ended, if it did. May refuse the job."""
+        ...
+
+    def restate(self, report: JailReport) -> JailReport:
+        """Add to the walls what stands around what was asked for."""
+        ...
+
+    def add_usage(self, ended: JailExit) -> JailExit:
+        """Add what was used for it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A message of a worker, with files that are open while it is looked at."""
+
+    asks: Asks
+    channel: socket.socket
+    text: bytes
+    files: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +82,15 @@ class Worker:
         What runs, in sentences: `program`.
     grace_s
         How long after its time limit it may take to say so itself.
+    asks
+        What answers its questions, if it may ask any.
     """
 
     noun: str
     command: Sequence[str]
     report: JailReport
     grace_s: float = 0.0
+    asks: Asks | None = None
 
 
 def run_worker(
@@ -63,23 +100,27 @@ def run_worker(
     started_at = time.monotonic()
     with (
         (request.project.parent / "stderr").open("w+b") as stderr,
+        _channel(worker) as (channel, stdin),
         subprocess.Popen(  # noqa: S603
-            worker.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr
+            worker.command, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr
         ) as process,
     ):
         try:
-            ended = _watch(process, worker, request, on_event, cancelled)
+            ended = _watch(process, channel, worker, request, on_event, cancelled)
         finally:
             process.kill()
         process.wait()
         wall_s = time.monotonic() - started_at
         if ended is None:
             ended = _died(worker, process.returncode, _tail(stderr))
+    if worker.asks is not None:
+        ended = worker.asks.add_usage(ended)
     return replace(ended, wall_s=wall_s)
 
 
 def _watch(
     process: "subprocess.Popen[bytes]",
+    channel: socket.socket | None,
     worker: Worker,
     request: JailRequest,
     on_event: OnEvent,
@@ -88,7 +129,7 @@ def _watch(
     """Follow what the worker tells; None if it ends without a last word."""
     limits, report = request.limits, worker.report
     deadline = time.monotonic() + limits.wall_s + worker.grace_s
-    for message in _messages(process):
+    for message in _messages(process, worker.asks, channel):
         if cancelled.is_set():
             return JailExit(Cause.CANCELLED, "cancelled", report)
         if time.monotonic() > deadline:
@@ -98,22 +139,32 @@ def _watch(
             return JailExit(Cause.WALL_TIME, sentence, report, hint=hint)
         if message is None:
             continue
+        if isinstance(message, Question):
+            ended = message.asks.answer(message.channel, message.text, message.files, deadline)
+            report = message.asks.restate(report)
+            if ended is not None:
+                return replace(ended, jail=report)
+            continue
         used = message.get("used", {})
         if message["kind"] == "started":
             report = replace(report, layers=(*report.layers, *_layers_of(message)))
             on_event(Started(report))
-        elif message["kind"] == "progress":
-            on_event(Progress(float(message["fraction"])))
-        elif message["kind"] == "metric":
-            on_event(Metric(message["step"], message["values"]))
-        elif message["kind"] == "log":
-            on_event(LogText(message["stream"], message["text"]))
         elif message["kind"] == "failed":
             cause = Cause(message["cause"])
             return JailExit(cause, message["message"], report, hint=message["hint"], **used)
-        else:
+        elif message["kind"] == "done":
             return replace(_ended(worker, request, report, message), **used)
+        else:
+            on_event(_event(message))
     return None
+
+
+def _event(message: dict[str, Any]) -> JailEvent:
+    if message["kind"] == "progress":
+        return Progress(float(message["fraction"]))
+    if message["kind"] == "metric":
+        return Metric(message["step"], message["values"])
+    return LogText(message["stream"], message["text"])
 
 
 def _layers_of(message: dict[str, Any]) -> list[str]:
@@ -123,23 +174,53 @@ def _layers_of(message: dict[str, Any]) -> list[str]:
     ]
 
 
-def _messages(process: "subprocess.Popen[bytes]") -> Iterator[dict[str, Any] | None]:
+def _messages(
+    process: "subprocess.Popen[bytes]", asks: Asks | None, channel: socket.socket | None
+) -> Iterator[dict[str, Any] | Question | None]:
     """Yield each message, and None at least every `POLL_S`, until the worker closes its stdout."""
     assert process.stdout is not None
-    descriptor = process.stdout.fileno()
+    stdout = process.stdout.fileno()
     rest = b""
     with selectors.DefaultSelector() as selector:
-        selector.register(descriptor, selectors.EVENT_READ)
+        selector.register(stdout, selectors.EVENT_READ)
+        if channel is not None:
+            selector.register(channel, selectors.EVENT_READ)
         while True:
-            if not selector.select(POLL_S):
+            ready = {key.fileobj for key, _ in selector.select(POLL_S)}
+            if not ready:
                 yield None
-                continue
-            data = os.read(descriptor, _READ_BYTES)
-            if not data:
-                return
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                yield json.loads(line)
+            if stdout in ready:  # first: what it told before it asked
+                data = os.read(stdout, _READ_BYTES)
+                if not data:
+                    return
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    yield json.loads(line)
+            if asks is not None and channel is not None and channel in ready:
+                yield from _question(asks, channel)
+
+
+def _question(asks: Asks, channel: socket.socket) -> Iterator[Question]:
+    """Take one question; its files are closed when it has been looked at."""
+    text, files, _, _ = socket.recv_fds(
+        channel, _QUESTION_BYTES_MAX, _FILES_MAX, socket.MSG_CMSG_CLOEXEC
+    )
+    try:
+        yield Question(asks, channel, text, files)
+    finally:
+        for file in files:
+            os.close(file)
+
+
+@contextmanager
+def _channel(worker: Worker) -> Generator[tuple[socket.socket | None, int]]:
+    """Our end for questions, and the worker's standard input."""
+    if worker.asks is None:
+        yield None, subprocess.DEVNULL
+        return
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        yield ours, theirs.fileno()
 
 
 def _ended(
@@ -153,7 +234,7 @@ def _ended(
         if "file" not in each:
             outputs.append(JailOutput(name, "value", each["value"], summary=summary))
             continue
-        path: Path = folder / each["file"]
+        path = folder / Path(each["file"]).name  # of that folder, whatever it says
         left -= path.stat().st_size
         if left < 0:
             limit = format_size(request.limits.output_bytes)

@@ -1,0 +1,242 @@
+"""The Python code of a program that runs in a process of its own: the node puts it in the jail.
+
+The process asks (`ask_node.py` has the messages). It runs no code of the user's, but all that it
+asks for is read as if it did: whatever it says, the job gets no more than its own limits and a jail
+as for any other job.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import cast
+
+from bcai.base.errors import BcaiError, FormatError, JobFailedError
+from bcai.base.units import MIB, format_duration_s, format_size
+from bcai.bridge.python_execute import JailPython, has_succeeded, outputs_of
+from bcai.bridge.sandbox.inputs import sealed_tensors, take_sealed
+from bcai.bridge.sandbox.jail import (
+    Cause,
+    JailEvent,
+    JailExit,
+    JailLimits,
+    JailRequest,
+    LogText,
+    Metric,
+    OnEvent,
+)
+from bcai.bridge.sandbox.launcher import launch
+from bcai.bridge.sandbox.level import SECURITY_LEVELS, JailReport, weaker
+from bcai.bridge.sandbox.messages import parse_object, whole_number
+from bcai.bridge.sandbox.warm import ZygotePool
+from bcai.cluster.node.ask_node import CODE_BYTES_MAX, FILES_MAX
+from bcai.vm.compiler.backend import PythonCode
+from bcai.vm.isa.ops.hybrid import CODE_CHARACTERS_MAX, parse_outputs
+
+VERIFIED = "verified program: no code of the user's runs"
+_VERIFIED_AROUND_CODE = "verified program around Python code"
+_MEMORY_BYTES_MIN = 64 * MIB  # less is not enough for a Python with NumPy
+_WISHES_MAX = 2 * len(SECURITY_LEVELS)
+_BYTES_MAX = 1 << 60
+_NO_GPU = "the Python code asks for a GPU and ran on the processor: gpu_fallback is on"
+
+
+@dataclass(slots=True)
+class ProgramPython:
+    """Answers one program's process, from the thread that follows it.
+
+    Attributes
+    ----------
+    request
+        The job that the program is; its limits hold for the program and its code together.
+    gpu_fallback
+        Code that asks for a GPU runs without one.
+    """
+
+    request: JailRequest
+    on_event: OnEvent
+    cancelled: threading.Event
+    zygotes: ZygotePool
+    gpu_fallback: bool = False
+    _program_bytes: int = 0
+    _level: str = ""
+    _layers: tuple[str, ...] = ()
+    _used: JailExit | None = field(default=None)
+    _warnings: tuple[str, ...] = ()
+
+    def answer(
+        self, channel: socket.socket, text: bytes, files: Sequence[int], deadline: float
+    ) -> JailExit | None:
+        """Do what is asked for. Returns how the job ended, if it did.
+
+        Raises
+        ------
+        RefusedError
+            This node does not run such code.
+        """
+        try:
+            question = parse_object(text)
+            if question.get("kind") == "admit":
+                self._admit(question)
+                return self._refuse_narrow() or _send(channel, b'{"kind": "admitted"}')
+            if question.get("kind") != "run" or len(files) != FILES_MAX:
+                raise FormatError("an unknown question")
+            code = _read_code(files[0])
+            take_sealed(files[1], self.request.limits.memory_bytes)
+        except (FormatError, OSError) as error:
+            said = f"the program's process asked for what it may not: {error}"
+            return JailExit(Cause.JAIL_ERROR, said, JailReport("program"))
+        return self._run(channel, code, files[1], deadline)
+
+    def restate(self, report: JailReport) -> JailReport:
+        """Say what stands around the code, beside what stands around the program."""
+        if not self._level:
+            return report
+        walls = f"Python code in a jail of level {self._level}: {', '.join(self._layers)}"
+        around = [_VERIFIED_AROUND_CODE if each == VERIFIED else each for each in report.layers]
+        kept = [each for each in around if not each.startswith("Python code in ")]
+        return replace(report, layers=(*kept, walls))
+
+    def add_usage(self, ended: JailExit) -> JailExit:
+        """Count what the code used as the job's."""
+        ended = replace(ended, warnings=(*ended.warnings, *self._warnings))
+        return self._sum(ended)
+
+    def _sum(self, ended: JailExit) -> JailExit:
+        used = self._used
+        if used is None:
+            return ended
+        return replace(
+            ended,
+            cpu_s=ended.cpu_s + used.cpu_s,
+            memory_bytes_peak=max(ended.memory_bytes_peak, used.memory_bytes_peak),
+            log_bytes=ended.log_bytes + used.log_bytes,
+            warnings=(*ended.warnings, *used.warnings),
+        )
+
+    def _admit(self, question: dict[str, object]) -> None:
+        wishes = question.get("wishes")
+        if not isinstance(wishes, list) or len(cast("list[object]", wishes)) > _WISHES_MAX:
+            raise FormatError("wishes: not a list of them")
+        self._program_bytes = whole_number(question.get("bytes_peak"), _BYTES_MAX)
+        for wish in cast("list[object]", wishes):
+            if not isinstance(wish, list) or len(cast("list[object]", wish)) != 2:
+                raise FormatError("wishes: not a pair")
+            sandbox, gpu = _wish(*cast("list[object]", wish))
+            self._note(self._python().refuse_unfit(sandbox, gpu))
+            self._warnings = (_NO_GPU,) if gpu else self._warnings
+
+    def _note(self, jail: JailReport) -> None:
+        """Keep the weakest of the jails."""
+        if not self._level or weaker(self._level, jail.level) != self._level:
+            self._level, self._layers = jail.level, jail.layers
+
+    def _refuse_narrow(self) -> JailExit | None:
+        """End a job whose program leaves its code no memory."""
+        limit = self.request.limits.memory_bytes
+        if limit - self._program_bytes >= _MEMORY_BYTES_MIN:
+            return None
+        return JailExit(
+            Cause.MEMORY,
+            f"the program itself needs {format_size(self._program_bytes)} of the limit of "
+            f"{format_size(limit)}, which leaves too little for its Python code",
+            JailReport("program"),
+            hint="ask for more with limits.memory",
+        )
+
+    def _python(self, limits: JailLimits | None = None) -> JailPython:
+        return JailPython(
+            limits or self.request.limits,
+            on_event=self._relay,
+            cancelled=self.cancelled,
+            launch=partial(launch, zygotes=self.zygotes),
+            tenant=self.request.tenant,
+            allowed_imports=self.request.allowed_imports,
+            python=self.request.python,
+            gpu_fallback=self.gpu_fallback,
+        )
+
+    def _relay(self, event: JailEvent) -> None:
+        """Pass on what the code prints and logs; how far the job is, its program says."""
+        if isinstance(event, LogText | Metric):
+            self.on_event(event)
+
+    def _run(
+        self, channel: socket.socket, code: PythonCode, tensors: int, deadline: float
+    ) -> JailExit | None:
+        limits = self.request.limits
+        log_bytes_used = 0 if self._used is None else self._used.log_bytes
+        left = replace(
+            limits,
+            wall_s=max(deadline - time.monotonic(), 0.0),
+            memory_bytes=limits.memory_bytes - self._program_bytes,
+            log_bytes=max(limits.log_bytes - log_bytes_used, 0),
+        )
+        python = self._python(left)
+        python.refuse_unfit(code.sandbox, code.gpu)  # whatever was admitted
+        ended = python.run(code, tensors)
+        self._note(ended.jail)
+        self._used = self._sum(replace(ended, outputs=()))
+        if not has_succeeded(ended):
+            return self._failed(ended)
+        try:
+            outputs: dict[str, object] = dict(outputs_of(code, ended))
+        except JobFailedError as error:
+            return JailExit(Cause.EXCEPTION, str(error), ended.jail, hint=error.hint)
+        with sealed_tensors(outputs) as file:
+            return _send(channel, b'{"kind": "done"}', file)
+
+    def _failed(self, ended: JailExit) -> JailExit:
+        """The job fails as its code did; what was used is counted already."""
+        message = f"PythonExecute: {ended.message}"
+        if ended.cause is Cause.CANCELLED:
+            message = ended.message
+        elif ended.cause is Cause.WALL_TIME:  # the code had what the program left of it
+            message = (
+                f"ran longer than its limit of {format_duration_s(self.request.limits.wall_s)}"
+            )
+        return JailExit(
+            ended.cause,
+            message,
+            ended.jail,
+            hint=ended.hint,
+            exit_status=ended.exit_status,
+            user_line=ended.user_line,
+        )
+
+
+def _read_code(file: int) -> PythonCode:
+    """Read what is asked for, once: nobody can change it after the look."""
+    content = os.pread(file, CODE_BYTES_MAX + 1, 0)
+    if len(content) > CODE_BYTES_MAX:
+        raise FormatError("the code is too long")
+    asked = parse_object(content)
+    code, outputs = asked.get("code"), asked.get("outputs")
+    if not isinstance(code, str) or len(code) > CODE_CHARACTERS_MAX:
+        raise FormatError("code: not text, or too long")
+    if not isinstance(outputs, str):
+        raise FormatError("outputs: not text")
+    try:
+        code.encode()
+        declared = parse_outputs(outputs)
+    except (BcaiError, UnicodeEncodeError) as error:
+        raise FormatError(str(error)) from error
+    sandbox, gpu = _wish(asked.get("sandbox"), asked.get("gpu"))
+    return PythonCode(code, declared, sandbox, gpu)
+
+
+def _wish(sandbox: object, gpu: object) -> tuple[str, bool]:
+    if not isinstance(sandbox, str) or sandbox not in SECURITY_LEVELS or not isinstance(gpu, bool):
+        raise FormatError("sandbox or gpu: not what code may ask for")
+    return sandbox, gpu
+
+
+def _send(channel: socket.socket, answer: bytes, *files: int) -> None:
+    """Answer; a process that is gone is noticed by whoever follows it."""
+    try:
+        socket.send_fds(channel, [answer], files)
+    except OSError:
+        return
