@@ -35,6 +35,7 @@ from bcai.cluster.node.outputs import check_values, upload_outputs
 from bcai.cluster.node.reports import body_of
 from bcai.cluster.node.run_program import launch_program
 from bcai.cluster.node.run_python import launch_python
+from bcai.cluster.node.run_training import launch_training
 from bcai.cluster.node.run_wasm import launch_wasm
 from bcai.cluster.node.transfer import BlobTransfer
 from bcai.jobs.node import Capabilities
@@ -64,7 +65,7 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
     spec = attempt.spec
     try:
         # 1. Refuse what this node cannot do.
-        reason = _unfit(spec, bench)
+        reason = _unfit(attempt, bench)
         if reason is not None:
             return refused(reason)
         environment = _environment(spec, bench)
@@ -98,8 +99,21 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
                 gpu_fallback=bench.settings.gpu_fallback,
             )
             wasm = partial(launch_wasm, fuel=spec.limits.fuel)
-            python = partial(launch_python, zygotes=bench.zygotes)
-            run = {JobKind.PROGRAM: program, JobKind.WASM: wasm}.get(spec.kind, python)
+            python = partial(
+                launch_python,
+                zygotes=bench.zygotes,
+                level_max=bench.settings.node.jail_level_max,
+            )
+            training = partial(
+                launch_training,
+                settings=bench.settings.enhanced_vm,
+                kept=bench.settings.node_folder / "runs",
+            )
+            run = {
+                JobKind.PROGRAM: program,
+                JobKind.TRAINING: training,
+                JobKind.WASM: wasm,
+            }.get(spec.kind, python)
             ended = await anyio.to_thread.run_sync(
                 run, request, report, attempt.cancelled, limiter=bench.threads
             )
@@ -148,9 +162,10 @@ async def _own_folder(work: Path) -> AsyncGenerator[Path, None]:
             await anyio.to_thread.run_sync(remove_tree, folder)
 
 
-def _unfit(spec: JobSpec, bench: Workbench) -> Reason | None:
+def _unfit(attempt: Attempt, bench: Workbench) -> Reason | None:
+    fallback = bench.settings.gpu_fallback
     try:
-        return misfit(spec, bench.capabilities, gpu_fallback=bench.settings.gpu_fallback)
+        return misfit(attempt.spec, bench.capabilities, gpu_fallback=fallback, owner=attempt.owner)
     except InputError as error:  # the gateway lets no such job in; we need not trust it
         return Reason(ReasonCode.REQUIREMENTS, str(error), error.hint)
 
@@ -198,6 +213,7 @@ def _request(
         limits=limits,
         required_outputs=spec.required_outputs,
         tenant=attempt.owner,
+        security_level=spec.security_level.value,
         allowed_imports=guest_list(policy_of(owner, modules)),
         python=None if environment is None else environment.python,
     )

@@ -38,10 +38,11 @@ def launch_program(
         *(settings.hardware_backend, str(settings.threads or 0)),
     )
     python = ProgramPython(request, on_event, cancelled, zygotes, gpu_fallback)
-    worker = Worker("program", command, _report(request.limits), asks=python)
+    worker = Worker("program", command, report_of(request.limits), asks=python)
     return run_worker(worker, request, on_event, cancelled)
 
 
-def _report(limits: JailLimits) -> JailReport:
+def report_of(limits: JailLimits) -> JailReport:
+    """What stands around a verified Program."""
     in_force = {"wall_s": limits.wall_s, "memory_bytes": float(limits.memory_bytes)}
     return JailReport(REPORT.level, REPORT.layers, in_force)
