@@ -68,6 +68,11 @@ class Recorder:
         Checkpoints of the same run from before, to go on after the last of them.
     executor
         Hashes states beside the next steps, instead of between them. At most one waits at a time.
+
+    Attributes
+    ----------
+    output_roots
+        Of the steps before the newest checkpoint, each step's output root: a receipt needs them.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class Recorder:
         self._states = StateHasher(tuple(fixed))
         self._outputs = StateHasher()
         self._roots: list[bytes] = []
+        self.output_roots: tuple[bytes, ...] = ()
         self._executor = executor
         self._pending: Future[Checkpoint] | None = None
         self._due = self._next_due()
@@ -114,6 +120,7 @@ class Recorder:
     ) -> Checkpoint | None:
         """Close the steps since the last checkpoint."""
         digest = blake3(b"".join(output_roots)).digest()
+        self.output_roots = tuple(output_roots)
         self._roots = []
         self._step = step
         completed = self._settle()

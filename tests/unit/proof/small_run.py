@@ -1,12 +1,17 @@
 """A small classifier with everything a run can have: batches, shuffling, dropout, a schedule."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from bcai.proof.commitment import UsageClaim
 from bcai.proof.data import Data
 from bcai.proof.execute import begin, execute
 from bcai.proof.feed import Feeder
+from bcai.proof.issue import Circumstances, issue_receipt
+from bcai.proof.keys import SigningKey
+from bcai.proof.receipt import Receipt
 from bcai.proof.recorder import Recorder, Trace, fixed_parameters
 from bcai.proof.run import Batches, Run
 from bcai.proof.schedule import Knot
@@ -21,6 +26,11 @@ from bcai.vm.program.program import VerifiedProgram
 
 FEATURES, HIDDEN, CLASSES = 6, 5, 3
 BATCH, ROWS, STEPS, EVERY = 4, 22, 12, 5
+
+NODE, OTHER_NODE, CLIENT = (SigningKey.from_random(bytes([n]) * 32) for n in (1, 2, 3))
+PLACE = Circumstances(
+    "job_1", "reference", "NumPy", "cpu", "full", ("namespaces",), UsageClaim(1.5, 1.25, 4096), 1e9
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,23 @@ class Training:
             recorder.record(*step)
         return recorder.finish()
 
-    def with_run(self, **changes: object) -> "Training":
+    def receipt(
+        self, key: SigningKey = NODE, *, executable: Executable | None = None, **parts: Any
+    ) -> Receipt:
+        """What an honest node with this executable hands over."""
+        recorder = Recorder(self.run, fixed=fixed_parameters(self.program))
+        done = executable or self.compiled()
+        steps = execute(self.feeder(), self.program, done, self.state)
+        last = next(steps)
+        recorder.record(*last)
+        for last in steps:
+            recorder.record(*last)
+        return issue_receipt(
+            self.run, self.program, recorder.finish(), state=last.state, outputs=last.outputs,
+            output_roots=recorder.output_roots, circumstances=PLACE, key=key, **parts,
+        )  # fmt: skip
+
+    def with_run(self, **changes: Any) -> "Training":
         return replace(self, run=replace(self.run, **changes))
 
 

@@ -1,0 +1,251 @@
+"""Checks a receipt: signatures, hashes, inclusion. Milliseconds, offline, without running anything.
+
+What this proves: the node that is named signed exactly this run, this trace and these outputs,
+and they fit together. That the numbers were computed honestly is what replay and disputes are for.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from bcai.base.errors import BcaiError
+from bcai.proof.commitment import is_commitment_signed
+from bcai.proof.evidence import is_claimable, strongest
+from bcai.proof.feed import indices_digest, sources
+from bcai.proof.keys import Domain, is_signed, key_id
+from bcai.proof.receipt import Receipt
+from bcai.proof.run import Batches
+from bcai.proof.state import TensorHash, canonical_tensors, content_hash, head_of
+from bcai.vm.isa.types import Array, TensorType
+from bcai.vm.program.merkle import program_root
+from bcai.vm.program.program import VerifiedProgram
+from bcai.vm.program.verifier import verify
+
+ROWS_DRAWN_MAX = 4_000_000
+"""Rows whose order is drawn again to check the trace: about half a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something is wrong: a stable name, and what was found."""
+
+    name: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a check found; `unchecked` says what it did not look at."""
+
+    findings: tuple[Finding, ...]
+    checked: tuple[str, ...]
+    unchecked: tuple[str, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+
+def check_receipt(
+    receipt: Receipt,
+    *,
+    node: bytes | None = None,
+    client: bytes | None = None,
+    tensors: Mapping[str, Array] | None = None,
+    files: Mapping[str, bytes] | None = None,
+) -> Report:
+    """Hold every part of a receipt against the others.
+
+    Parameters
+    ----------
+    node, client
+        Public keys that must have signed; else whoever is named in the receipt.
+    tensors
+        Outputs or parameters that were received, by name, to be held against their hashes.
+    files
+        Outputs of type `bytes` that were received, as BLAKE3 of their content, by name.
+    """
+    findings: list[Finding] = []
+    unchecked: list[str] = list(_not_looked_at(receipt, tensors))
+    try:
+        program = verify(receipt.program)
+    except BcaiError as error:
+        return Report((Finding("program.illegal", str(error)),), (), tuple(unchecked))
+    for check in _CHECKS.values():
+        findings += check(receipt, program)
+    findings += _check_keys(receipt, node, client)
+    findings += _check_received(receipt, tensors or {}, files or {})
+    unchecked += _unbound(receipt)
+    return Report(tuple(findings), (*_CHECKS, "received outputs"), tuple(unchecked))
+
+
+def _check_signatures(receipt: Receipt, program: VerifiedProgram) -> Iterator[Finding]:
+    del program
+    if not is_commitment_signed(receipt.commitment, receipt.signature):
+        yield Finding(
+            "signature.commitment",
+            f"{key_id(receipt.commitment.node)} did not sign this commitment",
+        )
+    spec = receipt.spec
+    if spec is not None and not is_signed(spec.client, Domain.SPEC, spec.spec, spec.signature):
+        yield Finding("signature.spec", f"{key_id(spec.client)} did not sign this job")
+    expected = None if spec is None else blake3(spec.spec).digest()
+    if receipt.commitment.spec != expected:
+        yield Finding("spec.digest", "the node committed to another job than the one enclosed")
+
+
+def _check_run(receipt: Receipt, program: VerifiedProgram) -> Iterator[Finding]:
+    run = receipt.run
+    if receipt.commitment.run != run.digest:
+        yield Finding("run.digest", "the node committed to another run than the one enclosed")
+    found = program_root(receipt.program)
+    if found != run.program_root:
+        yield Finding("program.root", f"the program is {found.hex()}, not the run's")
+        return
+    try:
+        sources(run, program)
+    except BcaiError as error:
+        yield Finding("run.inputs", str(error))
+
+
+def _check_trace(receipt: Receipt, program: VerifiedProgram) -> Iterator[Finding]:
+    del program
+    run, trace = receipt.run, receipt.commitment.trace
+    found = receipt.trace.head
+    if trace.size != run.checkpoints or found.size != trace.size:
+        yield Finding(
+            "trace.count",
+            f"{found.size} checkpoints enclosed, {trace.size} committed to, "
+            f"{run.checkpoints} in a run of {run.steps} steps",
+        )
+        return
+    if found != trace:
+        yield Finding("trace.root", "the checkpoints are not those that were committed to")
+    for index, each in enumerate(receipt.checkpoints):
+        if each.step != run.span(index).stop:
+            yield Finding("trace.steps", f"checkpoint {index} is after step {each.step}")
+            return
+    for index in _spans_to_draw(receipt):
+        if receipt.checkpoints[index].indices != indices_digest(run, run.span(index)):
+            yield Finding("trace.rows", f"checkpoint {index}: other rows than the run's seed draws")
+            return
+
+
+def _check_state(receipt: Receipt, program: VerifiedProgram) -> Iterator[Finding]:
+    if receipt.checkpoints and receipt.checkpoints[-1].state != receipt.commitment.final_state:
+        yield Finding("state.final", "the last checkpoint has another state than the commitment")
+    if head_of(receipt.final_state).digest != receipt.commitment.final_state:
+        yield Finding("state.tensors", "the final state's tensors do not have its root")
+    types = {port.name: port.type for port in program.program.parameters}
+    if {each.name: each.type for each in receipt.final_state} != types:
+        yield Finding("state.types", "the final state's tensors are not the program's parameters")
+
+
+def _check_outputs(receipt: Receipt, program: VerifiedProgram) -> Iterator[Finding]:
+    states = {port.name for port in program.program.parameters}
+    types = {name: each for name, each in program.output_types.items() if name not in states}
+    if {each.name: each.type for each in receipt.last_outputs} != types:
+        yield Finding("outputs.types", "the last step's outputs are not the program's")
+    last = receipt.run.checkpoints - 1
+    roots = receipt.output_roots
+    if len(roots) != len(receipt.run.span(last)) or (
+        receipt.checkpoints and receipt.checkpoints[-1].outputs != blake3(b"".join(roots)).digest()
+    ):
+        yield Finding("outputs.roots", "the outputs' roots are not those of the last checkpoint")
+    elif head_of(receipt.last_outputs).digest != roots[-1]:
+        yield Finding("outputs.last", "the last step's outputs do not have their root")
+    known = _by_name(receipt)
+    for output in receipt.commitment.outputs:
+        tensor = known.get(output.name)
+        if tensor is None or output.type in ("state", "bytes"):
+            continue
+        if (str(tensor.type), tensor.content) != (output.type, output.hash):
+            yield Finding(
+                "outputs.table", f"output {output.name!r} is not the one that the trace ends in"
+            )
+
+
+def _check_evidence(receipt: Receipt, program: VerifiedProgram) -> Iterator[Finding]:
+    del program
+    claimed, backend = receipt.commitment.evidence, receipt.commitment.backend
+    if not is_claimable(claimed, receipt.program, backend):
+        best = strongest(receipt.program, backend)
+        yield Finding(
+            "evidence.class", f"claimed is {claimed}; this program on {backend!r} allows {best}"
+        )
+
+
+_CHECKS: dict[str, Callable[[Receipt, VerifiedProgram], Iterator[Finding]]] = {
+    "signatures": _check_signatures,
+    "run and program": _check_run,
+    "trace": _check_trace,
+    "final state": _check_state,
+    "outputs": _check_outputs,
+    "evidence class": _check_evidence,
+}
+
+
+def _check_keys(receipt: Receipt, node: bytes | None, client: bytes | None) -> Iterator[Finding]:
+    if node is not None and receipt.commitment.node != node:
+        yield Finding(
+            "node.key", f"signed by {key_id(receipt.commitment.node)}, not {key_id(node)}"
+        )
+    if client is not None and (receipt.spec is None or receipt.spec.client != client):
+        who = "nobody" if receipt.spec is None else key_id(receipt.spec.client)
+        yield Finding("client.key", f"the job is signed by {who}, not {key_id(client)}")
+
+
+def _check_received(
+    receipt: Receipt, tensors: Mapping[str, Array], files: Mapping[str, bytes]
+) -> Iterator[Finding]:
+    known = _by_name(receipt)
+    for name, array in canonical_tensors(tensors).items():
+        expected = known.get(name)
+        if expected is None:
+            yield Finding("received.unknown", f"the receipt has no {name!r}")
+        elif TensorType.of(array) != expected.type:
+            yield Finding(
+                "received.type", f"{name!r} is {TensorType.of(array)}, not {expected.type}"
+            )
+        elif content_hash(array) != expected.content:
+            yield Finding("received.content", f"{name!r} is not what the node computed")
+    table = {each.name: each for each in receipt.commitment.outputs if each.type == "bytes"}
+    for name, digest in files.items():
+        if name not in table:
+            yield Finding("received.unknown", f"the receipt has no file {name!r}")
+        elif table[name].hash != digest:
+            yield Finding("received.content", f"file {name!r} is not what the node left")
+
+
+def _by_name(receipt: Receipt) -> dict[str, TensorHash]:
+    return {each.name: each for each in (*receipt.final_state, *receipt.last_outputs)}
+
+
+def _spans_to_draw(receipt: Receipt) -> range:
+    """Checkpoints whose rows are drawn again: all, or as many from the first as are cheap."""
+    run = receipt.run
+    if not isinstance(run.feed, Batches) or not run.feed.shuffle:
+        return range(run.checkpoints)
+    steps = max(1, ROWS_DRAWN_MAX // run.feed.rows) * run.feed.batches
+    return range(min(run.checkpoints, max(1, steps // run.checkpoint_every)))
+
+
+def _not_looked_at(receipt: Receipt, tensors: Mapping[str, Array] | None) -> Iterator[str]:
+    yield "whether the node computed honestly: replay says so"
+    yield "the jail, the time and the resources used: they are the node's word"
+    if len(_spans_to_draw(receipt)) < receipt.run.checkpoints:
+        drawn = len(_spans_to_draw(receipt))
+        yield f"the rows of checkpoints from {drawn} on: replay draws them all"
+    if tensors is None:
+        yield "the outputs that you have: none was given"
+    for text in receipt.commitment.unmapped:
+        yield f"not covered by the trace: {text}"
+
+
+def _unbound(receipt: Receipt) -> Iterator[str]:
+    known = _by_name(receipt)
+    for output in receipt.commitment.outputs:
+        if output.name not in known or output.type in ("state", "bytes"):
+            yield f"output {output.name!r} ({output.type}): signed, but not part of the trace"

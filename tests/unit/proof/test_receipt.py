@@ -1,0 +1,199 @@
+"""A receipt is one file; checking it names everything in it that does not fit together."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from blake3 import blake3
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.proof.small_run import CLIENT, NODE, OTHER_NODE, training
+
+from bcai.base.errors import FormatError
+from bcai.proof.check import check_receipt
+from bcai.proof.commitment import OutputHash, sign_commitment
+from bcai.proof.evidence import EvidenceClass
+from bcai.proof.keys import Domain, SigningKey
+from bcai.proof.receipt import Receipt, SignedSpec, decode_receipt, encode_receipt
+from bcai.proof.recorder import Trace
+
+SMALL = training()
+SPEC = SignedSpec(b"the job", CLIENT.public, CLIENT.sign(Domain.SPEC, b"the job"))
+LOG = OutputHash("log", "bytes", blake3(b"done").digest())
+RECEIPT = SMALL.receipt(spec=SPEC, others=[LOG], unmapped=["the accuracy at the end"])
+FILE = encode_receipt(RECEIPT)
+GOLDEN = "0c5195e9a715253440fe8a03cd0b9d74cf95ceb8491eeda6fb3423b7f6f885f4"
+
+
+def names(receipt: Receipt, **given: Any) -> list[str]:
+    return [each.name for each in check_receipt(receipt, **given).findings]
+
+
+def resigned(receipt: Receipt, key: SigningKey = NODE, **changes: Any) -> Receipt:
+    """What a node that signs anything would hand over."""
+    commitment = replace(receipt.commitment, node=key.public, **changes)
+    return replace(receipt, commitment=commitment, signature=sign_commitment(commitment, key))
+
+
+def test_golden_file() -> None:
+    assert blake3(FILE).hexdigest() == GOLDEN
+
+
+def test_an_honest_receipt_is_clean_and_says_what_it_leaves_open() -> None:
+    report = check_receipt(decode_receipt(FILE), node=NODE.public, client=CLIENT.public)
+    assert report.is_clean
+    assert report.findings == ()
+    assert "not covered by the trace: the accuracy at the end" in report.unchecked
+    assert any("replay says so" in each for each in report.unchecked)
+    assert any("'log' (bytes)" in each for each in report.unchecked)
+
+
+def test_what_is_written_is_read() -> None:
+    assert encode_receipt(decode_receipt(FILE)) == FILE
+
+
+@settings(max_examples=300)
+@given(st.integers(0, len(FILE) - 1), st.integers(1, 255))
+def test_no_changed_byte_passes(place: int, change: int) -> None:
+    data = bytearray(FILE)
+    data[place] ^= change
+    try:
+        found = decode_receipt(bytes(data))
+    except FormatError:
+        return
+    assert names(found)
+
+
+def _first(receipt: Receipt) -> Any:
+    return receipt.checkpoints[0]
+
+
+OTHER = bytes(32)
+TAMPERED: dict[str, tuple[Receipt, str]] = {
+    "another signer": (replace(RECEIPT, signature=bytes(64)), "signature.commitment"),
+    "another job": (replace(RECEIPT, spec=replace(SPEC, spec=b"a job")), "signature.spec"),
+    "no job": (replace(RECEIPT, spec=None), "spec.digest"),
+    "another seed": (replace(RECEIPT, run=replace(RECEIPT.run, seed=1)), "run.digest"),
+    "another seed, signed": (
+        resigned(
+            replace(RECEIPT, run=replace(RECEIPT.run, seed=1)),
+            run=replace(RECEIPT.run, seed=1).digest,
+        ),
+        "trace.rows",
+    ),
+    "another program": (
+        replace(RECEIPT, program=replace(RECEIPT.program, metadata={"a": "b"})),
+        "program.root",
+    ),
+    "a checkpoint changed": (
+        replace(
+            RECEIPT,
+            checkpoints=(replace(_first(RECEIPT), state=OTHER), *RECEIPT.checkpoints[1:]),
+        ),
+        "trace.root",
+    ),
+    "a checkpoint less, signed": (
+        resigned(
+            replace(RECEIPT, checkpoints=RECEIPT.checkpoints[:-1]),
+            trace=Trace(RECEIPT.checkpoints[:-1]).head,
+        ),
+        "trace.count",
+    ),
+    "another final state": (resigned(RECEIPT, final_state=OTHER), "state.final"),
+    "another tensor": (
+        replace(
+            RECEIPT,
+            final_state=(replace(RECEIPT.final_state[0], content=OTHER), *RECEIPT.final_state[1:]),
+        ),
+        "state.tensors",
+    ),
+    "another loss": (
+        replace(
+            RECEIPT,
+            last_outputs=(replace(RECEIPT.last_outputs[0], content=OTHER), RECEIPT.last_outputs[1]),
+        ),
+        "outputs.last",
+    ),
+    "other losses": (replace(RECEIPT, output_roots=(OTHER,) * 2), "outputs.roots"),
+    "another output, signed": (
+        resigned(
+            RECEIPT,
+            outputs=tuple(
+                replace(each, hash=OTHER) if each.name == "w1" else each
+                for each in RECEIPT.commitment.outputs
+            ),
+        ),
+        "outputs.table",
+    ),
+    "a class too strong": (resigned(RECEIPT, backend="webgpu"), "evidence.class"),
+    "a rate left out": (
+        resigned(
+            replace(RECEIPT, run=replace(RECEIPT.run, schedules={})),
+            run=replace(RECEIPT.run, schedules={}).digest,
+        ),
+        "run.inputs",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_what_does_not_fit_is_named(name: str) -> None:
+    receipt, finding = TAMPERED[name]
+    assert finding in names(receipt)
+    assert finding in names(decode_receipt(encode_receipt(receipt)))
+
+
+def test_a_weaker_class_may_be_claimed() -> None:
+    assert names(resigned(RECEIPT, evidence=EvidenceClass.REPLICATED)) == []
+
+
+def test_the_keys_that_must_have_signed() -> None:
+    assert names(RECEIPT, node=OTHER_NODE.public) == ["node.key"]
+    assert names(RECEIPT, client=OTHER_NODE.public) == ["client.key"]
+    assert names(resigned(replace(RECEIPT, spec=None), spec=None), client=CLIENT.public) == [
+        "client.key"
+    ]
+
+
+def test_received_outputs_are_held_against_their_hashes() -> None:
+    state = SMALL.state
+    final = {
+        name: array
+        for name, array in _last_state().items()
+        if name in ("w1", "adam.m.w1", "adam.beta1_power")
+    }
+    assert names(RECEIPT, tensors=final, files={"log": LOG.hash}) == []
+    assert names(RECEIPT, tensors={"w1": state["w1"]}) == ["received.content"]
+    assert names(RECEIPT, tensors={"w1": final["w1"].astype(np.float64)}) == ["received.type"]
+    assert names(RECEIPT, tensors={"w9": final["w1"]}) == ["received.unknown"]
+    assert names(RECEIPT, files={"log": OTHER}) == ["received.content"]
+    assert names(RECEIPT, files={"model": OTHER}) == ["received.unknown"]
+
+
+def _last_state() -> dict[str, Any]:
+    from bcai.proof.execute import execute
+
+    *_, last = execute(SMALL.feeder(), SMALL.program, SMALL.compiled(), SMALL.state)
+    return last.state
+
+
+def test_checking_loads_neither_torch_nor_compiler_nor_network(tmp_path: Path) -> None:
+    path = tmp_path / "receipt"
+    path.write_bytes(FILE)
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from bcai.proof.check import check_receipt\n"
+        "from bcai.proof.receipt import decode_receipt\n"
+        f"assert check_receipt(decode_receipt(Path({str(path)!r}).read_bytes())).is_clean\n"
+        "bad = [n for n in sys.modules if n.split('.')[0] in {BAD}\n"
+        "       or n.startswith(('bcai.cluster', 'bcai.sdk', 'bcai.vm.backends.native'))]\n"
+        "print(bad)"
+    ).replace("{BAD}", "('torch', 'llvmlite', 'socket', 'asyncio', 'httpx', 'sqlalchemy')")
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
