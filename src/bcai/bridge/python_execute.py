@@ -82,6 +82,8 @@ class JailPython:
         Puts up the jail; `sandbox.launcher.launch`.
     tenant, allowed_imports, python
         As in `JailRequest`.
+    level_max
+        The strongest jail that the machine's owner lets it build.
     trusts
         Whether code may ask for `sandbox="trusted"`: it is the machine owner's own.
     gpu_fallback
@@ -95,6 +97,7 @@ class JailPython:
     tenant: str = ""
     allowed_imports: tuple[str, ...] | None = None
     python: JobPython | None = None
+    level_max: str = "A"
     trusts: bool = False
     gpu_fallback: bool = False
 
@@ -126,7 +129,7 @@ class JailPython:
             It asks for a GPU, for trust, or for a stronger jail than can be built (NoJailError).
         """
         self._refuse_wish(sandbox, gpu)
-        probed = probe_jail()
+        probed = probe_jail(self.level_max, programs=sandbox != "high")
         if not is_enough(probed.level, sandbox):
             raise NoJailError(
                 f"PythonExecute: this machine cannot build the jail that sandbox={sandbox!r} asks "

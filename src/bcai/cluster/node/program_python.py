@@ -33,6 +33,7 @@ from bcai.bridge.sandbox.level import SECURITY_LEVELS, JailReport, weaker
 from bcai.bridge.sandbox.messages import parse_object, whole_number
 from bcai.bridge.sandbox.warm import ZygotePool
 from bcai.cluster.node.ask_node import CODE_BYTES_MAX, FILES_MAX
+from bcai.settings import Settings
 from bcai.vm.compiler.backend import PythonCode
 from bcai.vm.isa.ops.hybrid import CODE_CHARACTERS_MAX, parse_outputs
 
@@ -52,15 +53,13 @@ class ProgramPython:
     ----------
     request
         The job that the program is; its limits hold for the program and its code together.
-    gpu_fallback
-        Code that asks for a GPU runs without one.
     """
 
     request: JailRequest
     on_event: OnEvent
     cancelled: threading.Event
     zygotes: ZygotePool
-    gpu_fallback: bool = False
+    settings: Settings
     _program_bytes: int = 0
     _level: str = ""
     _layers: tuple[str, ...] = ()
@@ -148,15 +147,18 @@ class ProgramPython:
         )
 
     def _python(self, limits: JailLimits | None = None) -> JailPython:
+        owner = self.settings.node
         return JailPython(
             limits or self.request.limits,
             on_event=self._relay,
             cancelled=self.cancelled,
-            launch=partial(launch, zygotes=self.zygotes),
+            launch=partial(launch, zygotes=self.zygotes, level_max=owner.jail_level_max),
             tenant=self.request.tenant,
             allowed_imports=self.request.allowed_imports,
             python=self.request.python,
-            gpu_fallback=self.gpu_fallback,
+            level_max=owner.jail_level_max,
+            trusts=self.request.tenant in owner.trusted_owners,
+            gpu_fallback=self.settings.gpu_fallback,
         )
 
     def _relay(self, event: JailEvent) -> None:

@@ -92,12 +92,7 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
                 attempt.outbox.put(body_of(event, time.time()))
 
             request = _request(attempt, folder, limits, owner, environment)
-            program = partial(
-                launch_program,
-                settings=bench.settings.enhanced_vm,
-                zygotes=bench.zygotes,
-                gpu_fallback=bench.settings.gpu_fallback,
-            )
+            program = partial(launch_program, settings=bench.settings, zygotes=bench.zygotes)
             wasm = partial(launch_wasm, fuel=spec.limits.fuel)
             python = partial(
                 launch_python,

@@ -8,7 +8,7 @@ from bcai.bridge.sandbox.level import JailReport
 from bcai.bridge.sandbox.warm import ZygotePool
 from bcai.cluster.node.program_python import VERIFIED, ProgramPython
 from bcai.cluster.node.worker_process import Worker, run_worker
-from bcai.settings import EnhancedVmSettings
+from bcai.settings import Settings
 
 REPORT = JailReport(
     level="program",
@@ -21,9 +21,8 @@ def launch_program(
     on_event: OnEvent,
     cancelled: threading.Event,
     *,
-    settings: EnhancedVmSettings,
+    settings: Settings,
     zygotes: ZygotePool,
-    gpu_fallback: bool = False,
 ) -> JailExit:
     """Run the Program in `request.entry`; blocks until its process has ended.
 
@@ -32,12 +31,13 @@ def launch_program(
     RefusedError
         It holds Python code that asks for what this node does not have.
     """
+    machine = settings.enhanced_vm
     command = (
-        *(sys.executable, "-m", "bcai.cluster.node.program_worker"),
+        *(sys.executable, "-P", "-m", "bcai.cluster.node.program_worker"),
         *(str(request.project.parent), request.entry, str(request.limits.memory_bytes)),
-        *(settings.hardware_backend, str(settings.threads or 0)),
+        *(machine.hardware_backend, str(machine.threads or 0)),
     )
-    python = ProgramPython(request, on_event, cancelled, zygotes, gpu_fallback)
+    python = ProgramPython(request, on_event, cancelled, zygotes, settings)
     worker = Worker("program", command, report_of(request.limits), asks=python)
     return run_worker(worker, request, on_event, cancelled)
 
