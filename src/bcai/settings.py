@@ -75,6 +75,16 @@ class NodeSettings(BaseModel):
         ge=0,
         description="Owners for whom a Python with its packages imported is kept ready; 0: none.",
     )
+    jail_level_max: Literal["A", "B", "C", "none"] = Field(
+        default="A",
+        description="The strongest jail that it builds; a weaker one is for tests. Jobs that ask "
+        "for more are refused.",
+    )
+    trusted_owners: tuple[str, ...] = Field(
+        default=(),
+        description="Ids of the keys whose jobs may ask for security_level 'trusted': they run "
+        "also where no jail can be built.",
+    )
     cache_mb: int = Field(default=10_240, ge=1, description="Disk for files of earlier jobs.")
     grace_s: float = Field(default=5.0, ge=0, description="How long jobs may go on after SIGTERM.")
 

@@ -35,6 +35,7 @@ class ReasonCode(StrEnum):
     REQUIREMENTS = "policy.requirements"
     HARDWARE = "policy.hardware"
     NO_JAIL = "policy.no_jail"
+    NOT_TRUSTED = "policy.not_trusted"
     MODULE_IMPORT = "policy.module_import"
     INSPECTION = "policy.inspection"
     INPUT_UNAVAILABLE = "node.input_unavailable"

@@ -4,6 +4,7 @@ from packaging.requirements import Requirement
 
 from bcai.base.units import format_size
 from bcai.jobs.environment import Environment
+from bcai.jobs.jail_misfit import jail_misfit
 from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Reason, ReasonCode
 from bcai.jobs.requirements import fitting
@@ -13,22 +14,21 @@ from bcai.jobs.spec import JobKind, JobSpec
 WASM_ENGINE = Requirement("wasmtime>=48,<51")
 
 
-def misfit(spec: JobSpec, capabilities: Capabilities, *, gpu_fallback: bool) -> Reason | None:
+def misfit(
+    spec: JobSpec, capabilities: Capabilities, *, gpu_fallback: bool, owner: str = ""
+) -> Reason | None:
     """Say why a node can never run a job, or None if it can.
 
     Parameters
     ----------
     gpu_fallback
         The network runs GPU jobs on the CPU: whether the node has a GPU does not matter.
+    owner
+        Whose job it is.
     """
-    if capabilities.jail.level == "none" and spec.kind is JobKind.PYTHON:
-        return Reason(
-            ReasonCode.NO_JAIL,
-            "the node cannot build the jail that untrusted code needs",
-            hint="; ".join(capabilities.jail.missing),
-        )
     return (
-        _kind_misfit(spec, capabilities)
+        jail_misfit(spec, capabilities, owner)
+        or _kind_misfit(spec, capabilities)
         or _hardware_misfit(spec, capabilities)
         or (None if gpu_fallback else gpu_misfit(spec, capabilities))
         or _requirement_misfit(spec, capabilities)

@@ -86,6 +86,7 @@ class AsyncSDK:
         required_outputs: Sequence[str] = (),
         reward_tokens: int = 0,
         labels: Mapping[str, str] | None = None,
+        security_level: str = "high",
     ) -> AsyncJob:
         """Make a job, without sending it; see `SDK.create_job`."""
         draft = draft_job(
@@ -106,6 +107,7 @@ class AsyncSDK:
             required_outputs=required_outputs,
             reward_tokens=reward_tokens,
             labels=labels,
+            security_level=security_level,
         )
         return AsyncJob(self.transport, draft=draft)
 

@@ -89,6 +89,7 @@ class SDK:
         required_outputs: Sequence[str] = (),
         reward_tokens: int = 0,
         labels: Mapping[str, str] | None = None,
+        security_level: str = "high",
     ) -> Job:
         """Make a job, without sending it: `execute()` does.
 
@@ -123,6 +124,10 @@ class SDK:
             Recorded with the job.
         labels
             Text of yours that stays with the job.
+        security_level
+            How strong a jail it asks for: `high`; `standard`, where programs of the node may
+            start (`torch.compile` needs it); `trusted` on nodes that know you. A node that has
+            less refuses the job.
 
         Raises
         ------
@@ -147,6 +152,7 @@ class SDK:
             required_outputs=required_outputs,
             reward_tokens=reward_tokens,
             labels=labels,
+            security_level=security_level,
         )
         return Job(job.blocking())
 

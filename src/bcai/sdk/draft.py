@@ -48,6 +48,7 @@ def draft_job(
     required_outputs: Sequence[str] = (),
     reward_tokens: int = 0,
     labels: Mapping[str, str] | None = None,
+    security_level: str = "high",
 ) -> Draft:
     """Check what a job is made of, as `SDK.create_job` describes it.
 
@@ -88,10 +89,12 @@ def draft_job(
         "required_outputs": _texts(required_outputs, "required_outputs"),
         "reward_tokens": reward_tokens,
         "labels": dict(labels) if labels else None,
+        "security_level": security_level,
     }
     given = {name: value for name, value in fields.items() if value not in (None, [])}
     submission = check_submission(given)
-    refuse_certain(submission.code, submission.code_name, submission.entry, files)
+    code, entry, asked = submission.code, submission.entry, submission.security_level
+    refuse_certain(code, submission.code_name, entry, files, asked)
     return Draft(submission, tuple(files))
 
 

@@ -14,6 +14,7 @@ from bcai.jobs.spec import (
     JobSpec,
     Limits,
     Mount,
+    SecurityLevel,
 )
 from bcai.wire.quantities import Count, Duration, Size, Text
 
@@ -76,6 +77,10 @@ class JobSubmission(_Strict):
     )
 
     kind: JobKind = JobKind.PYTHON
+    security_level: SecurityLevel = Field(
+        default=SecurityLevel.HIGH,
+        description="How strong a jail it asks for; a node that has less refuses the job.",
+    )
     name: Text = Field(default="job", min_length=1, max_length=200)
     code: Text | None = Field(default=None, max_length=CODE_BYTES_MAX)
     code_name: str = Field(
@@ -134,4 +139,5 @@ class JobSubmission(_Strict):
             reward_tokens=self.reward_tokens,
             labels=dict(self.labels),
             kind=self.kind,
+            security_level=self.security_level,
         )

@@ -127,7 +127,10 @@ def _broken(source: Broken, name: str, *, is_entry: bool) -> Finding:
 
 
 def _findings(scene: Scene, source: Source, name: str) -> Iterator[Finding]:
+    allowed = _OF_PROGRAMS if scene.surroundings.may_start_programs else ()
     for rule in RULES:
+        if rule.code in allowed:
+            continue
         seen: set[tuple[int, int]] = set()
         for sighting in rule.look(scene):
             place = _place(sighting.node, source)
@@ -136,6 +139,9 @@ def _findings(scene: Scene, source: Source, name: str) -> Iterator[Finding]:
                 yield _finding(rule, sighting, name, place)
             if len(seen) >= limits.FINDINGS_PER_RULE_MAX:
                 break
+
+
+_OF_PROGRAMS = ("program.start", "program.shell", "program.compiler", "native.own_library")
 
 
 def _finding(rule: Rule, sighting: Sighting, name: str, place: tuple[int, int]) -> Finding:

@@ -71,6 +71,8 @@ class Surroundings:
         The node's import policy, or None where no node is known.
     is_installed
         Whether the node has a package; one that it lacks fails with another reason.
+    may_start_programs
+        The job asks for a security level at which programs, and what it builds, may run.
     """
 
     own_modules: frozenset[str] = frozenset()
@@ -78,6 +80,7 @@ class Surroundings:
     is_entry: bool = True
     policy: ImportPolicy | None = None
     is_installed: Callable[[str], bool] | None = None
+    may_start_programs: bool = False
 
 
 @dataclass(slots=True)

@@ -59,7 +59,9 @@ async def check_files(spec: JobSpec, blobs: BlobStore) -> None:
             raise InputError(f"file {file.path!r}: size is {size} bytes, the job says {file.size}")
 
 
-def judge(spec: JobSpec, online: Sequence[Node], *, gpu_fallback: bool) -> tuple[str, ...]:
+def judge(
+    spec: JobSpec, online: Sequence[Node], *, gpu_fallback: bool, owner: str = ""
+) -> tuple[str, ...]:
     """Return the warnings that a job gets. With no node online it waits, and is accepted.
 
     Raises
@@ -73,7 +75,7 @@ def judge(spec: JobSpec, online: Sequence[Node], *, gpu_fallback: bool) -> tuple
         parse_requirement(text)
     misfits: list[tuple[Node, Reason]] = []
     for node in online:
-        reason = misfit(spec, node.capabilities, gpu_fallback=gpu_fallback)
+        reason = misfit(spec, node.capabilities, gpu_fallback=gpu_fallback, owner=owner)
         if reason is not None:
             misfits.append((node, reason))
     if online and len(misfits) == len(online):

@@ -34,7 +34,8 @@ async def submit(
             return first, False
     await check_files(spec, services.blobs)
     online = await services.nodes.online()
-    warnings = judge(spec, online, gpu_fallback=services.settings.gpu_fallback)
+    fallback = services.settings.gpu_fallback
+    warnings = judge(spec, online, gpu_fallback=fallback, owner=caller.id)
     return await services.store.submit(
         caller.id, spec, warnings=warnings, idempotency_key=idempotency_key
     )

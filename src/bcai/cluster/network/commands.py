@@ -1,5 +1,6 @@
 """How the processes of a network are started: the module, its environment, its log."""
 
+import json
 import os
 import socket
 from collections.abc import Mapping
@@ -50,6 +51,7 @@ def node_commands(settings: Settings, url: str, node_key: str, count: int) -> li
             "BCAI_NODE__NAME": machine + suffix,
             "BCAI_NODE__SLOTS": str(settings.node.slots or max(1, cores // count)),
             "BCAI_NODE__LOG": str(_log(settings, name)),
+            "BCAI_NODE__TRUSTED_OWNERS": json.dumps(settings.node.trusted_owners),
         }
         commands.append(
             Command(

@@ -88,8 +88,8 @@ def run_network(
         with listen(settings.host, settings.port, preferred=identity.port) as listener:
             write_identity(folder, identity, port=listener.getsockname()[1])
             # A loop of its own: its threads are gone before we fork.
-            anyio.run(_register, settings, identity)
-            network = _assemble(settings, identity, listener, nodes, tell)
+            user = anyio.run(_register, settings, identity)
+            network = _assemble(_trusting(settings, user), identity, listener, nodes, tell)
             failures: list[BcaiError] = []
             try:
                 anyio.run(_serve, network, idle_s)
@@ -125,13 +125,20 @@ async def _serve(network: _Network, idle_s: float | None) -> None:
                     await network.client.close()
 
 
-async def _register(settings: Settings, identity: NetworkIdentity) -> None:
+def _trusting(settings: Settings, user: str) -> Settings:
+    """Let our own nodes trust the user whose network this is."""
+    trusted = tuple(dict.fromkeys((*settings.node.trusted_owners, user)))
+    node = settings.node.model_copy(update={"trusted_owners": trusted})
+    return settings.model_copy(update={"node": node})
+
+
+async def _register(settings: Settings, identity: NetworkIdentity) -> str:
     """Bring the database up to date and our keys into it, before anybody else opens it."""
     store = open_store(settings)
     await store.start()
     try:
         place = f"{socket.gethostname()}:{settings.home.absolute()}"
-        await register_keys(store, identity, place=place)
+        return await register_keys(store, identity, place=place)
     finally:
         with anyio.CancelScope(shield=True):
             await store.stop()

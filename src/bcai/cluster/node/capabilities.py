@@ -37,6 +37,7 @@ def measure_capabilities(
         gpus=find_gpus() if settings.enhanced_vm.enable_gpu else (),
         platform=f"{platform.system()} {platform.machine()}",
         environments=tuple(environments),
+        trusted_owners=settings.node.trusted_owners if settings.enhanced_vm.enable_python else (),
     )
 
 
@@ -91,6 +92,6 @@ def parse_gpus(text: str) -> tuple[Gpu, ...]:
 
 def _jail(settings: Settings) -> JailReport:
     if settings.enhanced_vm.enable_python:
-        return probe_jail()
+        return probe_jail(settings.node.jail_level_max)
     switch = "Python jobs: the node's owner switched them off (enhanced_vm.enable_python = false)"
     return JailReport("none", missing=(switch,))

@@ -23,6 +23,7 @@ from bcai.cluster.node.environments import NodeEnvironment, read_environments
 from bcai.cluster.node.folders import fresh_work_folder, node_id, take_folder
 from bcai.cluster.node.run_job import Workbench, run_job
 from bcai.cluster.node.transfer import BlobTransfer
+from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Outcome
 from bcai.settings import Settings, read_settings
 
@@ -72,7 +73,7 @@ async def serve(settings: Settings) -> None:
         environments = await anyio.to_thread.run_sync(_environments, folder)
         offers = [each.offer for each in environments.values()]
         capabilities = await anyio.to_thread.run_sync(measure_capabilities, settings, offers)
-        logger.info("jail level %s, %d slots", capabilities.jail.level, capabilities.slots)
+        _log_jail(capabilities)
         key = settings.api_key.get_secret_value()
         identity = Identity(
             node_id=settings.node.id or node_id(folder),
@@ -111,6 +112,17 @@ async def serve(settings: Settings) -> None:
     finally:
         zygotes.close()
         os.close(lock)
+
+
+def _log_jail(capabilities: Capabilities) -> None:
+    """Say which walls stand, as probed, and which do not."""
+    jail = capabilities.jail
+    walls = ", ".join(jail.layers) or "none"
+    logger.info("jail level %s, %d slots; walls: %s", jail.level, capabilities.slots, walls)
+    for wall in jail.missing:
+        logger.info("lacking: %s", wall)
+    if capabilities.trusted_owners:
+        logger.warning("trusted, even without a jail: %s", ", ".join(capabilities.trusted_owners))
 
 
 def _environments(home: Path) -> dict[str, NodeEnvironment]:

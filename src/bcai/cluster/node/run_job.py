@@ -41,7 +41,7 @@ from bcai.cluster.node.transfer import BlobTransfer
 from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
 from bcai.jobs.placement import environment_of, misfit
-from bcai.jobs.spec import JobKind, JobSpec, Mount
+from bcai.jobs.spec import JobKind, JobSpec, Mount, SecurityLevel
 from bcai.settings import PythonConstraints, Settings
 
 
@@ -83,7 +83,7 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
             # 3. Read its code: what is certain to fail is not started.
             owner = bench.settings.enhanced_vm.python_constraints
             audit = await _read_code(spec, folder, bench, environment)
-            refusal = None if audit is None else refused_code(audit, owner)
+            refusal = None if audit is None else _refused_code(audit, attempt, owner)
             if refusal is not None:
                 return refusal
 
@@ -186,8 +186,14 @@ async def _read_code(
         spec.entry or spec.code_name,
         owner,
         environment.modules,
+        programs=spec.security_level is not SecurityLevel.HIGH,
     )
     return await anyio.to_thread.run_sync(read, limiter=bench.threads)
+
+
+def _refused_code(audit: Audit, attempt: Attempt, owner: PythonConstraints) -> Outcome | None:
+    trusted = attempt.spec.security_level is SecurityLevel.TRUSTED
+    return refused_code(audit, owner, trusted=trusted)
 
 
 def _request(

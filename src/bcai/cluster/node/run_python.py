@@ -15,9 +15,20 @@ from bcai.jobs.spec import INPUTS_NAME
 
 
 def launch_python(
-    request: JailRequest, on_event: OnEvent, cancelled: threading.Event, *, zygotes: ZygotePool
+    request: JailRequest,
+    on_event: OnEvent,
+    cancelled: threading.Event,
+    *,
+    zygotes: ZygotePool,
+    level_max: str,
 ) -> JailExit:
-    """Run the job; blocks until nothing of it is left."""
+    """Run the job; blocks until nothing of it is left.
+
+    Parameters
+    ----------
+    level_max
+        The strongest jail that the node's owner lets it build.
+    """
     path = request.project.parent / INPUT / INPUTS_NAME
     with ExitStack() as stack:
         if path.is_file():
@@ -26,5 +37,5 @@ def launch_python(
                 request = replace(request, inputs=stack.enter_context(copy))
             except FormatError as error:
                 message, hint = f"inputs: {error}", "send what the SDK or safetensors writes"
-                return JailExit(Cause.EXCEPTION, message, probe_jail(), hint=hint)
-        return launch(request, on_event, cancelled, zygotes=zygotes)
+                return JailExit(Cause.EXCEPTION, message, probe_jail(level_max), hint=hint)
+        return launch(request, on_event, cancelled, zygotes=zygotes, level_max=level_max)

@@ -46,7 +46,8 @@ def load_library(scene: Scene) -> Iterator[Sighting]:
     "native.own_library",
     Severity.REFUSED,
     "loads a shared library that the job brings or builds",
-    "nothing in a job's folders can be executed; use a package that the node has",
+    "nothing in a job's folders can be executed; use a package that the node has, or ask for "
+    "security_level='standard' and load it from the work folder",
     fires=(
         "import ctypes\nctypes.CDLL('./kernel.so')\n",
         "import ctypes\nlibrary = ctypes.CDLL('/job/kernel.so')\n",

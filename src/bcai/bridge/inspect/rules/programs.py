@@ -30,7 +30,8 @@ _COMPILERS = (
     "program.start",
     Severity.REFUSED,
     "starts another program",
-    "do it with a Python library inside the job, or before the job, and bring the result as data",
+    "do it with a Python library inside the job, or before the job, and bring the result as data; "
+    "or ask for security_level='standard', where programs of the node may start",
     fires=(
         "import subprocess\nsubprocess.run(['ls'])\n",
         "from subprocess import check_output as run\nprint(run('id', shell=True))\n",
@@ -66,7 +67,8 @@ def start_in_child(scene: Scene) -> Iterator[Sighting]:
     "program.compiler",
     Severity.WARNING,
     "needs a compiler",
-    "leave it out, or use torch.compile(..., backend='aot_eager'); a job has no compiler",
+    "ask for security_level='standard', or leave it out, or use "
+    "torch.compile(..., backend='aot_eager')",
     fires=(
         "import torch\nmodel = torch.compile(torch.nn.Linear(1, 1))\n",
         "from torch.utils.cpp_extension import load\nload('x', ['x.cpp'])\n",
