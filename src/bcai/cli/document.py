@@ -23,6 +23,7 @@ def job_document(
     """
     outcome = job.outcome
     jail = outcome.jail if outcome else None
+    ran_in = outcome.environment if outcome else None
     document: dict[str, Any] = {
         "id": job.id,
         "name": job.name,
@@ -34,6 +35,7 @@ def job_document(
         "node": job.attempts[-1].node_name if job.attempts else None,
         "attempts": len(job.attempts),
         "jail": None if jail is None else jail.level,
+        "environment": None if ran_in is None else asdict(ran_in),
         "reason": _reason(job),
         "outputs": {} if outcome is None else {o.name: _output(o) for o in outcome.outputs},
         "usage": None,
@@ -70,6 +72,7 @@ def spec_document(spec: JobSpec) -> dict[str, Any]:
         "entry": spec.entry or spec.code_name,
         "files": [{"path": file.path, "size_bytes": file.size} for file in spec.files],
         "requirements": list(spec.requirements),
+        "environment": spec.environment,
         "timeout_s": spec.limits.wall_s,
         "memory_bytes": spec.limits.memory_bytes,
         "max_retries": spec.max_retries,

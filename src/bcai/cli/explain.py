@@ -111,6 +111,7 @@ def _needs(spec: JobSpec) -> str:
             gpu += f" with {format_size(spec.hardware.gpu_memory_bytes)}"
         needs.append(gpu)
     needs += spec.requirements
+    needs += [f"the environment {spec.environment!r}"] if spec.environment else []
     return ", ".join(needs) or "nothing in particular"
 
 
@@ -139,6 +140,7 @@ def _document(draft: Draft, spec: JobSpec, place: str) -> dict[str, Any]:
         ],
         "arguments": list(spec.arguments),
         "requirements": list(spec.requirements),
+        "environment": spec.environment,
         "where": place,
         "limits": asdict(spec.limits),
         "max_retries": spec.max_retries,

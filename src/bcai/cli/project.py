@@ -22,6 +22,7 @@ class Project:
     name: str | None = None
     entry: str = DEFAULT_ENTRY
     requirements: tuple[str, ...] = ()
+    environment: str | None = None
     data: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
@@ -146,6 +147,7 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "name": _text,
     "entry": _text,
     "requirements": _texts,
+    "environment": _text,
     "data": _texts,
     "arguments": _texts,
     "outputs": _texts,

@@ -32,8 +32,17 @@ class RunOptions(NetworkOptions):
     name: Annotated[str | None, Parameter(group=JOB, help="Name of the job.")] = None
     require: Annotated[
         tuple[str, ...],
-        LIST(help="Package that the node must have, such as 'torch>=2.8'. Repeatable."),
+        LIST(
+            name=("--require", "--requirements"),
+            help="Package that the node must have, such as 'torch>=2.8'. Repeatable.",
+        ),
     ] = ()
+    environment: Annotated[
+        str | None,
+        Parameter(
+            group=JOB, help="Environment of the node. Default: the first that has what is required."
+        ),
+    ] = None
     output: Annotated[
         tuple[str, ...],
         LIST(help="Output without which the job counts as failed. Repeatable."),
@@ -158,6 +167,7 @@ def _refuse_files(noun: str, options: RunOptions, *more: tuple[str, tuple[str, .
         *more,
         ("--data", options.data),
         ("--require", options.require),
+        ("--environment", options.environment),
         ("--gpu-memory", options.gpu_memory),
     )
     for name, value in given:
@@ -184,6 +194,7 @@ def job_fields(target: Target, arguments: tuple[str, ...], options: RunOptions) 
         "data": options.data or _project_data(target),
         "inputs": read_inputs(options.input) or None,
         "requirements": options.require or project.requirements,
+        "environment": options.environment or project.environment,
         "required_outputs": options.output or project.outputs,
         "limits": {"memory": memory} if memory else None,
         "hardware": {"gpu_memory": gpu_memory} if gpu_memory else None,

@@ -82,6 +82,7 @@ class SDK:
         code_name: str | None = None,
         arguments: Sequence[str] = (),
         requirements: Sequence[str] = (),
+        environment: str | None = None,
         hardware: Mapping[str, Quantity] | None = None,
         limits: Mapping[str, Quantity] | None = None,
         timeout: float | str = 3600,
@@ -110,6 +111,8 @@ class SDK:
             `sys.argv[1:]` of the script.
         requirements
             Packages that the node must have, such as `torch>=2`.
+        environment
+            The node's environment to run in, by name; None: the first with the requirements.
         hardware
             `cpu_count`, `gpu_count`, `gpu_memory` (per GPU), `memory`; sizes such as `8GB`.
         limits
@@ -145,6 +148,7 @@ class SDK:
             code_name=code_name,
             arguments=arguments,
             requirements=requirements,
+            environment=environment,
             hardware=hardware,
             limits=limits,
             timeout=timeout,

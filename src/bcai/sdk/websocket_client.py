@@ -38,6 +38,7 @@ class TrainingJob:
     reward_tokens: int = 0
     max_retries: int = 3
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    environment: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could not be sent, where it is written."""
@@ -60,6 +61,7 @@ class TrainingJob:
             self.code,
             name=self.name,
             requirements=self.requirements,
+            environment=self.environment,
             hardware=self._section(_HARDWARE),
             limits=self._section(_LIMITS),
             timeout=3600 if timeout is None else timeout,

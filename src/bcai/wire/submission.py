@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bcai.jobs.environment import NAME_PATTERN
 from bcai.jobs.spec import (
     CODE_BYTES_MAX,
     FILE_BYTES_MAX,
@@ -90,6 +91,11 @@ class JobSubmission(_Strict):
     files: list[FileMessage] = Field(default_factory=list[FileMessage], max_length=FILES_MAX)
     arguments: list[Text] = Field(default_factory=list[Text], max_length=1000)
     requirements: list[Text] = Field(default_factory=list[Text], max_length=200)
+    environment: str | None = Field(
+        default=None,
+        pattern=f"^{NAME_PATTERN}$",
+        description="Environment of a node, by name; without it the first that has `requirements`.",
+    )
     hardware: HardwareMessage = HardwareMessage()
     limits: LimitsMessage = LimitsMessage()
     timeout: Duration = 3600.0
@@ -127,6 +133,7 @@ class JobSubmission(_Strict):
             ),
             arguments=tuple(self.arguments),
             requirements=tuple(self.requirements),
+            environment=self.environment,
             hardware=Hardware(
                 self.hardware.cpu_count, gpu_count, self.hardware.gpu_memory or 0, memory_bytes or 0
             ),

@@ -72,6 +72,11 @@ def _asked(job: JobView) -> list[tuple[str, str]]:
     rows.append(("starts", spec["entry"]))
     if spec["requirements"]:
         rows.append(("requires", ", ".join(spec["requirements"])))
+    ran_in = job.outcome.environment if job.outcome else None
+    if ran_in is not None:
+        rows.append(("ran in", f"{ran_in.name}: Python {ran_in.python}, lock {ran_in.lock}"))
+    elif spec["environment"]:
+        rows.append(("runs in", spec["environment"]))
     return rows + (_attempts(job) if len(job.attempts) > 1 else [])
 
 
