@@ -3,8 +3,9 @@
 import codecs
 import re
 
-# All C0 controls but newline, tab and carriage return; DEL; and C1, which some terminals obey.
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+# All C0 controls but newline, tab and carriage return; DEL; C1, which some terminals obey; and the
+# marks that show a line in another order than it is written (Unicode 9, explicit directions).
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class TextDecoder:
@@ -23,8 +24,13 @@ class TextDecoder:
 
 
 def escape_controls(text: str) -> str:
-    r"""Make control characters visible, as `\x1b`."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    r"""Make control characters visible, as `\x1b` or `\u202e`."""
+    return _CONTROL.sub(_visible, text)
+
+
+def _visible(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
 def one_line(text: str, length_max: int = 2000) -> str:
