@@ -19,6 +19,7 @@ from bcai.bridge.guest.listed_imports import ask_before_imports
 from bcai.bridge.guest.programs import explain_spawned_workers
 
 _CONTROL, _OUTPUTS, _INPUTS = 3, 4, 5
+_SPARE_BYTES = 4 << 20  # to tell of a failure where the script has left no memory
 
 
 def run_guest(plan: dict[str, Any]) -> NoReturn:
@@ -45,6 +46,7 @@ def run_guest(plan: dict[str, Any]) -> NoReturn:
 def _run_script(main: ModuleType, channel: Channel) -> int:
     """Run it, join its threads, capture its variables and report the end."""
     job = os.getpid()
+    spare = [bytes(_SPARE_BYTES)]  # counted against the limit, but never touched
     try:
         code = compile(_source(str(main.__file__)), str(main.__file__), "exec", dont_inherit=True)
         exec(code, main.__dict__)  # noqa: S102 - this is what the jail is for
@@ -52,6 +54,7 @@ def _run_script(main: ModuleType, channel: Channel) -> int:
     except SystemExit as stop:
         return _exit_status(stop, main, channel, job)
     except BaseException as error:  # noqa: BLE001 - whatever the user's code raises
+        spare.clear()
         _report_failure(error, channel if os.getpid() == job else None)
         return 1
     return _capture(main, channel, job, 0)
