@@ -83,7 +83,8 @@ _IOCTL_ALLOWED = (0x5401, 0x540F, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 # that have a path, nor locks and leases on files that can be read. So these calls are refused
 # there, and so is starting a process: one can be measured, limited and killed for certain.
 _NOT_ALONE = f"""
-fork vfork chmod fchmod fchmodat fchmodat2 utimensat utime utimes flock setpgid {_UNIX_SOCKETS}
+fork vfork chmod fchmod fchmodat fchmodat2 utimensat utime utimes flock setpgid pidfd_open
+{_UNIX_SOCKETS}
 """.split()
 _CLONE_THREAD = 0x00010000
 _LEASE, _NOTIFY = 1024, 1026  # of fcntl
