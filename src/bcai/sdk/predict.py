@@ -164,7 +164,7 @@ def _difference(output: "Array", target: "Array") -> "Array":
 
 
 def _rows(columns: "Mapping[str | int, Array]") -> int:
-    lengths = {name: len(column) if column.ndim else 0 for name, column in columns.items()}
+    lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1 or not min(lengths.values()):
         found = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
         raise InputError(f"inputs: expected the same number of rows, at least one: {found}")

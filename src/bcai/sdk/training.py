@@ -92,6 +92,7 @@ def plan_training(
         Something is wrong; the message names it.
     """
     from bcai.proof.data import Data
+    from bcai.proof.feed import Feeder
     from bcai.proof.run import CHECKPOINT_EVERY, Batches, Run
     from bcai.proof.state import canonical_tensors, tensors_root
     from bcai.vm.compiler.training_step import training_step
@@ -117,6 +118,7 @@ def plan_training(
         schedules={"learning_rate": knots_of(learning_rate, steps)},
         checkpoint_every=checkpoint_every or CHECKPOINT_EVERY,
     )
+    Feeder(run, training.program, rows)  # raises here what a node would refuse
     return TrainingPlan(forward, training.program, run, rows.columns, state, tuple(values), resume)
 
 
@@ -170,7 +172,7 @@ def _check_count(name: str, value: object) -> None:
 def _batches(columns: "Mapping[str | int, Array]", batch_size: int) -> int:
     """Whole batches in the data."""
     _check_count("batch_size", batch_size)
-    rows = min(len(column) if column.ndim else 0 for column in columns.values())
+    rows = min(len(column) for column in columns.values())
     if rows < batch_size:
         raise InputError(
             f"batch_size: found {batch_size}, expected at most the data's {rows} rows",
@@ -235,6 +237,6 @@ def _optimizer(optimizer: "str | Optimizer") -> "Optimizer":
         "adam": AdamW(weight_decay=0.0, decoupled=False),
         "sgd": Sgd(),
     }
-    if optimizer not in known:
+    if optimizer.lower() not in known:
         raise InputError(f"optimizer: found {optimizer!r}; {nearest(optimizer, known)}")
-    return known[optimizer]
+    return known[optimizer.lower()]

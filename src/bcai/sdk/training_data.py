@@ -25,12 +25,14 @@ def columns_of(data: Any) -> "dict[str | int, Array]":
     InputError
         It is none of these, or a column holds no numbers; the message names it.
     """
+    import numpy as np
+
     named: dict[Any, Any]
     if isinstance(data, Mapping):
         named = dict(cast("Mapping[Any, Any]", data))
     elif isinstance(data, Sequence) and not isinstance(data, str | bytes):
         named = dict(enumerate(cast("Sequence[Any]", data)))
-    elif hasattr(data, "__getitem__") and hasattr(data, "__len__") and not hasattr(data, "dtype"):
+    elif hasattr(data, "__getitem__") and not isinstance(data, str | bytes | np.ndarray):
         named = _stacked(data)
     else:
         raise InputError(
@@ -67,8 +69,10 @@ def _array(name: object, value: Any) -> "Array":
     if hasattr(value, "detach"):  # a tensor of torch
         value = value.detach().cpu()
     try:
-        array = np.ascontiguousarray(value)
+        array = np.asarray(value, order="C")
         DType.of(array.dtype)
     except (TypeError, ValueError, RuntimeError, FormatError) as error:
         raise InputError(f"data column {name!r}: {error}") from error
+    if array.ndim == 0:
+        raise InputError(f"data column {name!r}: found a scalar, expected rows")
     return array

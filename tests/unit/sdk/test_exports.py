@@ -11,6 +11,7 @@ HEAVY = ("torch", "numpy", "pydantic", "httpx", "fastapi", "sqlalchemy", "websoc
 
 def test_the_public_names_are_pinned() -> None:
     assert sorted(bcai.__all__) == [
+        "AdamW",
         "AsyncJob",
         "AsyncSDK",
         "BcaiError",
@@ -22,12 +23,21 @@ def test_the_public_names_are_pinned() -> None:
         "JobTimedOutError",
         "Result",
         "SDK",
+        "Sgd",
         "Tensor",
+        "Trained",
         "UnreachableError",
+        "cosine",
+        "evaluate",
+        "fit",
         "from_torch",
+        "input",
+        "inputs",
         "log",
         "output",
+        "predict",
         "progress",
+        "to_torch",
     ]
     assert sorted(bcai_sdk.__all__) == [
         "AsyncBCaiClient",

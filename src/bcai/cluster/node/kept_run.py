@@ -58,7 +58,8 @@ class KeptRun:
         try:
             with _open(self._file, "np") as file:
                 names: list[str] = list(file.keys())
-                trace = decode_trace(bytes.fromhex((file.metadata() or {}).get(_TRACE, "")))
+                metadata: dict[str, str] = file.metadata() or {}
+                trace = decode_trace(bytes.fromhex(metadata.get(_TRACE, "")))
                 arrays: dict[str, Array] = {name: file.get_tensor(name) for name in names}
         except (OSError, ValueError, SafetensorError, BcaiError):
             return None
