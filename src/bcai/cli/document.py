@@ -35,6 +35,7 @@ def job_document(
         "node": job.attempts[-1].node_name if job.attempts else None,
         "attempts": len(job.attempts),
         "jail": None if jail is None else jail.level,
+        "security_level": job.spec.security_level.value,
         "environment": None if ran_in is None else asdict(ran_in),
         "reason": _reason(job),
         "outputs": {} if outcome is None else {o.name: _output(o) for o in outcome.outputs},
@@ -77,6 +78,7 @@ def spec_document(spec: JobSpec) -> dict[str, Any]:
         "memory_bytes": spec.limits.memory_bytes,
         "max_retries": spec.max_retries,
         "required_outputs": list(spec.required_outputs),
+        "security_level": spec.security_level.value,
     }
 
 

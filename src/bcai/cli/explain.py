@@ -5,7 +5,7 @@ from typing import Any
 
 from bcai.base.units import format_duration_s, format_size
 from bcai.cli.terminal import print_block, print_json, stdout_console
-from bcai.jobs.spec import JobKind, JobSpec, Mount
+from bcai.jobs.spec import JobKind, JobSpec, Mount, SecurityLevel
 from bcai.sdk.draft import Draft
 
 _FILES_SHOWN_MAX = 12
@@ -19,8 +19,17 @@ _SEEN = (
     "So send nothing that they must not see, or run the job on a network of your own.",
 )
 _JAIL = (
+    "The job runs in a jail: no network, no programs, no other files than its own, no way to other "
+    "processes, hard limits. A node that cannot build that jail refuses the job."
+)
+_STANDARD = (
     "The job runs in a jail: no network, no other files than its own, no way to other processes, "
-    "hard limits. A node that cannot build that jail refuses the job."
+    "hard limits. It may start programs of the node and what it builds itself; on a node without "
+    "namespaces it is one process behind Landlock and seccomp, which starts none, writes none."
+)
+_TRUSTED = (
+    "The job asks for trust: a node whose owner knows you runs it behind whatever it has, even "
+    "behind no wall at all. Every other node refuses it."
 )
 _PROGRAM = (
     "The job is a Program: instructions on tensors, no code. The node verifies it before it runs, "
@@ -77,7 +86,9 @@ def _wall(draft: Draft) -> tuple[str, str]:
         JobKind.TRAINING: ("program", _PROGRAM),
         JobKind.WASM: ("module", _WASM),
     }
-    return walls.get(draft.submission.kind, ("jail", _JAIL))
+    jails = {SecurityLevel.STANDARD: _STANDARD, SecurityLevel.TRUSTED: _TRUSTED}
+    jail = jails.get(draft.submission.security_level, _JAIL)
+    return walls.get(draft.submission.kind, ("jail", jail))
 
 
 def _sent(draft: Draft, spec: JobSpec) -> list[tuple[str, str]]:
@@ -145,6 +156,7 @@ def _document(draft: Draft, spec: JobSpec, place: str) -> dict[str, Any]:
         "limits": asdict(spec.limits),
         "max_retries": spec.max_retries,
         "required_outputs": list(spec.required_outputs),
+        "security_level": spec.security_level.value,
         "visible_to_the_nodes_owner": ["code", "data", "arguments", "logs", "weights", "outputs"],
         "who_can_see_it": " ".join(_SEEN),
     }

@@ -9,6 +9,7 @@ from typing import Any, cast
 from bcai.base.errors import BcaiError, FormatError, InputError, NotFoundError
 from bcai.base.units import parse_duration_s, parse_size
 from bcai.cli.suggest import did_you_mean
+from bcai.jobs.spec import SecurityLevel
 from bcai.settings import Settings
 
 FILE_NAME = "bcai.toml"
@@ -30,6 +31,7 @@ class Project:
     memory: str | int | None = None
     gpu_memory: str | int | None = None
     max_retries: int | None = None
+    security_level: str | None = None
 
 
 def read_project(folder: Path) -> Project:
@@ -143,6 +145,13 @@ def _retries(value: object) -> int:
     raise InputError(f"found {value!r}, expected a whole number from 0 to 100")
 
 
+def _security_level(value: object) -> str:
+    levels = [each.value for each in SecurityLevel]
+    if value in levels:
+        return str(value)
+    raise InputError(f"found {value!r}, expected one of {', '.join(map(repr, levels))}")
+
+
 _CHECKS: dict[str, Callable[[object], object]] = {
     "name": _text,
     "entry": _text,
@@ -155,4 +164,5 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "memory": _size,
     "gpu_memory": _size,
     "max_retries": _retries,
+    "security_level": _security_level,
 }

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
@@ -63,6 +63,14 @@ class RunOptions(NetworkOptions):
     ] = None
     max_retries: Annotated[
         int | None, Parameter(group=JOB, help="New attempts after a node failed. Default: 3.")
+    ] = None
+    security_level: Annotated[
+        Literal["high", "standard", "trusted"] | None,
+        Parameter(
+            group=JOB,
+            help="How strong a jail it asks for; nodes that have less refuse it. `standard` may "
+            "start programs, as torch.compile does. Default: high.",
+        ),
     ] = None
     out: Annotated[
         Path | None,
@@ -169,6 +177,7 @@ def _refuse_files(noun: str, options: RunOptions, *more: tuple[str, tuple[str, .
         ("--require", options.require),
         ("--environment", options.environment),
         ("--gpu-memory", options.gpu_memory),
+        ("--security-level", options.security_level),
     )
     for name, value in given:
         if value:
@@ -200,6 +209,7 @@ def job_fields(target: Target, arguments: tuple[str, ...], options: RunOptions) 
         "hardware": {"gpu_memory": gpu_memory} if gpu_memory else None,
         "timeout": options.timeout or project.timeout,
         "max_retries": project.max_retries if options.max_retries is None else options.max_retries,
+        "security_level": options.security_level or project.security_level,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -16,6 +16,7 @@ from bcai.cli.figures import format_number
 from bcai.cli.sparkline import sparkline
 from bcai.cli.terminal import print_block
 from bcai.jobs.outcome import Outcome, Output
+from bcai.jobs.spec import SecurityLevel
 from bcai.jobs.states import JobState
 from bcai.wire.jobs import JobView
 
@@ -179,6 +180,8 @@ def _place(job: JobView, outcome: Outcome) -> Text:
     text = Text(job.attempts[-1].node_name)
     if outcome.jail is not None:
         text.append(f", jail {outcome.jail.level}", "bold")
+        if outcome.jail.asked not in ("", SecurityLevel.HIGH):
+            text.append(f", asked for {outcome.jail.asked}", "bold yellow")
         walls = [wall for wall in outcome.jail.layers if wall.startswith(_TELLING_WALLS)]
         if walls:
             text.append(f" ({', '.join(walls)})", "dim")
