@@ -34,6 +34,11 @@ _DOCTOR_HELP = """Say what this machine can do, and what is missing.
 
 The jail is really built and tried. Exit status 0 if jobs can run here, else 3.
 """
+_ENVIRONMENT_HELP = """Build an environment with pip, ahead of time.
+
+It is locked, read-only, and complete or not there at all. pip's own settings count: PIP_INDEX_URL,
+PIP_NO_INDEX, PIP_FIND_LINKS.
+"""
 _COMMANDS = {
     "run": ("bcai.cli.run:run", _RUN_HELP),
     "inspect": ("bcai.cli.inspect:inspect", _INSPECT_HELP),
@@ -54,6 +59,13 @@ _KEYS = {
     "list": ("bcai.cli.keys:list_keys", "List the API keys."),
     "add": ("bcai.cli.keys:add_key", "Make an API key; its secret is shown once."),
     "revoke": ("bcai.cli.keys:revoke_key", "Switch an API key off."),
+}
+_ENVIRONMENTS = {
+    "add": ("bcai.cli.environments:add_environment", _ENVIRONMENT_HELP),
+    "list": ("bcai.cli.environments:list_environments", "List the environments."),
+    "show": ("bcai.cli.environments:show_environment", "Show one: Python, packages, lock file."),
+    "remove": ("bcai.cli.environments:remove_environment", "Remove one; the node must be stopped."),
+    "check": ("bcai.cli.environments:check_environments", "Read every file again and compare."),
 }
 _PROGRAM = {
     "verify": ("bcai.cli.program:verify_program", "Check a program and sum it up."),
@@ -90,9 +102,26 @@ def build_app() -> App:
         help_epilogue="",
         sort_key=10,
     )
-    groups = ((app, _COMMANDS), (jobs, _JOBS), (keys, _KEYS), (program, _PROGRAM))
+    node = App(
+        name="node",
+        help="What a node on this machine offers to jobs.",
+        help_epilogue="",
+        sort_key=10,
+    )
+    environments = App(
+        name="env", help="Pythons with packages, built ahead of time.", help_epilogue=""
+    )
+    node.command(environments)
+    app.command(node)
+    groups = (
+        (app, _COMMANDS),
+        (environments, _ENVIRONMENTS),
+        (jobs, _JOBS),
+        (keys, _KEYS),
+        (program, _PROGRAM),
+    )
     for parent, commands in groups:
-        if parent is not app:
+        if parent not in (app, environments):
             app.command(parent)
         for place, (name, (home, help_text)) in enumerate(commands.items()):
             parent.command(home, name=name, help=help_text, sort_key=place, help_epilogue="")
