@@ -56,6 +56,18 @@ def said_aloud(report: JailReport) -> list[str]:
     return [f"trusted: the job would also have run without a jail; it ran at level {report.level}"]
 
 
+def in_words(report: JailReport) -> str:
+    """Say in one line of a log what stood around a job."""
+    limits = ", ".join(f"{name}={value:g}" for name, value in report.limits.items())
+    parts = [
+        f"jail {report.level}",
+        *([f"asked for {report.asked}"] if report.asked else []),
+        f"walls: {', '.join(report.layers) or 'none'}",
+        f"limits: {limits or 'none'}",
+    ]
+    return "; ".join(parts)
+
+
 def weaker(one: str, other: str) -> str:
     """Return the weaker of two levels."""
     return max(one, other, key=LEVELS.index)

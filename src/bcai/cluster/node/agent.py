@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from bcai.base.backoff import backoff_s
 from bcai.base.errors import UnreachableError
 from bcai.base.groups import errors_in
+from bcai.bridge.sandbox.level import in_words
 from bcai.cluster.node.attempt import Attempt
 from bcai.cluster.node.connection import Connection, Dial
 from bcai.cluster.node.doorbell import Doorbell
@@ -216,6 +217,8 @@ class Agent:
     def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
         code = outcome.reason.code
         logger.info("%s attempt %d ended: %s", attempt.job_id, attempt.number, code)
+        if outcome.jail is not None:
+            logger.info("%s ran in %s", attempt.job_id, in_words(outcome.jail))
         attempt.outbox.put(Finished(at=time.time(), outcome=outcome))
         attempt.is_finished = True
         self._settle(attempt)
