@@ -6,6 +6,7 @@ Source: https://huggingface.co/docs/safetensors (format), checked against the li
 """
 
 import ctypes
+import errno
 import json
 import mmap
 import os
@@ -88,7 +89,7 @@ class TensorFile:
 
     def write(self, file: int, offset: int) -> None:
         """Write it into an open file."""
-        _write_all(file, memoryview(self._head), offset)
+        write_all(file, memoryview(self._head), offset)
         offset += len(self._head)
         for tensor in self._tensors:
             offset = _write_tensor(file, tensor, offset)
@@ -126,13 +127,31 @@ def _write_tensor(file: int, tensor: Any, offset: int) -> int:
         whole = tensor.cpu().resolve_conj().resolve_neg().contiguous()
         address = whole.data_ptr()
     block = (ctypes.c_char * size).from_address(address)
-    _write_all(file, memoryview(block).cast("B"), offset)
+    write_all(file, memoryview(block).cast("B"), offset)
     del whole  # alive until here: the block points into it
     return offset + size
 
 
-def _write_all(file: int, view: "memoryview[int]", offset: int) -> None:
+def write_all(file: int, data: "bytes | memoryview[int]", offset: int) -> None:
+    """Write all of `data` into an open file, at an offset.
+
+    Beyond the limit of one file's size (RLIMIT_FSIZE) it goes on through a map, which knows none:
+    that limit is for the files of a job, not for the memory file that its results leave in.
+    """
+    view = memoryview(data)
     while view:
-        written = os.pwrite(file, view[:_CHUNK_BYTES], offset)
+        try:
+            written = os.pwrite(file, view[:_CHUNK_BYTES], offset)
+        except OSError as error:
+            if error.errno != errno.EFBIG:
+                raise
+            written = _write_by_map(file, view[:_CHUNK_BYTES], offset)
         view = view[written:]
         offset += written
+
+
+def _write_by_map(file: int, view: "memoryview[int]", offset: int) -> int:
+    ahead = offset % mmap.ALLOCATIONGRANULARITY
+    with mmap.mmap(file, ahead + len(view), offset=offset - ahead) as window:
+        window[ahead:] = view
+    return len(view)

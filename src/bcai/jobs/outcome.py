@@ -32,6 +32,9 @@ class ReasonCode(StrEnum):
     LIMIT_DISK = "limit.disk_bytes"
     LIMIT_PROCESSES = "limit.processes"
     LIMIT_FUEL = "limit.fuel"
+    LIMIT_CPU = "limit.cpu_time"
+    LIMIT_FILE = "limit.file_bytes"
+    LIMIT_INODES = "limit.inodes"
     REQUIREMENTS = "policy.requirements"
     HARDWARE = "policy.hardware"
     NO_JAIL = "policy.no_jail"
@@ -77,13 +80,17 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an attempt used."""
+    """What an attempt used. Files, inodes and processes are the most seen at once."""
 
     wall_s: float = 0.0
     cpu_s: float = 0.0
     memory_bytes_peak: int = 0
     log_bytes: int = 0
     fuel: int = 0  # of a WebAssembly module: its instructions
+    disk_bytes_peak: int = 0
+    inodes_peak: int = 0
+    processes_peak: int = 0  # threads count
+    output_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +107,5 @@ class Outcome:
     user_line: int | None = None  # where in the user's code it happened
     audit: Audit | None = None  # what inspection found in the code before it ran
     environment: RanIn | None = None  # the Python that it ran in
+    # System calls that the jail refused and that no honest job makes, by name; None: not visible.
+    refused_calls: dict[str, int] | None = None

@@ -44,7 +44,7 @@ def test_our_own_stops_come_first() -> None:
 @pytest.mark.parametrize(
     "facts",
     [
-        Facts(is_over_memory=True),
+        Facts(over="memory"),
         Facts(status=1, claim=claim(Cause.MEMORY)),
         Facts(status=-signal.SIGABRT, stderr_tail="what(): std::bad_alloc\n"),
         Facts(status=-signal.SIGSEGV, memory_bytes_peak=1 << 30),

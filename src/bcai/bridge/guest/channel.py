@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from bcai.base.values import encode_value
 from bcai.bridge.guest.encode import Encoded, NotKept, encode_output
 from bcai.bridge.limits import MESSAGE_BYTES_MAX
+from bcai.bridge.tensor_file import write_all
 
 _HEADER_BYTES = 8  # of the memory file: where the next result goes
 _TEXT_MAX = 4000
@@ -111,7 +112,7 @@ class Channel:
             offset = max(_HEADER_BYTES, offset)
             if offset + size > end:
                 raise NotKept.over(size, self._output_bytes)
-            os.pwrite(self._outputs, (offset + size).to_bytes(_HEADER_BYTES, "little"), 0)
+            write_all(self._outputs, (offset + size).to_bytes(_HEADER_BYTES, "little"), 0)
         self._places[name] = (offset, size)
         return offset
 

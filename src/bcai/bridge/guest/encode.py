@@ -12,7 +12,7 @@ from typing import Any, cast
 from bcai.base.errors import FormatError
 from bcai.base.values import DEPTH_MAX, encode_value
 from bcai.bridge.limits import MESSAGE_BYTES_MAX, VALUE_BYTES_MAX
-from bcai.bridge.tensor_file import TensorFile, is_array, is_module, is_tensor
+from bcai.bridge.tensor_file import TensorFile, is_array, is_module, is_tensor, write_all
 
 _CHUNK_BYTES = 1 << 20
 _INLINE_BYTES_MAX = MESSAGE_BYTES_MAX // 2  # room for the name and the rest of the message
@@ -29,7 +29,7 @@ class NotKept(Exception):  # noqa: N818 - not an error of itself: the caller dec
     @staticmethod
     def over(size: int, limit: int) -> "NotKept":
         """The value has `size` bytes and does not fit."""
-        text = f"{size} bytes, but all outputs together may have {limit} (limit output_bytes)"
+        text = f"{size} bytes, but all outputs together may have {limit} (limits.output)"
         return NotKept(text, too_large=True)
 
 
@@ -65,7 +65,7 @@ def encode_output(value: object) -> Encoded:
     """
     if isinstance(value, bytes | bytearray | memoryview):
         data = bytes(cast("bytes", value))
-        return Encoded("file", len(data), lambda file, offset: write_at(file, data, offset))
+        return Encoded("file", len(data), lambda file, offset: write_all(file, data, offset))
     paths = cast("Any", sys.modules.get("pathlib"))  # imported if the script has one
     if paths is not None and isinstance(value, paths.PurePath):
         return _encode_file(str(value))
@@ -109,7 +109,7 @@ def _encode_plain(value: object) -> Encoded:
         )
     if len(text) <= _INLINE_BYTES_MAX and data is not None:
         return Encoded("value", len(text), _write_nothing, inline=[data])
-    return Encoded("value", len(text), lambda file, offset: write_at(file, text, offset))
+    return Encoded("value", len(text), lambda file, offset: write_all(file, text, offset))
 
 
 def _write_nothing(file: int, offset: int) -> None:
@@ -160,16 +160,7 @@ def _encode_file(path: str) -> Encoded:
         with source:
             left = size
             while left and (chunk := source.read(min(left, _CHUNK_BYTES))):
-                write_at(file, chunk, offset + size - left)
+                write_all(file, chunk, offset + size - left)
                 left -= len(chunk)
 
     return Encoded("file", size, write)
-
-
-def write_at(file: int, data: "bytes | memoryview[int]", offset: int) -> None:
-    """Write all of `data`."""
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(file, view[:_CHUNK_BYTES], offset)
-        view = view[written:]
-        offset += written

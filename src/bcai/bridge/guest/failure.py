@@ -14,7 +14,6 @@ from bcai.bridge.guest.programs import NO_PROGRAMS
 
 _OWN = os.path.abspath(__file__ + "/../../..") + "/"  # the bcai package
 _CHAIN_MAX = 20
-_DISK_FULL_BYTES = 64 * 1024
 _NO_MEMORY_TEXTS = ("can't allocate memory", "Cannot allocate memory", "bad_alloc")
 _NO_NETWORK = "a job has no network; bring what it needs as data files"
 
@@ -49,13 +48,15 @@ def describe(error: BaseException) -> Failure:
         hint = f'ask for it with requirements=["{package}"], or ask the node\'s owner to install it'
         return Failure("missing_import", message, hint, line)
     chain = list(_chain(error))
-    if any(_is_no_memory(link) for link in chain):
-        return Failure("memory", summary + place, line=line)
-    if any(_is_errno(link, errno.ENOSPC) for link in chain) or _disk_is_full():
-        return Failure("disk_bytes", summary + place, line=line)
-    if any(_is_no_process(link) for link in chain):
-        return Failure("processes", summary + place, line=line)
+    limit = _limit_met(chain)
+    if limit:
+        return Failure(limit, summary + place, line=line)
     return Failure("exception", summary + place, _hint(chain), line)
+
+
+def limit_behind(error: BaseException) -> str:
+    """The limit that a script met before it gave up with `sys.exit(1)`, or an empty string."""
+    return _limit_met(list(_chain(error)))
 
 
 def print_traceback(error: BaseException) -> None:
@@ -107,6 +108,20 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
+def _limit_met(chain: list[BaseException]) -> str:
+    """Find a limit in what was raised. Where a library lost it, the host looks for what is full."""
+    if any(_is_no_memory(link) for link in chain):
+        return "memory"
+    if any(_is_errno(link, errno.EFBIG) for link in chain):
+        return "file_bytes"
+    if any(_is_errno(link, errno.ENOSPC) for link in chain):
+        own = surroundings.has_own_disk()
+        return "inodes" if own and not os.statvfs(surroundings.work).f_favail else "disk_bytes"
+    if any(_is_no_process(link) for link in chain):
+        return "processes"
+    return ""
+
+
 def _is_errno(error: BaseException, number: int) -> bool:
     return isinstance(error, OSError) and error.errno == number
 
@@ -124,14 +139,6 @@ def _is_no_process(error: BaseException) -> bool:
         return False
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and "fork" in f"{frames[-1].line} {frames[-1].name}"
-
-
-def _disk_is_full() -> bool:
-    """Libraries lose the errno of a failed write; a work folder of our own tells."""
-    if not surroundings.has_own_disk():
-        return False
-    state = os.statvfs(surroundings.work)
-    return state.f_bavail * state.f_frsize < _DISK_FULL_BYTES or not state.f_favail
 
 
 def _hint(chain: list[BaseException]) -> str:

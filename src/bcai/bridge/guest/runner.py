@@ -67,19 +67,32 @@ def _source(path: str) -> bytes:
 
 def _exit_status(stop: SystemExit, main: ModuleType, channel: Channel, job: int) -> int:
     """`sys.exit(...)`: the results so far count, whatever the status."""
+    from bcai.bridge.guest.failure import limit_behind
+
     if stop.code is None or isinstance(stop.code, int):
-        return _capture(main, channel, job, int(stop.code or 0) & 0xFF)
-    sys.stderr.write(f"{stop.code}\n")
-    return _capture(main, channel, job, 1, f"exited with status 1: {stop.code}")
+        status = int(stop.code or 0) & 0xFF
+        message = f"exited with status {status}" if status else ""
+    else:
+        sys.stderr.write(f"{stop.code}\n")
+        status, message = 1, f"exited with status 1: {stop.code}"
+    cause = (limit_behind(stop) if status else "") or "exited"
+    return _capture(main, channel, job, status, message, cause)
 
 
-def _capture(main: ModuleType, channel: Channel, job: int, status: int, message: str = "") -> int:
+def _capture(
+    main: ModuleType,
+    channel: Channel,
+    job: int,
+    status: int,
+    message: str = "",
+    cause: str = "exited",
+) -> int:
     if os.getpid() != job:
         return status  # a fork of the script that ran to its end
     from bcai.bridge.guest.capture import capture_variables
 
     capture_variables(vars(main), channel)
-    channel.end("exited", message.replace("\n", " "), "", None)
+    channel.end(cause, message.replace("\n", " "), "", None)
     return status
 
 

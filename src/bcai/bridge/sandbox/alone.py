@@ -48,7 +48,7 @@ def run_alone(plan: dict[str, Any], status: Status) -> None:
     held = [os.open(f"/proc/{job}/{name}", os.O_PATH | os.O_CLOEXEC) for name in _PROC_OWN]
     os.write(ready_write, b"x")
     os.close(ready_write)
-    watch(job, _LoneWatchdog(plan["memory_bytes"], job), status, 0)
+    watch(job, _LoneWatchdog(plan["memory_bytes"], plan.get("cpu_s"), job), status, 0)
     _end_all()
     for descriptor in held:
         os.close(descriptor)
@@ -57,14 +57,16 @@ def run_alone(plan: dict[str, Any], status: Status) -> None:
 class _LoneWatchdog(Watchdog):
     """Counts what belongs to the job alone: it can share memory with nobody but its own."""
 
-    def __init__(self, limit_bytes: int, job: int) -> None:
-        super().__init__(limit_bytes)
+    def __init__(self, limit_bytes: int, cpu_s: float | None, job: int) -> None:
+        super().__init__(limit_bytes, cpu_s)
         self._limit = limit_bytes
         self._job = job
 
     def look(self) -> float:
         """Measure once."""
-        used = sum(_own_bytes(pid) for pid in (self._job, *descendants(self._job)))
+        pids = (self._job, *descendants(self._job))
+        self.look_at_time([str(pid) for pid in pids])
+        used = sum(_own_bytes(pid) for pid in pids)
         self.peak_bytes = max(self.peak_bytes, used)
         if used > self._limit:
             self.violation = "sum"
@@ -121,7 +123,7 @@ def _become_job(
     with job_status.step("resource limits"):
         limits.prefer_to_kill()
         # The kernel counts what this user runs on the whole machine.
-        limits.apply(plan["memory_bytes"], plan["processes"] + others)
+        limits.apply_plan(plan, others)
     if is_walled:
         _put_up_walls(plan, places, job_status)
     if plan["guest"] is None:

@@ -87,7 +87,12 @@ def _enter_root(
     """Build the file system and give up root."""
     with status.step("read-only root"):
         mounts.build_root(
-            binds, plan["disk_bytes"], outside_id, maps, programs=plan.get("programs", False)
+            binds,
+            plan["disk_bytes"],
+            outside_id,
+            maps,
+            programs=plan.get("programs", False),
+            inodes=plan.get("inodes", mounts.INODES),
         )
         libc.set_host_name(namespaces.HOST_NAME)
     if outside_id is not None:

@@ -91,12 +91,13 @@ def _prepare(named: dict[str, int], doors: list[int], alive: int, status: Status
     given, trees = descriptors[: len(REQUESTED)], descriptors[len(REQUESTED) :]
     with status.step("the job's folders"):
         targets = [folder["target"] for folder in plan["folders"]]
-        mounts.enter_job_root(list(zip(trees, targets, strict=True)), plan["disk_bytes"])
+        trees_at = list(zip(trees, targets, strict=True))
+        mounts.enter_job_root(trees_at, plan["disk_bytes"], plan["inodes"])
     send(ours, message, given)
     ours.close()
     for descriptor in given:
         os.close(descriptor)
-    oversee(job, plan["memory_bytes"], status, alive)
+    oversee(job, plan, status, alive)
 
 
 def _await_plan(first: socket.socket, named: dict[str, int], status: Status) -> NoReturn:

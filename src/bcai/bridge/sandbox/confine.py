@@ -27,7 +27,7 @@ def become_job(plan: dict[str, Any], status: Status) -> NoReturn:
     job_status = arrange_descriptors(plan["descriptors"])
     with job_status.step("resource limits"):
         limits.prefer_to_kill()
-        limits.apply(plan["memory_bytes"], plan["processes"])
+        limits.apply_plan(plan)
     give_up_rights(job_status)
     with job_status.step("Landlock"):
         executable = ["/"] if programs else []

@@ -1,20 +1,21 @@
-"""Pid 1 of a jail: builds the file system, starts the job, watches its memory, says how it ended.
+"""Pid 1 of a jail: builds the file system, starts the job, watches what it uses, says how it ended.
 
 It runs as the job's own uid, so it must be out of the job's reach: it is not dumpable (its memory
 and /proc entries are closed), it is outside the job's Landlock domain and user namespace, the
 kernel ignores signals to pid 1 from inside, and prlimit on it is refused by seccomp.
 """
 
+import contextlib
 import os
 import select
 import signal
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from bcai.bridge.sandbox import libc
+from bcai.bridge.sandbox import libc, mounts
 from bcai.bridge.sandbox.confine import become_job
 from bcai.bridge.sandbox.status import Status
-from bcai.bridge.sandbox.watchdog import Watchdog
+from bcai.bridge.sandbox.watchdog import Watchdog, has_file_of, times_out_of_memory
 
 _POLL_MS, _POLL_MS_MAX = 50, 500
 
@@ -36,7 +37,7 @@ def become_first_process(
     for name, descriptor in plan["descriptors"].items():
         if name != "status":
             os.close(descriptor)
-    oversee(job, plan["memory_bytes"], status, parent_alive)
+    oversee(job, plan, status, parent_alive)
 
 
 def hide() -> None:
@@ -45,10 +46,14 @@ def hide() -> None:
     libc.prctl(libc.PR_SET_DUMPABLE, 0)
 
 
-def oversee(job: int, memory_bytes: int, status: Status, parent_alive: int) -> NoReturn:
+def oversee(job: int, plan: dict[str, Any], status: Status, parent_alive: int) -> NoReturn:
     """Watch the job until it ends, or has to, and exit with all that it has started."""
-    watch(job, Watchdog(memory_bytes), status, parent_alive)
+    watchdog = Watchdog(plan["memory_bytes"], plan.get("cpu_s"), plan.get("inodes", mounts.INODES))
+    watch(job, watchdog, status, parent_alive)
     _end_all()
+    with contextlib.suppress(OSError):  # nobody is left to hear it
+        if (size := plan.get("file_bytes")) is not None and has_file_of(mounts.WRITABLE, size):
+            status.say(full_file=True)
     os._exit(0)
 
 
@@ -66,8 +71,16 @@ def _end_all() -> None:
 
 
 def watch(job: int, watchdog: Watchdog, status: Status, parent_alive: int) -> None:
-    """Return when the job has ended, takes too much memory, or nobody wants it any more."""
+    """Return when the job has ended, uses too much, or nobody wants it any more; say how it was."""
+    with contextlib.suppress(OSError):  # nobody is left to hear it
+        _watch(job, watchdog, status, parent_alive)
+        watchdog.look()
+        status.say(seen=watchdog.seen())
+
+
+def _watch(job: int, watchdog: Watchdog, status: Status, parent_alive: int) -> None:
     process = os.pidfd_open(job)
+    kills_before = times_out_of_memory()
     poll = select.poll()
     poll.register(process, select.POLLIN)
     poll.register(parent_alive, select.POLLIN | select.POLLHUP)
@@ -77,13 +90,17 @@ def watch(job: int, watchdog: Watchdog, status: Status, parent_alive: int) -> No
         # A tenth of one core, unless a job makes each look so slow that it could hide meanwhile.
         pause_ms = min(max(_POLL_MS, int(spent_s * 10_000)), _POLL_MS_MAX)
         if watchdog.violation:
-            status.say(memory=watchdog.violation, peak=watchdog.peak_bytes)
+            status.say(over=watchdog.violation)
             return
         _reap_orphans(job)
     if all(descriptor != process for descriptor, _ in events):
         return  # the launcher is gone
+    watchdog.look()  # now, while it still counts
     _, ended = os.waitpid(job, 0)
-    status.say(ended=os.waitstatus_to_exitcode(ended), peak=watchdog.peak_bytes)
+    code = os.waitstatus_to_exitcode(ended)
+    if code == -signal.SIGKILL and times_out_of_memory() > kills_before:
+        status.say(machine_out_of_memory=True)
+    status.say(ended=code)
 
 
 def _reap_orphans(job: int) -> None:

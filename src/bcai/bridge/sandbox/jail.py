@@ -15,7 +15,20 @@ from bcai.bridge.sandbox.level import JailReport
 
 @dataclass(frozen=True, slots=True)
 class JailLimits:
-    """What the job may use. All are hard; each has its own cause when it is hit."""
+    """What the job may use. All are hard; each has its own cause when it is hit.
+
+    Attributes
+    ----------
+    cpu_s
+        Time of processors that all its processes use together; None: as many as there are, for
+        as long as it runs.
+    file_bytes
+        Size of any one file; None: `disk_bytes` alone bounds it.
+    inodes
+        Files and folders that it makes.
+    gpu_count
+        Devices that it sees; a jail has none to show yet.
+    """
 
     wall_s: float
     memory_bytes: int
@@ -23,6 +36,15 @@ class JailLimits:
     output_bytes: int
     disk_bytes: int
     processes: int
+    cpu_s: float | None = None
+    file_bytes: int | None = None
+    inodes: int = 65536
+    gpu_count: int = 0
+
+    def in_force(self) -> dict[str, float]:
+        """Each limit that is set, by name, as it stands on a result."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: float(value) for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +137,9 @@ class Cause(StrEnum):
     OUTPUT_BYTES = "output_bytes"
     DISK_BYTES = "disk_bytes"
     PROCESSES = "processes"
+    CPU_TIME = "cpu_time"
+    FILE_BYTES = "file_bytes"
+    INODES = "inodes"
     OUTPUT_MISSING = "output_missing"
     OUTPUT_INVALID = "output_invalid"
     TRAP = "trap"  # of a WebAssembly module, as the four below
@@ -146,7 +171,8 @@ class JailExit:
     """How the run ended.
 
     `message` is one line for the user, complete in itself: what happened, with the number that
-    was hit or the line of their code. `hint` says what to do.
+    was hit or the line of their code. `hint` says what to do. `refused_calls` counts the system
+    calls that no honest job makes, by name; None where this kernel does not tell.
     """
 
     cause: Cause
@@ -162,3 +188,8 @@ class JailExit:
     memory_bytes_peak: int = 0
     log_bytes: int = 0
     fuel: int = 0  # instructions of a WebAssembly module
+    disk_bytes_peak: int = 0  # this and the next two as seen twenty times a second
+    inodes_peak: int = 0
+    processes_peak: int = 0  # threads count
+    output_bytes: int = 0
+    refused_calls: dict[str, int] | None = None

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from bcai.bridge.sandbox.level import (
 from bcai.bridge.sandbox.outputs import new_output_file, read_output
 from bcai.bridge.sandbox.probe import NO_CGROUP, probe_jail
 from bcai.bridge.sandbox.process import (
+    ColdProcess,
     JailProcess,
     environment_binds,
     input_bind,
@@ -33,7 +35,7 @@ from bcai.bridge.sandbox.process import (
 )
 from bcai.bridge.sandbox.start_alone import start_alone
 from bcai.bridge.sandbox.supervisor import Facts, Supervisor
-from bcai.bridge.sandbox.verdict import Verdict, judge
+from bcai.bridge.sandbox.verdict import Verdict, judge, limit_warnings
 from bcai.bridge.sandbox.warm import ZygotePool
 
 _CGROUP_ROOM_BYTES = 64 * MIB  # for the jail's own two processes
@@ -81,10 +83,12 @@ def launch(
     together = None if weaker(level_max, "B") == level_max else _group_limits(limits)
     outputs = new_output_file(limits.output_bytes)
     with _start(request, outputs, together, zygotes, probed.level) as jail:
-        report = _report(probed, request, together and jail.cgroup)
+        start = "cold" if isinstance(jail.process, ColdProcess) else "warm"
+        report = replace(_report(probed, request, together and jail.cgroup), start=start)
         facts = Supervisor(jail, request, report, on_event, cancelled).watch()
         killed = jail.cgroup is not None and jail.cgroup.was_out_of_memory()
         verdict = judge(facts, limits, killed_for_memory=killed)
+        facts.warnings += limit_warnings(facts, limits, killed_for_memory=killed)
         kept, broken = _read_outputs(jail.outputs, facts, limits)
     verdict = _with_outputs(verdict, facts, request, kept, broken)
     return _exit(verdict, report, facts, kept)
@@ -175,6 +179,9 @@ def _plan(request: JailRequest, level: str) -> dict[str, object]:
         "memory_bytes": limits.memory_bytes,
         "disk_bytes": limits.disk_bytes,
         "processes": limits.processes,
+        "cpu_s": limits.cpu_s,
+        "file_bytes": limits.file_bytes,
+        "inodes": limits.inodes,
         "guest": {
             "entry": request.entry,
             "arguments": list(request.arguments),
@@ -218,9 +225,7 @@ def _report(probed: JailReport, request: JailRequest, cgroup: Cgroup | None) -> 
     level, missing = probed.level, probed.missing
     if level not in ALONE:
         level, missing = ("A", ()) if cgroup is not None else ("B", (NO_CGROUP,))
-    limits = request.limits
-    values = {name: getattr(limits, name) for name in limits.__dataclass_fields__}
-    in_force = {name: float(value) for name, value in values.items() if value is not None}
+    in_force = request.limits.in_force()
     return JailReport(level, walls, in_force, missing, asked=request.security_level)
 
 
@@ -287,4 +292,9 @@ def _exit(
         cpu_s=facts.cpu_s,
         memory_bytes_peak=facts.memory_bytes_peak,
         log_bytes=facts.log_bytes,
+        disk_bytes_peak=facts.disk_bytes_peak,
+        inodes_peak=facts.inodes_peak,
+        processes_peak=facts.processes_peak,
+        output_bytes=sum(announced.size for announced in facts.announced.values()),
+        refused_calls=facts.refused_calls,
     )

@@ -38,6 +38,9 @@ class JailReport:
         The walls that this machine could not build, each with what would lift that.
     asked
         The security level that the job asked for; empty where nobody asked.
+    start
+        How the job's Python began: `warm` (forked from one that had its packages imported),
+        `cold` (fresh), or empty where no Python runs.
     """
 
     level: str
@@ -45,6 +48,7 @@ class JailReport:
     limits: dict[str, float] = field(default_factory=dict[str, float])
     missing: tuple[str, ...] = ()
     asked: str = ""
+    start: str = ""
 
 
 def said_aloud(report: JailReport) -> list[str]:

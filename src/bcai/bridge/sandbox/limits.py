@@ -1,6 +1,8 @@
 """Kernel limits per process. Hard and soft are equal: a job can lower them, never raise them."""
 
+import math
 import resource
+from typing import Any
 
 _OPEN_FILES = 1024
 _LOCKED_BYTES = 64 << 20
@@ -12,14 +14,41 @@ _STACK_BYTES = 8 << 20
 ADDRESS_ROOM_BYTES = 2 << 30
 
 
-def apply(memory_bytes: int, processes: int) -> None:
+# Beyond the limit that the watchdog keeps for all processes together: it is the one with words.
+_CPU_ROOM_S = 1
+
+
+def apply_plan(plan: dict[str, Any], tasks_of_others: int = 0) -> None:
+    """Limit this process and all it starts as the plan of its jail says.
+
+    Parameters
+    ----------
+    tasks_of_others
+        Processes and threads that the kernel counts for this user but are not the job's.
+    """
+    apply(
+        plan["memory_bytes"],
+        plan["processes"] + tasks_of_others,
+        plan.get("cpu_s"),
+        plan.get("file_bytes"),
+    )
+
+
+def apply(
+    memory_bytes: int,
+    processes: int,
+    cpu_s: float | None = None,
+    file_bytes: int | None = None,
+) -> None:
     """Limit this process and all it starts; what it has inherited from a zygote is not its own.
 
     RLIMIT_DATA counts private writable memory, so that an honest job gets a MemoryError in the
-    line that asked for too much. RLIMIT_AS also bounds shared maps. Both are per process: the
-    watchdog (and the cgroup) watches the sum. Files are bounded by the size of the work folder.
+    line that asked for too much. RLIMIT_AS also bounds shared maps. Both are per process, as is
+    RLIMIT_CPU: the watchdog (and the cgroup) watches the sum. All files together are bounded by
+    the size of the work folder.
     """
     size, data = _inherited_bytes()
+    infinite = resource.RLIM_INFINITY
     for kind, value in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_DATA, memory_bytes + data),
@@ -30,9 +59,14 @@ def apply(memory_bytes: int, processes: int) -> None:
         (resource.RLIMIT_MEMLOCK, _LOCKED_BYTES),
         (resource.RLIMIT_MSGQUEUE, 0),
         (resource.RLIMIT_SIGPENDING, _SIGNALS_QUEUED),
+        (resource.RLIMIT_FSIZE, infinite if file_bytes is None else file_bytes),
+        (resource.RLIMIT_CPU, infinite if cpu_s is None else math.ceil(cpu_s) + _CPU_ROOM_S),
     ):
         hard = resource.getrlimit(kind)[1]
-        wanted = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        if infinite in (value, hard):
+            wanted = hard if value == infinite else value
+        else:
+            wanted = min(value, hard)
         resource.setrlimit(kind, (wanted, wanted))
 
 

@@ -30,6 +30,8 @@ _END_CAUSES = frozenset(
         Cause.MEMORY,
         Cause.DISK_BYTES,
         Cause.PROCESSES,
+        Cause.FILE_BYTES,
+        Cause.INODES,
     }
 )
 

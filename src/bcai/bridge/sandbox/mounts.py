@@ -25,7 +25,8 @@ _DEVICE = _ATTR_NOSUID | _ATTR_NOEXEC
 _NEW_ROOT = "/tmp"  # any folder of the host; only this process sees the mount
 _OLD_ROOT = "/old"
 _ROOT_OPTIONS = "size=4m,nr_inodes=8192,mode=755"
-_INODES = 65536  # in the work folder: an empty file costs memory, too
+INODES = 65536  # files and folders of a job, unless it says otherwise: each costs memory, too
+_OWN_INODES = 1 + 2  # of the work folders' file system: its root, and the two below
 _PLAIN = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC
 
 _ETC = {
@@ -73,6 +74,7 @@ def build_root(
     *,
     for_jobs: bool = False,
     programs: bool = False,
+    inodes: int = INODES,
 ) -> None:
     """Replace the root of this mount namespace; the host's files are gone afterwards.
 
@@ -100,7 +102,7 @@ def build_root(
     os.chdir("/")
     libc.mount("proc", "/proc", "proc", _PLAIN)
     libc.unmount(_OLD_ROOT)
-    _mount_work_folders(disk_bytes, outside_id, programs=programs)
+    _mount_work_folders(disk_bytes, inodes, outside_id, programs=programs)
     if not for_jobs:
         os.rmdir(_OLD_ROOT)
     # Not over an environment that lies below /tmp, which would vanish; there TMPDIR must do.
@@ -116,7 +118,7 @@ def leave_zygote() -> None:
     libc.mount("proc", "/proc", "proc", _PLAIN)
 
 
-def enter_job_root(trees: list[tuple[int, str]], disk_bytes: int) -> None:
+def enter_job_root(trees: list[tuple[int, str]], disk_bytes: int, inodes: int = INODES) -> None:
     """Mount the job's folders and its work folder where the zygote had its own.
 
     What the zygote had there lies below, where nobody without capabilities can get at it.
@@ -124,7 +126,7 @@ def enter_job_root(trees: list[tuple[int, str]], disk_bytes: int) -> None:
     for tree, target in trees:
         libc.move_mount(tree, target)
         os.close(tree)
-    _mount_work_folders(disk_bytes, None)
+    _mount_work_folders(disk_bytes, inodes, None)
     if os.path.samefile("/tmp", WORK) or not os.listdir("/tmp"):
         libc.mount(WORK, "/tmp", None, libc.MS_BIND)
 
@@ -198,9 +200,13 @@ def _write_small_files() -> None:
             os.symlink(os.readlink(link), _NEW_ROOT + link)
 
 
-def _mount_work_folders(disk_bytes: int, outside_id: int | None, *, programs: bool = False) -> None:
+def _mount_work_folders(
+    disk_bytes: int, inodes: int, outside_id: int | None, *, programs: bool = False
+) -> None:
+    inputs = [folder for folder in (PROJECT, DATA) if os.path.isdir(folder)]
+    ours = _OWN_INODES + sum(len(os.listdir(folder)) for folder in inputs)  # links to them
     owner = "" if outside_id is None else f",uid={outside_id},gid={outside_id}"
-    options = f"size={disk_bytes},nr_inodes={_INODES},mode=700{owner}"
+    options = f"size={disk_bytes},nr_inodes={inodes + ours},mode=700{owner}"
     flags = _PLAIN & ~libc.MS_NOEXEC if programs else _PLAIN
     libc.mount("tmpfs", _OLD_ROOT, "tmpfs", flags, options)
     for target in WRITABLE:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 from bcai.base.errors import FormatError
 from bcai.bridge.limits import MESSAGE_BYTES_MAX
@@ -47,10 +47,17 @@ class Facts:
     stop_detail: str = ""
     failed_wall: str = ""
     is_started: bool = False
-    is_over_memory: bool = False
+    over: str = ""  # the limit for which the jail's first process ended the job
+    full: frozenset[str] = frozenset()  # at the end: some of `disk`, `inodes`, `file`
+    ever_full: frozenset[str] = frozenset()
+    is_machine_out_of_memory: bool = False
     status: int | None = None
     cpu_s: float = 0.0
     memory_bytes_peak: int = 0
+    disk_bytes_peak: int = 0
+    inodes_peak: int = 0
+    processes_peak: int = 0
+    refused_calls: dict[str, int] | None = None
     claim: Ended | None = None
     too_large: str = ""
     announced: dict[str, Announced] = field(default_factory=dict[str, Announced])
@@ -210,14 +217,30 @@ class Supervisor:
             self._on_event(Started(self._report))
         elif "failed" in fact:
             facts.failed_wall = f"{fact['failed']}: {fact.get('error')}"
-        elif "memory" in fact:
-            facts.is_over_memory = True
+        elif "over" in fact:
+            facts.over = str(fact["over"])
+        elif "machine_out_of_memory" in fact:
+            facts.is_machine_out_of_memory = True
         elif "ended" in fact:
             facts.status = cast("int", fact["ended"])
+        elif "seen" in fact:
+            self._take_seen(cast("dict[str, Any]", fact["seen"]))
+        elif "full_file" in fact:
+            facts.full |= {"file"}
         elif "cpu_s" in fact:
-            facts.cpu_s = cast("float", fact["cpu_s"])
-        peak = cast("int", fact.get("peak", 0))
-        facts.memory_bytes_peak = max(facts.memory_bytes_peak, peak)
+            facts.cpu_s = max(facts.cpu_s, cast("float", fact["cpu_s"]))
+            peak = cast("int", fact.get("peak", 0))  # of the largest process
+            facts.memory_bytes_peak = max(facts.memory_bytes_peak, peak)
+
+    def _take_seen(self, seen: dict[str, Any]) -> None:
+        facts = self._facts
+        facts.full |= frozenset(seen["full"])
+        facts.ever_full |= frozenset(seen["ever_full"])
+        facts.memory_bytes_peak = seen["memory_bytes_peak"]
+        facts.cpu_s = max(facts.cpu_s, seen["cpu_s"])
+        facts.disk_bytes_peak = seen.get("disk_bytes_peak", 0)
+        facts.inodes_peak = seen.get("inodes_peak", 0)
+        facts.processes_peak = seen.get("processes_peak", 0)
 
     def _read_control(self) -> bool:
         """Take one message. False when the job has closed its end (or sent an empty message)."""

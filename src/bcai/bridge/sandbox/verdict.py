@@ -2,6 +2,12 @@
 
 What we did or saw counts before what the job claims: first our own stops, then the kernel's
 account, then the script's. A claim can only explain an ending that really happened.
+
+Note [A limit behind an ending]
+    A script that meets a limit may catch the exception, lose it in a library, or die of a signal.
+    So a failed run is asked for more than its last exception: what was full when it ended, what it
+    printed last, how many processes it had. A script that met a limit and still ended well has
+    done so on purpose: it succeeds, with a warning.
 """
 
 import signal
@@ -12,6 +18,13 @@ from bcai.bridge.sandbox.supervisor import REPORT_BYTES_MAX, Facts
 from bcai.bridge.sandbox.text import one_line
 
 _NO_MEMORY_TEXTS = ("bad_alloc", "Cannot allocate memory", "can't allocate memory", "MemoryError")
+_NO_THREAD_TEXTS = (
+    "Thread creation failed",  # libgomp
+    "pthread_create failed",  # OpenBLAS
+    "can't start new thread",
+    "std::system_error",
+    "Resource temporarily unavailable",
+)
 _MEMORY_SIGNALS = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGKILL)
 _ALMOST_ALL = 0.95  # of the memory limit
 
@@ -40,20 +53,36 @@ def judge(facts: Facts, limits: JailLimits, *, killed_for_memory: bool) -> Verdi
         return _stopped(facts, limits)
     if facts.failed_wall:
         return Verdict(Cause.JAIL_ERROR, f"the jail could not be built: {facts.failed_wall}")
-    claim = facts.claim
-    if facts.is_over_memory or (killed_for_memory and facts.status != 0):
-        return _memory(limits)
+    if facts.over == "cpu":
+        return _limit(Cause.CPU_TIME, limits)
+    if facts.over or (killed_for_memory and facts.status != 0):
+        return _limit(Cause.MEMORY, limits)
     if facts.status is None:
         return Verdict(Cause.JAIL_ERROR, "the jail ended without saying how")
     if facts.status < 0:
         return _signal(facts, limits)
     if facts.too_large:
-        hint = "keep less, or ask for a higher limit of output_bytes"
+        hint = "keep less, or ask for more with limits.output"
         return Verdict(Cause.OUTPUT_BYTES, facts.too_large, hint)
-    if facts.status and claim is not None and claim.cause is not Cause.EXITED:
-        return _claimed(facts, limits)
-    message = one_line(claim.message) if claim is not None and facts.status else ""
-    return Verdict(Cause.EXITED, message or f"exited with status {facts.status}")
+    return _failed(facts, limits) if facts.status else Verdict(Cause.EXITED, "exited with status 0")
+
+
+def limit_warnings(facts: Facts, limits: JailLimits, *, killed_for_memory: bool) -> list[str]:
+    """Limits that a script met although it ended well."""
+    if facts.status != 0 or facts.stopped is not None:
+        return []
+    most = format_size(limits.disk_bytes)
+    met = {
+        "limits.memory": f"the kernel ended a process of the script for memory, of which it may "
+        f"have {format_size(limits.memory_bytes)}" * killed_for_memory,
+        "limits.disk": f"its files took all of {most}: a write may have failed"
+        * ("disk" in facts.ever_full),
+        "limits.inodes": f"it made {limits.inodes} files and folders, all that it may have"
+        * ("inodes" in facts.ever_full),
+        "limits.processes": f"it had {limits.processes} processes and threads, all that it may have"
+        * (facts.processes_peak >= limits.processes),
+    }
+    return [f"{text} ({name})" for name, text in met.items() if text]
 
 
 def _stopped(facts: Facts, limits: JailLimits) -> Verdict:
@@ -69,7 +98,9 @@ def _stopped(facts: Facts, limits: JailLimits) -> Verdict:
         return Verdict(
             Cause.LOG_BYTES,
             f"the script wrote more {facts.stop_detail} than its limit of {format_size(limit)}",
-            "print less, or ask for a higher limit of log_bytes",
+            "log fewer metrics"
+            if facts.stop_detail == "metrics"
+            else "print less, or ask for more with limits.log",
         )
     if facts.stopped is Cause.CANCELLED:
         return Verdict(Cause.CANCELLED, "cancelled while it ran")
@@ -78,51 +109,135 @@ def _stopped(facts: Facts, limits: JailLimits) -> Verdict:
     return Verdict(Cause.OUTPUT_INVALID, facts.stop_detail)
 
 
-def _memory(limits: JailLimits, place: str = "", line: int | None = None) -> Verdict:
-    limit = format_size(limits.memory_bytes)
-    return Verdict(
-        Cause.MEMORY,
-        f"the script needed more memory than its limit of {limit}{place}",
-        "use smaller batches or data, or ask for a higher limit of memory_bytes",
-        line,
-    )
+def _limit(cause: Cause, limits: JailLimits, place: str = "", line: int | None = None) -> Verdict:
+    """Say which limit the script hit, with its number and what to do.
+
+    Parameters
+    ----------
+    place
+        What the script says about it, with a colon before it.
+    """
+    wrote, started = "the script wrote", "the script started"
+    sentence, hint = {
+        Cause.CPU_TIME: (
+            f"the script used more time of the processors than its limit of "
+            f"{format_duration_s(limits.cpu_s or limits.wall_s)}, all its processes together",
+            "do less work, or ask for more with limits.cpu",
+        ),
+        Cause.MEMORY: (
+            f"the script needed more memory than its limit of {format_size(limits.memory_bytes)}",
+            "use smaller batches or data, or ask for more with limits.memory",
+        ),
+        Cause.DISK_BYTES: (
+            f"{wrote} more files than its limit of {format_size(limits.disk_bytes)}",
+            "write less, or ask for more with limits.disk",
+        ),
+        Cause.FILE_BYTES: (
+            f"{wrote} a file larger than its limit of "
+            f"{format_size(limits.file_bytes or limits.disk_bytes)}",
+            "write several smaller ones, or ask for more with limits.file",
+        ),
+        Cause.INODES: (
+            f"the script made more files and folders than its limit of {limits.inodes}",
+            "put more into each, or ask for more with limits.inodes",
+        ),
+        Cause.PROCESSES: (
+            f"{started} more processes or threads than its limit of {limits.processes}",
+            "start fewer, or ask for more with limits.processes",
+        ),
+    }[cause]
+    return Verdict(cause, sentence + place, hint, line)
 
 
 def _signal(facts: Facts, limits: JailLimits) -> Verdict:
     number = -(facts.status or 0)
-    ran_out = facts.memory_bytes_peak >= _ALMOST_ALL * limits.memory_bytes
-    said_so = any(text in facts.stderr_tail for text in _NO_MEMORY_TEXTS)
-    if number in _MEMORY_SIGNALS and (ran_out or said_so):
-        return _memory(limits)
+    found = _limit_behind_signal(number, facts, limits)
+    if found is not None:
+        return _limit(found, limits)
     try:
         name = signal.Signals(number).name
     except ValueError:
         name = f"signal {number}"
     meaning = signal.strsignal(number)
-    return Verdict(Cause.SIGNAL, f"killed by {name}" + (f" ({meaning})" if meaning else ""))
+    message = f"killed by {name}" + (f" ({meaning})" if meaning else "")
+    if facts.is_machine_out_of_memory:
+        # Not the job's doing: other nodes may have what it asked for.
+        used, limit = format_size(facts.memory_bytes_peak), format_size(limits.memory_bytes)
+        message += f": the node ran out of memory; the script used {used} of its limit of {limit}"
+        return Verdict(Cause.JAIL_ERROR, message)
+    return Verdict(Cause.SIGNAL, message)
 
 
-def _claimed(facts: Facts, limits: JailLimits) -> Verdict:
+def _limit_behind_signal(number: int, facts: Facts, limits: JailLimits) -> Cause | None:
+    """Find the limit for which the kernel, or a library that gave up, sent a signal."""
+    used_its_time = limits.cpu_s is not None and facts.cpu_s >= limits.cpu_s
+    if number in (signal.SIGXCPU, signal.SIGKILL) and used_its_time:
+        return Cause.CPU_TIME
+    if number == signal.SIGXFSZ and limits.file_bytes is not None:
+        return Cause.FILE_BYTES
+    if (
+        number == signal.SIGBUS and "disk" in facts.ever_full
+    ):  # a map of a file without room behind it
+        return Cause.DISK_BYTES
+    ran_out = facts.memory_bytes_peak >= _ALMOST_ALL * limits.memory_bytes
+    if number in _MEMORY_SIGNALS and (ran_out or _said(facts, _NO_MEMORY_TEXTS)):
+        return Cause.MEMORY
+    if number == signal.SIGABRT and _said(facts, _NO_THREAD_TEXTS):
+        return Cause.PROCESSES
+    return None
+
+
+def _failed(facts: Facts, limits: JailLimits) -> Verdict:
+    """Say why a script ended with a status other than 0: Note [A limit behind an ending]."""
     claim = facts.claim
-    if claim is None:
-        raise AssertionError("judge() checks that there is a claim")
-    message = one_line(claim.message)
-    if claim.cause is Cause.MEMORY:
-        return _memory(limits, f": {message}", claim.line)
-    if claim.cause is Cause.DISK_BYTES:
-        limit = format_size(limits.disk_bytes)
-        return Verdict(
-            Cause.DISK_BYTES,
-            f"the script wrote more files than its limit of {limit}: {message}",
-            "write less, or ask for a higher limit of disk_bytes",
-            claim.line,
-        )
-    if claim.cause is Cause.PROCESSES:
-        return Verdict(
-            Cause.PROCESSES,
-            f"the script started more processes or threads than its limit of {limits.processes}: "
-            f"{message}",
-            "start fewer, or ask for a higher limit of processes",
-            claim.line,
-        )
-    return Verdict(claim.cause, message, one_line(claim.hint), claim.line)
+    claimed = Cause.EXITED if claim is None else claim.cause
+    message, line = ("", None) if claim is None else (one_line(claim.message), claim.line)
+    limit = (
+        _refined(claimed, facts) if claimed in _LIMITS else _limit_behind(claimed, facts, limits)
+    )
+    if limit is not None:
+        return _limit(limit, limits, f": {message}" if message else "", line)
+    if claim is None or claimed is Cause.EXITED:
+        return Verdict(Cause.EXITED, message or f"exited with status {facts.status}")
+    return Verdict(claimed, message, one_line(claim.hint), line)
+
+
+_LIMITS = (Cause.MEMORY, Cause.DISK_BYTES, Cause.FILE_BYTES, Cause.INODES, Cause.PROCESSES)
+
+
+def _refined(claimed: Cause, facts: Facts) -> Cause:
+    """No space is one error for bytes and for files; what we saw tells them apart."""
+    if (
+        claimed is Cause.DISK_BYTES
+        and "inodes" in facts.ever_full
+        and "disk" not in facts.ever_full
+    ):
+        return Cause.INODES
+    return claimed
+
+
+def _limit_behind(claimed: Cause, facts: Facts, limits: JailLimits) -> Cause | None:
+    """Find the limit behind an exception of another kind, or behind a mere exit status."""
+    if claimed not in (Cause.EXITED, Cause.EXCEPTION):
+        return None
+    for name, cause in _FULL:
+        if name in facts.full:
+            return cause
+    if claimed is Cause.EXCEPTION:
+        return None  # it says what it is about
+    if _said(facts, _NO_MEMORY_TEXTS):
+        return Cause.MEMORY
+    if facts.processes_peak >= limits.processes or _said(facts, _NO_THREAD_TEXTS):
+        return Cause.PROCESSES
+    return None
+
+
+_FULL = (
+    ("file", Cause.FILE_BYTES),
+    ("inodes", Cause.INODES),
+    ("disk", Cause.DISK_BYTES),
+)
+
+
+def _said(facts: Facts, texts: tuple[str, ...]) -> bool:
+    return any(text in facts.stderr_tail for text in texts)

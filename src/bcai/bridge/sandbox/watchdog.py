@@ -1,13 +1,29 @@
-"""The sum of the memory of all processes of a jail, against the limit.
+"""What all processes of a jail use together, against the limits that no kernel limit knows.
 
-What counts is what the kernel could not take back: anonymous and shared memory, each page once
-however many processes share it (PSS). Pages of read-only files do not count.
+Memory: what counts is what the kernel could not take back: anonymous and shared memory, each page
+once however many processes share it (PSS). Pages of read-only files do not count.
+
+Note [Counting processor time]
+    RLIMIT_CPU is per process, so a job could have as many times its limit as it has processes. The
+    sum is taken twice, and the larger counts, since each can only miss something. One is what the
+    kernel adds up for living processes and the children that they have waited for; a child that
+    nobody waits for (SIGCHLD ignored) is lost to it. The other adds up what each process had used
+    when it was last seen; what happened between two looks is lost to that. Time that a job hides
+    in very many children of a few milliseconds is bounded by its wall time alone.
 """
 
 import os
+import resource
 import time
 
+from bcai.bridge.sandbox import mounts
+
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_FULL_BYTES = 64 * 1024  # what is left of a folder in which the next write fails
+_REMEMBERED_MAX = 10_000  # processes that are gone
+# Fields of /proc/PID/stat after the name, from 0: man proc_pid_stat, 14 to 17, 20 and 22.
+_OWN_TIME, _WAITED_TIME, _THREADS, _BORN = slice(11, 13), slice(13, 15), 17, 19
 
 
 class Watchdog:
@@ -16,40 +32,133 @@ class Watchdog:
     Attributes
     ----------
     violation
-        Why the job must end, or an empty string.
+        Why the job must end: `cpu`, another word for memory, or an empty string.
     peak_bytes
         The most memory seen.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
+    def __init__(
+        self, memory_bytes: int, cpu_s: float | None = None, inodes: int = mounts.INODES
+    ) -> None:
+        self._memory_bytes = memory_bytes
+        self._cpu_s = cpu_s
+        self._inodes = inodes
+        self._last_seen: dict[tuple[str, str], float] = {}  # a process, and its ticks
+        self._seen: dict[str, int] = {}
+        self._ever_full: set[str] = set()
+        self._full: set[str] = set()
         self.violation = ""
         self.peak_bytes = 0
+        self._cpu_s_seen = 0.0
 
     def look(self) -> float:
         """Measure once; return the seconds that it took."""
         begin = time.monotonic()
         processes = [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+        self._look_at_files()
+        self.look_at_time(processes)
+        self._look_at_memory(processes)
+        return time.monotonic() - begin
+
+    def look_at_time(self, processes: list[str]) -> None:
+        """Add up what these processes, by their numbers, have used of the processors."""
+        used_s = self._used_s(processes)
+        if self._cpu_s is not None and used_s >= self._cpu_s:
+            # A child that is waited for meanwhile is in its own time and in its parent's: once.
+            used_s = min(used_s, self._used_s(processes))
+            self.violation = "cpu" if used_s >= self._cpu_s else self.violation
+        self._cpu_s_seen = max(self._cpu_s_seen, used_s)
+
+    def seen(self) -> dict[str, object]:
+        """The most of everything, and what was full."""
+        full, ever_full = sorted(self._full), sorted(self._ever_full)
+        most = {"memory_bytes_peak": self.peak_bytes, "cpu_s": self._cpu_s_seen}
+        return {**self._seen, **most, "full": full, "ever_full": ever_full}
+
+    def _look_at_files(self) -> None:
+        """Size and number of the files in the work folder, which /dev/shm shares."""
+        state = os.statvfs(mounts.WORK)
+        self._note("disk_bytes_peak", (state.f_blocks - state.f_bfree) * state.f_frsize)
+        self._note("inodes_peak", self._inodes - state.f_ffree)  # the rest of all were ours
+        is_full = {
+            "disk": state.f_bfree * state.f_frsize < _FULL_BYTES,
+            "inodes": not state.f_ffree,
+        }
+        self._full = {name for name, full in is_full.items() if full}
+        self._ever_full |= self._full
+
+    def _used_s(self, processes: list[str]) -> float:
+        """Note [Counting processor time]."""
+        threads, ticks = 0, 0.0
+        for name in processes:
+            fields = (_read(f"/proc/{name}/stat") or b"").rpartition(b")")[2].split()
+            if not fields:
+                continue
+            threads += int(fields[_THREADS])
+            own = float(sum(int(field) for field in fields[_OWN_TIME]))
+            ticks += own + sum(int(field) for field in fields[_WAITED_TIME])
+            if len(self._last_seen) < _REMEMBERED_MAX:
+                self._last_seen[name, fields[_BORN].decode()] = own
+        self._note("processes_peak", threads)
+        orphans = resource.getrusage(resource.RUSAGE_CHILDREN)
+        waited_s = ticks / _TICKS_PER_S + orphans.ru_utime + orphans.ru_stime
+        seen_s = sum(self._last_seen.values()) / _TICKS_PER_S
+        return max(waited_s, seen_s)
+
+    def _look_at_memory(self, processes: list[str]) -> None:
         resident = anonymous = 0
         for name in processes:
             pages = _resident_pages(name)
             resident += pages[0] * _PAGE_BYTES
             anonymous += (pages[0] - pages[1]) * _PAGE_BYTES
         # Resident memory counts shared pages many times: if even that fits, all is well.
-        if resident <= self._limit_bytes:
+        if resident <= self._memory_bytes:
             self.peak_bytes = max(self.peak_bytes, anonymous)
-            return time.monotonic() - begin
+            return
         used = 0
         for name in processes:
             share = _own_share_bytes(name)
             if share is None:
-                self.violation = "hidden"  # what cannot be measured is over the limit
-                return time.monotonic() - begin
+                self.violation = "memory"  # what cannot be measured is over the limit
+                return
             used += share
         self.peak_bytes = max(self.peak_bytes, used)
-        if used > self._limit_bytes:
-            self.violation = "sum"
-        return time.monotonic() - begin
+        if used > self._memory_bytes:
+            self.violation = "memory"
+
+    def _note(self, name: str, value: int) -> None:
+        self._seen[name] = max(self._seen.get(name, 0), value)
+
+
+def times_out_of_memory() -> int:
+    """How often this machine has killed a process for memory, since it started."""
+    for line in (_read("/proc/vmstat") or b"").splitlines():
+        if line.startswith(b"oom_kill "):
+            return int(line.split()[1])
+    return 0
+
+
+def has_file_of(folders: tuple[str, ...], size: int) -> bool:
+    """Whether a file of at least `size` bytes lies there. Follows no links; for a job that is over.
+
+    Libraries lose the error of a write that went beyond the limit of a file; the file tells.
+    """
+    pending, looked_at = list(folders), 0
+    while pending and looked_at < _LOOKED_AT_MAX:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    looked_at += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    elif entry.stat(follow_symlinks=False).st_size >= size:
+                        return True
+        except OSError:
+            continue  # closed to us, or too deep: it would only have explained something
+    return False
+
+
+_LOOKED_AT_MAX = 100_000
 
 
 def _resident_pages(name: str) -> tuple[int, int]:

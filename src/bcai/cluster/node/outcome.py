@@ -19,6 +19,9 @@ ENDINGS: dict[Cause, tuple[ReasonCode, Move]] = {
     Cause.OUTPUT_BYTES: (ReasonCode.LIMIT_OUTPUT, Move.FAIL),
     Cause.DISK_BYTES: (ReasonCode.LIMIT_DISK, Move.FAIL),
     Cause.PROCESSES: (ReasonCode.LIMIT_PROCESSES, Move.FAIL),
+    Cause.CPU_TIME: (ReasonCode.LIMIT_CPU, Move.FAIL),
+    Cause.FILE_BYTES: (ReasonCode.LIMIT_FILE, Move.FAIL),
+    Cause.INODES: (ReasonCode.LIMIT_INODES, Move.FAIL),
     Cause.OUTPUT_MISSING: (ReasonCode.OUTPUT_MISSING, Move.FAIL),
     Cause.OUTPUT_INVALID: (ReasonCode.OUTPUT_INVALID, Move.FAIL),
     Cause.TRAP: (ReasonCode.TRAP, Move.FAIL),
@@ -52,10 +55,19 @@ def outcome_of(
         warnings=(*warnings, *ended.warnings),
         exit_status=ended.exit_status,
         usage=Usage(
-            ended.wall_s, ended.cpu_s, ended.memory_bytes_peak, ended.log_bytes, ended.fuel
+            wall_s=ended.wall_s,
+            cpu_s=ended.cpu_s,
+            memory_bytes_peak=ended.memory_bytes_peak,
+            log_bytes=ended.log_bytes,
+            fuel=ended.fuel,
+            disk_bytes_peak=ended.disk_bytes_peak,
+            inodes_peak=ended.inodes_peak,
+            processes_peak=ended.processes_peak,
+            output_bytes=ended.output_bytes,
         ),
         jail=ended.jail,
         user_line=ended.user_line,
+        refused_calls=ended.refused_calls,
     )
 
 
