@@ -13,6 +13,8 @@ from bcai.cli.terminal import print_json, stdout_console
 from bcai.settings import read_settings
 
 if TYPE_CHECKING:
+    from bcai.bridge.python_execute import JailPython
+    from bcai.settings import EnhancedVmSettings
     from bcai.vm.isa.types import Array
     from bcai.vm.program.program import Port, VerifiedProgram
 
@@ -101,6 +103,7 @@ def run_program(
         hardware_backend=backend or settings.hardware_backend,
         threads=threads or settings.threads,
         clock=time.perf_counter,
+        python=_jail(settings),
     )
     result = machine.run(program, arrays)
     files = {} if out is None else _save(result.outputs, out)
@@ -123,6 +126,30 @@ def run_program(
     for name, array in result.outputs.items():
         console.out(f"{name}: {result.types[name]}  {_shown(array, files.get(name))}")
     return EXIT_OK
+
+
+def _jail(settings: "EnhancedVmSettings") -> "JailPython":
+    """Run Python code of the program in a jail here; what it prints goes to stderr."""
+    import sys
+
+    from bcai.bridge.python_execute import JailPython
+    from bcai.bridge.sandbox.jail import JailEvent, JailLimits, LogText
+    from bcai.jobs.spec import Limits
+
+    def show(event: JailEvent) -> None:
+        if isinstance(event, LogText):
+            sys.stderr.write(event.text)
+
+    usual = Limits()
+    limits = JailLimits(
+        wall_s=settings.python_constraints.max_execution_time_ms / 1000,
+        memory_bytes=usual.memory_bytes,
+        log_bytes=usual.log_bytes,
+        output_bytes=usual.output_bytes,
+        disk_bytes=usual.disk_bytes,
+        processes=usual.processes,
+    )
+    return JailPython(limits, on_event=show)
 
 
 def _read(file: str) -> "VerifiedProgram":

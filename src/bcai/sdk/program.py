@@ -53,6 +53,7 @@ def draft_program(
         "kind": JobKind.PROGRAM,
         "name": name or usual_name,
         "entry": ENTRY,
+        "hardware": {"gpu_count": 1} if _asks_for_gpu(verified) else None,
         "limits": dict(limits) if limits else None,
         "timeout": timeout,
         "max_retries": max_retries,
@@ -61,6 +62,14 @@ def draft_program(
     }
     given = {field: value for field, value in fields.items() if value not in (None, [])}
     return Draft(check_submission(given), tuple(files))
+
+
+def _asks_for_gpu(program: "VerifiedProgram") -> bool:
+    """Whether some of its Python code needs a node that has one."""
+    from bcai.vm.isa.ops.hybrid import python_execute
+
+    instructions = program.program.instructions
+    return any(each.op is python_execute and each.attributes["gpu"] for each in instructions)
 
 
 def read_program(

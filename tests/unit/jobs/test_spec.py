@@ -13,6 +13,7 @@ from bcai.jobs.spec import (
     CODE_BYTES_MAX,
     FILE_BYTES_MAX,
     FileRef,
+    JobKind,
     JobSpec,
     Limits,
     Mount,
@@ -61,6 +62,19 @@ def test_a_path_stands_once_in_each_mount() -> None:
     JobSpec(name="two mounts", code="", files=(here, there))
     with pytest.raises(InputError, match=r"named twice: a\.csv"):
         JobSpec(name="twice", code="", files=(here, here))
+
+
+def test_input_tensors_are_one_file_of_a_python_job() -> None:
+    tensors = FileRef("inputs.safetensors", DIGEST, 0, Mount.INPUT)
+    JobSpec(name="given", code="", files=(tensors,))
+    other = FileRef("x.npy", DIGEST, 0, Mount.INPUT)
+    with pytest.raises(InputError, match=r"'x\.npy' has mount 'input', expected 'inputs\.safet"):
+        JobSpec(name="other", code="", files=(other,))
+    program = FileRef("program.bcai", DIGEST, 0)
+    with pytest.raises(InputError, match="one of kind 'program' has its inputs in the data file"):
+        JobSpec(
+            name="program", kind=JobKind.PROGRAM, entry="program.bcai", files=(program, tensors)
+        )
 
 
 @pytest.mark.parametrize("retries", [-1, 101])
