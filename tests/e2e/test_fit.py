@@ -103,7 +103,7 @@ def test_a_run_that_goes_on_has_the_bits_of_one_run(client: SDK) -> None:
         ({"seed": 4}, "the earlier run differs in seed"),
         ({"learning_rate": 0.5}, r"the learning rate of step 0 is 0\.5"),
     ):
-        options = {**OPTIONS, **change, "epochs": 3, "client": client}
+        options: dict[str, Any] = {**OPTIONS, **change, "epochs": 3, "client": client}
         with pytest.raises(InputError, match=complaint):
             bcai.fit(network(), (X, Y), resume=part, **options)
 
@@ -159,7 +159,7 @@ def test_files_that_are_not_the_runs_are_refused(client: SDK) -> None:
 
 
 def test_a_training_can_be_cancelled_and_has_its_limits(client: SDK) -> None:
-    options = {**OPTIONS, "epochs": 100_000}
+    options: dict[str, Any] = {**OPTIONS, "epochs": 100_000}
     job = client.job_of(draft_training(plan_training(network(), (X, Y), **options))).submit()
     for _ in zip(range(3), job.events(), strict=False):
         pass

@@ -67,20 +67,32 @@ class Trained:
         """The loss of each step: float32[steps]."""
         return self.history["loss"]
 
-    def predict(self, inputs: Any, *, batch_size: int = 256) -> "Array | dict[str, Array]":
+    def predict(self, inputs: Any, *, batch_size: int = 256, output: str | None = None) -> "Array":
         """What the trained model says of some inputs; see `bcai.predict`."""
         from bcai.sdk.predict import predict
 
-        return predict(self.model, inputs, parameters=self.parameters, batch_size=batch_size)
+        return predict(
+            self.model, inputs, parameters=self.parameters, batch_size=batch_size, output=output
+        )
 
     def evaluate(
-        self, data: Any, metrics: Sequence[str] = ("accuracy",), *, batch_size: int = 256
+        self,
+        data: Any,
+        metrics: Sequence[str] = ("accuracy",),
+        *,
+        batch_size: int = 256,
+        output: str | None = None,
     ) -> dict[str, float]:
         """How well the trained model does on some data; see `bcai.evaluate`."""
         from bcai.sdk.predict import evaluate
 
         return evaluate(
-            self.model, data, metrics, parameters=self.parameters, batch_size=batch_size
+            self.model,
+            data,
+            metrics,
+            parameters=self.parameters,
+            batch_size=batch_size,
+            output=output,
         )
 
     def save(self, folder: str | PathLike[str]) -> dict[str, Path]:

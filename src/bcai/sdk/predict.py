@@ -19,7 +19,8 @@ def predict(
     *,
     parameters: "Parameters | None" = None,
     batch_size: int = 256,
-) -> "Array | dict[str, Array]":
+    output: str | None = None,
+) -> "Array":
     """What a model says of some inputs, in evaluation mode.
 
     Parameters
@@ -32,10 +33,12 @@ def predict(
         Values in place of the model's own, by name.
     batch_size
         Rows at once; a Program's own batch is in its types.
+    output
+        Which one, of a model that has several.
 
     Returns
     -------
-    The model's output, or a dict of them where it has several, with one row for each example.
+    One row for each example.
 
     Raises
     ------
@@ -61,17 +64,14 @@ def predict(
     }
     size = ports[0].type.shape[0]
     executable = choose_backend().backend.compile(program)
-    state = {port.name for port in program.program.parameters}
-    found: dict[str, list[Array]] = {}
+    chosen = _chosen(program, output)
+    parts: list[Array] = []
     for start in range(0, rows, size):
         batch = {name: _filled(column[start:], size) for name, column in by_port.items()}
-        for name, array in executable.run({**batch, **values}).items():
-            if name not in state:
-                found.setdefault(name, []).append(array[: rows - start])
+        parts.append(executable.run({**batch, **values})[chosen][: rows - start])
     import numpy as np
 
-    whole = {name: np.concatenate(parts) for name, parts in found.items()}
-    return next(iter(whole.values())) if len(whole) == 1 else whole
+    return np.concatenate(parts)
 
 
 def evaluate(
@@ -81,6 +81,7 @@ def evaluate(
     *,
     parameters: "Parameters | None" = None,
     batch_size: int = 256,
+    output: str | None = None,
 ) -> dict[str, float]:
     """How well a model does on some data, in evaluation mode.
 
@@ -104,13 +105,8 @@ def evaluate(
     target = columns.pop(last)
     is_named = all(isinstance(name, str) for name in columns)
     inputs: Any = columns if is_named else tuple(columns.values())
-    output = predict(model, inputs, parameters=parameters, batch_size=batch_size)
-    if isinstance(output, dict):
-        raise InputError(
-            f"evaluate: the model has the outputs {', '.join(output)}, expected one",
-            hint="use bcai.predict, and compare what you need",
-        )
-    return {name: METRICS[name](output, target) for name in metrics}
+    said = predict(model, inputs, parameters=parameters, batch_size=batch_size, output=output)
+    return {name: METRICS[name](said, target) for name in metrics}
 
 
 def _accuracy(output: "Array", target: "Array") -> float:
@@ -161,6 +157,18 @@ def _difference(output: "Array", target: "Array") -> "Array":
             f"target: found shape {list(target.shape)}, the output has {list(output.shape)}"
         )
     return output.astype(np.float64) - target.astype(np.float64)
+
+
+def _chosen(program: "VerifiedProgram", output: str | None) -> str:
+    state = {port.name for port in program.program.parameters}
+    there = [name for name, _ in program.program.outputs if name not in state]
+    if output is None and len(there) != 1:
+        raise InputError(
+            f"output: the model has {', '.join(there) or 'none'}", hint="name one with output="
+        )
+    if output is not None and output not in there:
+        raise InputError(f"output: the model has no {output!r}; {nearest(output, there)}")
+    return output or there[0]
 
 
 def _rows(columns: "Mapping[str | int, Array]") -> int:

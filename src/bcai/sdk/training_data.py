@@ -33,7 +33,7 @@ def columns_of(data: Any) -> "dict[str | int, Array]":
     elif isinstance(data, Sequence) and not isinstance(data, str | bytes):
         named = dict(enumerate(cast("Sequence[Any]", data)))
     elif hasattr(data, "__getitem__") and not isinstance(data, str | bytes | np.ndarray):
-        named = _stacked(data)
+        named = _stacked(cast("Any", data))
     else:
         raise InputError(
             f"data: found {type(data).__name__}, expected a mapping or a sequence of arrays, or a "

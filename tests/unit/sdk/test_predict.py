@@ -25,10 +25,14 @@ def test_the_last_batch_may_be_a_part() -> None:
     assert np.array_equal(found, whole)  # a row's bits do not depend on its batch
 
 
-def test_several_outputs_come_by_name() -> None:
-    found = predict((product(outputs=2), {"w": W}), {"x": X})
-    assert isinstance(found, dict)
-    assert (found["y1"] == 2 * found["y0"]).all()
+def test_one_of_several_outputs_is_named() -> None:
+    model = product(outputs=2), {"w": W}
+    first, second = (predict(model, {"x": X}, output=name) for name in ("y0", "y1"))
+    assert (second == 2 * first).all()
+    with pytest.raises(InputError, match="the model has y0, y1"):
+        predict(model, X)
+    with pytest.raises(InputError, match="the model has no 'y2'"):
+        predict(model, X, output="y2")
 
 
 def test_metrics_are_what_they_say() -> None:
