@@ -3,7 +3,8 @@
 from dataclasses import asdict
 
 from bcai.base.errors import EXIT_OK, EXIT_REFUSED
-from bcai.cli.health import Finding, Health, examine
+from bcai.cli.finding import Finding, Health
+from bcai.cli.health import examine
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
 from bcai.cli.terminal import is_unicode, print_block, print_json, stdout_console
 from bcai.settings import read_settings

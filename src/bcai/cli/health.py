@@ -4,14 +4,14 @@ import os
 import platform
 import shutil
 import sys
-from dataclasses import dataclass, field
-from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from bcai.base.errors import BcaiError
 from bcai.base.units import GIB, format_size
+from bcai.cli.finding import Finding, Health
+from bcai.cli.ladder import examine_jail
 from bcai.settings import Settings
 
 DISK_BYTES_MIN = 2 * GIB  # a job's scratch disk and its outputs, with the defaults
@@ -22,25 +22,6 @@ _OPTIONAL = {
 }
 
 
-class Health(StrEnum):
-    """How a finding matters: without what is MISSING, no job can run here."""
-
-    OK = "ok"
-    OPTIONAL = "optional"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at, what was found, and how to get what lacks."""
-
-    name: str
-    health: Health
-    found: str
-    remedy: str = ""
-    details: dict[str, object] = field(default_factory=dict[str, object])
-
-
 def examine(settings: Settings) -> list[Finding]:
     """Look at everything that a job on this machine needs."""
     return [
@@ -49,7 +30,7 @@ def examine(settings: Settings) -> list[Finding]:
         _torch(),
         _gpu(),
         _programs(settings),
-        *_jail(),
+        *examine_jail(settings),
         _home(settings),
         _disk(settings),
         _network(settings),
@@ -105,24 +86,6 @@ def _programs(settings: Settings) -> Finding:
         remedy = f"{lacking}; programs run by their definition, slowly"
         return Finding("programs", Health.OPTIONAL, found, remedy)
     return Finding("programs", Health.OK, found)
-
-
-def _jail() -> list[Finding]:
-    from bcai.bridge.sandbox.probe import probe_jail
-
-    report = probe_jail()
-    standing = ", ".join(report.layers) or "no walls at all"
-    details: dict[str, object] = {
-        "level": report.level,
-        "layers": list(report.layers),
-        "missing": list(report.missing),
-    }
-    if report.level == "none":
-        remedy = "; ".join(report.missing)
-        return [Finding("jail", Health.MISSING, f"none ({standing})", remedy, details)]
-    found = f"level {report.level}: {standing}"
-    lacking = [Finding("jail lacks", Health.OPTIONAL, wall) for wall in report.missing]
-    return [Finding("jail", Health.OK, found, "", details), *lacking]
 
 
 def _home(settings: Settings) -> Finding:

@@ -62,7 +62,7 @@ def said_aloud(report: JailReport) -> list[str]:
 
 def in_words(report: JailReport) -> str:
     """Say in one line of a log what stood around a job."""
-    limits = ", ".join(f"{name}={value:g}" for name, value in report.limits.items())
+    limits = ", ".join(f"{name}={value:.15g}" for name, value in report.limits.items())
     parts = [
         f"jail {report.level}",
         *([f"asked for {report.asked}"] if report.asked else []),

@@ -63,7 +63,7 @@ def probe_jail(level_max: str = "A", *, programs: bool = False) -> JailReport:
     strongest = LEVELS.index(level_max)
     missing: list[str] = []
     if strongest > 0:
-        missing.append(f"level {LEVELS[strongest - 1]}: its owner allows {level_max} at most")
+        missing.append(f"the node's owner allows level {level_max} at most (node.jail_level_max)")
     if strongest < LEVELS.index("C"):
         found = probe_namespaces(programs=programs)
         if found.level != "none":
