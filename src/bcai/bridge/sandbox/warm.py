@@ -33,7 +33,7 @@ _WARM_S_MAX = 120.0
 _KILL_WAIT_S = 5.0
 _STATUS_BYTES_MAX = 1 << 16
 _LULL_S = 0.02  # a job that has just started comes first
-_STANDING_BY = 2  # jails of one zygote that wait for a job
+_STANDING_BY = 3  # jails of one zygote that wait for a job
 
 
 @dataclass(frozen=True, slots=True)
