@@ -14,7 +14,7 @@ SETUP_ID := $(shell { pwd; cat pyproject.toml install.sh; } | cksum | tr -s ' \t
 STAMP := $(VENV)/setup-$(SETUP_ID)
 
 # The other scripts of bench/ make pictures and tables of constants.
-BENCHES := store submit_latency program
+BENCHES := store submit_latency program jail_start jail_many jail_operations jail_soak
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all check lint types imports docs bench clean
