@@ -56,6 +56,8 @@ class Jail:
     on_event: Callable[[JailEvent], None] = lambda event: None
     required_outputs: tuple[str, ...] = ()
     zygotes: ZygotePool | None = None
+    level_max: str = "A"
+    security_level: str = "high"
 
     def run(self, code: str | bytes, **limits: float) -> Run:
         script = self.folder / "job.py"
@@ -80,8 +82,9 @@ class Jail:
             self.arguments,
             replace(LIMITS, **limits),
             self.required_outputs,
+            security_level=self.security_level,
         )
-        ended = launch(request, take, self.cancelled, self.zygotes)
+        ended = launch(request, take, self.cancelled, self.zygotes, level_max=self.level_max)
         return Run(ended, streams["stdout"], streams["stderr"], metrics, progress)
 
     def run_outside(self, code: str) -> str:

@@ -26,9 +26,11 @@ def use_policy(monkeypatch: pytest.MonkeyPatch, policy: ImportPolicy) -> None:
         on_event: OnEvent,
         cancelled: threading.Event,
         zygotes: ZygotePool | None,
+        *,
+        level_max: str,
     ) -> JailExit:
         asked = replace(request, allowed_imports=guest_list(policy))
-        return launch(asked, on_event, cancelled, zygotes)
+        return launch(asked, on_event, cancelled, zygotes, level_max=level_max)
 
     monkeypatch.setattr("tests.attack.jails.launch", launch_with)
 

@@ -1,12 +1,16 @@
-"""The same walls and limits when the node is run by an ordinary user, without any right of root.
+"""The same attempts and limits when the node is run by an ordinary user, without any right of root.
 
-Run as root, this test becomes such a user. Where the Python installation lies in a folder of
-root's, the user is shown it in a mount namespace of the test's own; nothing on the machine changes.
+Run as root, these tests become such a user. Where the Python installation lies in a folder of
+root's, it is shown to everybody in a mount namespace of the test's own (a root that builds level C
+needs that, too), and where control groups of version 1 are mounted, the user is handed one, so that
+level A is there as well. Nothing changes for the rest of the machine.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -16,30 +20,77 @@ from bcai.bridge.sandbox.environment import python_folders
 
 NOBODY = 65534
 REPOSITORY = Path(__file__).parents[2]
+GROUPS = [Path("/sys/fs/cgroup", kind) for kind in ("memory", "pids")]
 
-
-@pytest.mark.skipif(
+only_as_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="not root: every other test here runs as an ordinary user already"
 )
-def test_walls_and_limits_for_an_ordinary_user(tmp_path: Path) -> None:
-    place = tmp_path / "tests"
+
+
+@only_as_root
+def test_the_most_telling_attempts_and_limits(tmp_path: Path) -> None:
+    limits = [f"test_limits.py::test_{name}" for name in ("memory", "processes", "disk")]
+    run_apart(tmp_path, NOBODY, "-m", "not slow", "test_attacks.py", *limits)
+
+
+@only_as_root
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_attempt_at_every_level(tmp_path: Path) -> None:
+    run_apart(tmp_path, NOBODY, "-m", "slow", "test_attacks.py")
+
+
+@only_as_root
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_attempt_at_level_c_of_a_node_run_by_root(tmp_path: Path) -> None:
+    run_apart(tmp_path, 0, "-m", "slow", "-k", "C-cold", "test_attacks.py")
+
+
+def run_apart(folder: Path, user: int, *what: str) -> None:
+    """Run tests in a process of their own, as a user, with a Python that everybody may read."""
+    place = folder / "tests"
     place.mkdir()
-    os.chown(place, NOBODY, NOBODY)
-    done = subprocess.run(
-        [sys.executable, __file__, str(place)],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
-    )
+    os.chown(place, user, user)
+    with groups_for_nobody() as groups:
+        done = subprocess.run(
+            [sys.executable, __file__, str(place), str(user), groups, *what],
+            capture_output=True,
+            text=True,
+            timeout=1700,
+            check=False,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(REPOSITORY / "src"),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     if "." not in done.stdout:
-        pytest.skip("an ordinary user cannot build the jail on this machine: " + done.stdout)
+        pytest.skip("this user cannot build the jail on this machine: " + done.stdout)
 
 
-def become_nobody(place: str) -> None:
-    """Show this process what it needs of root's folders, and give up root."""
+@contextlib.contextmanager
+def groups_for_nobody() -> Generator[str, None, None]:
+    """A control group that belongs to the user, as systemd would make one; its name, or nothing."""
+    name = f"bcai-user-{os.getpid()}"
+    made: list[Path] = []
+    try:
+        for parent in GROUPS:
+            (parent / name).mkdir()
+            made.append(parent / name)
+            for path in (parent / name, parent / name / "cgroup.procs"):
+                os.chown(path, NOBODY, NOBODY)
+        yield name
+    except (FileNotFoundError, PermissionError):  # no version 1 here, or it is not ours
+        yield ""
+    finally:
+        for folder in made:
+            folder.rmdir()
+
+
+def show_python(place: str) -> None:
+    """Show this process, and whomever it becomes, what it needs of root's folders."""
     libc.unshare(libc.CLONE_NEWNS)
     libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
     needed = [*python_folders(), str(REPOSITORY), place]
@@ -52,9 +103,16 @@ def become_nobody(place: str) -> None:
             Path(folder).mkdir(parents=True, exist_ok=True)
             libc.move_mount(tree, folder)
         os.close(tree)
+
+
+def become(user: int, groups: str) -> None:
+    """Enter the control group that was made for this user, and give up root."""
+    if groups and user:
+        for parent in GROUPS:
+            (parent / groups / "cgroup.procs").write_text(str(os.getpid()))
     os.setgroups([])
-    os.setresgid(NOBODY, NOBODY, NOBODY)
-    os.setresuid(NOBODY, NOBODY, NOBODY)
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
 
 
 def closed_ancestor(folder: str) -> Path | None:
@@ -66,10 +124,11 @@ def closed_ancestor(folder: str) -> Path | None:
 
 
 if __name__ == "__main__":
-    become_nobody(sys.argv[1])
-    os.environ["HOME"] = sys.argv[1]
+    _, home, number, groups, *what = sys.argv
+    show_python(home)
+    become(int(number), groups)
+    os.environ["HOME"] = home
     here = str(Path(__file__).parent)
-    files = [f"{here}/test_walls.py", f"{here}/test_limits.py::test_memory"]
-    files += [f"{here}/test_limits.py::test_processes", f"{here}/test_limits.py::test_disk"]
-    options = ["-q", "-n0", "-p", "no:cacheprovider", f"--basetemp={sys.argv[1]}/t", *files]
+    what = [f"{here}/{word}" if word.startswith("test_") else word for word in what]
+    options = ["-q", "-n0", "-p", "no:cacheprovider", f"--basetemp={home}/t", *what]
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *options])
