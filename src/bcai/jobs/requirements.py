@@ -156,7 +156,7 @@ def _unmet(
     requirements: Sequence[Requirement], gaps: Sequence[tuple[Environment, list[Gap]]]
 ) -> Reason:
     """Name what the nearest environment lacks, and where else a node has it."""
-    nearest, missing = min(gaps, key=lambda pair: len(pair[1]))  # the first of equals
+    nearest, missing = min(gaps, key=lambda pair: _distance(pair[1]))  # the first of equals
     needs = ", ".join(str(gap.requirement) for gap in missing)
     has = ", ".join(str(gap) for gap in missing)
     whose = "the node has" if len(gaps) == 1 and nearest.name == OWN_NAME else (
@@ -176,6 +176,11 @@ def _unmet(
     )
 
 
+def _distance(missing: Sequence[Gap]) -> tuple[int, int]:
+    """How far an environment is from fitting: another version is nearer than none."""
+    return len(missing), sum(gap.version is None for gap in missing)
+
+
 def _elsewhere(missing: Sequence[Gap], others: Sequence[Environment]) -> str:
     """Say which other environments have what the nearest one lacks; none has everything."""
     found: list[str] = []
@@ -184,7 +189,7 @@ def _elsewhere(missing: Sequence[Gap], others: Sequence[Environment]) -> str:
         if homes:
             names = ", ".join(repr(each.name) for each in homes[:_OTHERS_NAMED_MAX])
             found.append(f"{gap.requirement.name} is in {names}")
-    return f" ({'; '.join(found)}, without the rest)" if found else ""
+    return f"; {'; '.join(found)}, without the rest" if found else ""
 
 
 def _nearest_name(gap: Gap, environment: Environment) -> str:
@@ -203,11 +208,10 @@ def _no_such_environment(
 ) -> Reason:
     names = [each.name for each in offered]
     near = difflib.get_close_matches(wanted, names, n=1)
-    meant = f"did you mean {near[0]!r}? " if near else ""
     return Reason(
         ReasonCode.REQUIREMENTS,
         f"needs the environment {wanted!r}; the node has {', '.join(map(repr, names))}",
-        hint=meant + _command(requirements, wanted),
+        hint=f"did you mean {near[0]!r}?" if near else _command(requirements, wanted),
     )
 
 
