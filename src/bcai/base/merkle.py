@@ -91,6 +91,22 @@ def tree_head(leaves: Sequence[bytes]) -> TreeHead:
     return TreeHead(len(leaves), merkle_root(leaves))
 
 
+def widths(size: int) -> list[int]:
+    """How many nodes each level of a tree of so many leaves has, leaves first."""
+    found = [size]
+    while found[-1] > 1:
+        found.append(found[-1] + 1 >> 1)
+    return found
+
+
+def fold(nodes: Sequence[bytes], levels: int) -> list[bytes]:
+    """The nodes so many levels above some that stand side by side, the first in an even place."""
+    above = list(nodes)
+    for _ in range(levels):
+        above = _above(above)
+    return above
+
+
 def is_included(head: TreeHead, index: int, leaf: bytes, path: Sequence[bytes]) -> bool:
     """Whether a leaf hash is the entry `index` of the tree with this head, by its path."""
     if not 0 <= index < head.size:

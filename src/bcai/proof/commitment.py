@@ -8,7 +8,8 @@ r"""What a node signs when a run is over.
 
 The outputs ascend by the bytes of their names. A type is that of a tensor (`float32[2,3]`), with
 the hash of its content; `state`, with the root of named tensors; or `bytes`, with BLAKE3 of them.
-What was not mapped is text: parts of the job that no trace covers. The jail and the time are the node's word: the signature makes it answer for them, no more.
+What was not mapped is text: parts of the job that no trace covers. The jail and the time are the
+node's word: the signature makes it answer for them, no more.
 """
 
 import math
@@ -177,5 +178,6 @@ def _build(fields: Any) -> Commitment:
     return Commitment(
         job_id, spec, run, TreeHead(count, root), final,
         tuple(OutputHash(*each) for each in outputs), EvidenceClass(evidence),
-        backend, device, fingerprint, level, tuple(layers), UsageClaim(*usage), tuple(unmapped), node, at,
+        backend, device, fingerprint, level, tuple(layers), UsageClaim(*usage), tuple(unmapped),
+        node, at,
     )  # fmt: skip

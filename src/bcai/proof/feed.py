@@ -115,6 +115,7 @@ class Feeder:
         self._types = {port.name: port.type for port in program.program.inputs}
         self._fixed: dict[str, Array] = {}
         self.data: Data | None = None
+        self.constants: dict[str, Array] = {}
         if isinstance(run.feed, Batches):
             if not isinstance(values, Data):
                 raise InputError("the run takes batches: expected Data, found named inputs")
@@ -122,7 +123,8 @@ class Feeder:
         else:
             if isinstance(values, Data):
                 raise InputError("the run takes constant inputs: expected them by name, found Data")
-            self._fixed = _check_constants(run.feed.root, run.feed.names, values)
+            self.constants = _check_constants(run.feed.root, run.feed.names, values)
+            self._fixed |= self.constants
         for name, source in self.sources.items():
             if source is Source.SEED:
                 self._fixed[name] = np.asarray(run.seed, np.int64)

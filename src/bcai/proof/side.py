@@ -1,0 +1,188 @@
+"""An honest side of a dispute: it replays what it is asked about, and shows what it finds."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+
+from bcai.base.merkle import Tree
+from bcai.proof.execute import Step, execute
+from bcai.proof.feed import Feeder, Source, indices
+from bcai.proof.messages import (
+    AskCheckpoint,
+    AskEvidence,
+    AskLeaf,
+    AskNodes,
+    AskStep,
+    AskSteps,
+    CheckpointPair,
+    EndEvidence,
+    Nodes,
+    Opened,
+    OperandEvidence,
+    Reply,
+    Request,
+    RowsEvidence,
+    StepRoots,
+    StepTop,
+    TensorEvidence,
+)
+from bcai.proof.recorder import Trace, encode_checkpoint
+from bcai.proof.state import content_bytes, hash_tensors, tensors_root, tree_of
+from bcai.proof.step_trace import StepLayout, StepTrace, trace_step
+from bcai.vm.compiler.backend import Executable
+from bcai.vm.isa.types import Array
+from bcai.vm.program import cbor
+from bcai.vm.program.program import VerifiedProgram
+
+STATES_KEPT = 4
+
+
+class ReplayingSide:
+    """Answers from its trace, the first state and the data; on any backend.
+
+    `states` are those it kept, by the number of steps done; 0 must be among them.
+    """
+
+    def __init__(
+        self,
+        program: VerifiedProgram,
+        feeder: Feeder,
+        executable: Executable,
+        trace: Trace,
+        states: Mapping[int, Mapping[str, Array]],
+    ) -> None:
+        self._program = program
+        self._feeder = feeder
+        self._executable = executable
+        self._checkpoints = trace.checkpoints
+        self._trace = Tree([each.leaf for each in trace.checkpoints])
+        self._kept = dict(states)
+        self._fresh: dict[int, dict[str, Array]] = {}
+        self._layout = StepLayout(program)
+        self._steps: dict[int, StepTrace] = {}
+
+    def answer(self, request: Request) -> Reply:
+        """Answer one request."""
+        match request:
+            case AskNodes():
+                tree = self._trace if request.step is None else self.step(request.step).tree
+                level = tree.levels[request.level - request.depth]
+                start = request.index << request.depth
+                return Nodes(tuple(level[start : start + (1 << request.depth)]))
+            case AskCheckpoint():
+                index = request.index
+                return CheckpointPair(self._open(index - 1) if index else None, self._open(index))
+            case AskSteps():
+                return self.step_roots(request.checkpoint)
+            case AskStep():
+                trace = self.step(request.step)
+                return StepTop(trace.tree.head, Opened(*trace.open(len(trace.leaves) - 1)))
+            case AskLeaf():
+                return Opened(*self.step(request.step).open(request.index))
+            case AskEvidence():
+                return self._evidence(request.step, request.index)
+
+    def step_roots(self, checkpoint: int) -> StepRoots:
+        """Where each step of a checkpoint ends."""
+        span = self._feeder.run.span(checkpoint)
+        states: list[bytes] = []
+        outputs: list[bytes] = []
+        for step in self._execute(span.start, span.stop):
+            states.append(tensors_root(step.state))
+            outputs.append(tensors_root(step.outputs))
+        return StepRoots(tuple(states), tuple(outputs))
+
+    def step(self, step: int) -> StepTrace:
+        """The trace of a step."""
+        if step not in self._steps:
+            inputs = self._feeder.inputs(step)
+            trace = trace_step(self._layout, self._executable, inputs, self.state(step))
+            self._steps = {step: trace}
+        return self._steps[step]
+
+    def state(self, step: int) -> Mapping[str, Array]:
+        """The state before a step."""
+        known = {**self._kept, **self._fresh}
+        if step not in known:
+            start = max(each for each in known if each < step)
+            *_, last = self._execute(start, step)
+            return last.state
+        return known[step]
+
+    def _execute(self, start: int, stop: int) -> Iterator[Step]:
+        before = self.state(start)
+        for step in execute(
+            self._feeder, self._program, self._executable, before, start=start, stop=stop
+        ):
+            self._fresh[step.done] = step.state
+            while len(self._fresh) > STATES_KEPT:
+                self._fresh.pop(min(self._fresh))
+            yield step
+
+    def _open(self, index: int) -> Opened:
+        data = cbor.encode(encode_checkpoint(self._checkpoints[index]))
+        return Opened(data, self._trace.path(index))
+
+    def _evidence(self, step: int, index: int) -> Reply:
+        layout = self._layout
+        if index < layout.first_instruction:
+            return self._port(step, layout.ports[index].name)
+        trace = self.step(step)
+        if index < layout.first_output:
+            return self._operands(step, index - layout.first_instruction)
+        if index < layout.last:
+            value = layout.outputs[index - layout.first_output][1]
+            return Opened(*trace.open(layout.place(value).leaf))
+        outputs = tuple(
+            Opened(*trace.open(each)) for each in range(layout.first_output, layout.last)
+        )
+        return EndEvidence(outputs, hash_tensors(self.state(step)))
+
+    def _port(self, step: int, name: str) -> Reply:
+        source = self._feeder.sources.get(name)
+        if source is Source.COLUMN:
+            return self._rows(step)
+        if source is None or source is Source.CONSTANT:
+            tensors = self.state(step) if source is None else self._feeder.constants
+            hashes = hash_tensors(tensors)
+            tree = tree_of(hashes)
+            place = next(place for place, each in enumerate(hashes) if each.name == name)
+            return TensorEvidence(tree.head, place, hashes[place], tree.path(place))
+        return None  # it follows from the run
+
+    def _rows(self, step: int) -> RowsEvidence:
+        data = self._feeder.data
+        assert data is not None
+        rows = [int(row) for row in indices(self._feeder.run, step)]
+        opened = tuple(Opened(data.row(row), data.tree.path(1 + row)) for row in rows)
+        return RowsEvidence(data.tree.head, Opened(data.header, data.tree.path(0)), opened)
+
+    def _operands(self, step: int, position: int) -> OperandEvidence:
+        """Contents of an instruction's operands: the step is run again and stopped behind them."""
+        instruction = self._program.program.instructions[position]
+        wanted = {number for number in instruction.operands if number is not None}
+        values = {**self._feeder.inputs(step), **self.state(step)}
+        found = {
+            number: content_bytes(values[port.name])
+            for number, port in enumerate(self._layout.ports)
+            if number in wanted
+        }
+        first = self._program.first_result
+
+        def observe(at: int, results: tuple[Array, ...]) -> None:
+            if at >= position:
+                raise _Enough
+            for number, result in enumerate(results, first[at]):
+                if number in wanted:
+                    found[number] = content_bytes(result)
+
+        with suppress(_Enough):
+            self._executable.run_traced(values, observe)
+        trace = self.step(step)
+        contents = [None if each is None else found[each] for each in instruction.operands]
+        places = self._layout.operands(position)
+        sources = [None if each is None else Opened(*trace.open(each.leaf)) for each in places]
+        return OperandEvidence(tuple(contents), tuple(sources))
+
+
+class _Enough(Exception):  # noqa: N818 - a step is not run further than needed
+    pass
