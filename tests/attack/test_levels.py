@@ -270,6 +270,7 @@ def test_standard_starts_programs_and_drops_no_other_wall(usual: Jail) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler here: install g++")
 def test_torch_compile_works_under_standard_and_high_says_what_to_ask_for(usual: Jail) -> None:
     code = (

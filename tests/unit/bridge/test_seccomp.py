@@ -108,3 +108,47 @@ def test_the_first_condition_that_holds_decides() -> None:
 def test_a_machine_without_a_table_is_refused() -> None:
     with pytest.raises(OSError, match="riscv64"):
         job_filter("riscv64")
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_programs_start_only_where_they_may(machine: str) -> None:
+    number, arch = numbers(machine), AUDIT_ARCH[machine]
+    usual, programs = job_filter(machine), job_filter(machine, programs=True)
+    both = [name for name in (*ALLOWED, *REFUSED) if name in number]
+    differing = {
+        name
+        for name in both
+        if decide(usual, arch, number[name]) != decide(programs, arch, number[name])
+    }
+    assert differing == {"execve", "execveat"}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_alone_means_threads_but_no_process_and_no_socket(machine: str) -> None:
+    program, number, arch = job_filter(machine, alone=True), numbers(machine), AUDIT_ARCH[machine]
+
+    def call(name: str, *arguments: int) -> int:
+        return decide(program, arch, number[name], *arguments)
+
+    thread = 0x10000 | 0x800 | 0x100
+    assert call("clone", thread) == ALLOW
+    assert call("clone", thread | 0x10000000) == EPERM  # CLONE_NEWUSER
+    for flags in (0x11, 0x4111, 0x800 | 0x100):  # fork, vfork, shared memory
+        assert call("clone", flags) == EPERM
+    for family in range(50):
+        assert call("socket", family) == call("socketpair", family) == EACCES
+    for name in ("connect", "bind", "sendto", "fchmod", "utimensat", "flock", "execve"):
+        assert call(name) == EPERM, name
+    assert call("sched_setaffinity", 0) == ALLOW
+    assert call("sched_setaffinity", 4711) == EPERM
+    assert call("fcntl", 3, 1024) == EPERM  # F_SETLEASE
+    assert call("fcntl", 3, 7) == ALLOW  # F_SETLKW, for results
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_alone_never_allows_what_is_refused_to_others(machine: str) -> None:
+    number, arch = numbers(machine), AUDIT_ARCH[machine]
+    usual, alone = job_filter(machine), job_filter(machine, alone=True)
+    for name in number:
+        if decide(alone, arch, number[name]) == ALLOW:
+            assert decide(usual, arch, number[name]) == ALLOW, name

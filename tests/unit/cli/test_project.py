@@ -21,12 +21,12 @@ def test_everything_a_project_can_say(tmp_path: Path) -> None:
     text = (
         '[project]\nname = "p"\nentry = "main.py"\nrequirements = ["torch"]\ndata = ["d.csv"]\n'
         'arguments = ["--fast"]\noutputs = ["loss"]\ntimeout = "5m"\nmemory = "2GB"\n'
-        'gpu_memory = "8GB"\nmax_retries = 1\n'
+        'gpu_memory = "8GB"\nmax_retries = 1\nsecurity_level = "standard"\n'
     )
     assert read_project(write(tmp_path, text)) == Project(
         name="p", entry="main.py", requirements=("torch",), data=("d.csv",),
         arguments=("--fast",), outputs=("loss",), timeout="5m", memory="2GB",
-        gpu_memory="8GB", max_retries=1,
+        gpu_memory="8GB", max_retries=1, security_level="standard",
     )  # fmt: skip
 
 
@@ -35,6 +35,7 @@ def test_everything_a_project_can_say(tmp_path: Path) -> None:
     [
         ('# hi\n[project]\ntimout = "5m"\n', ["line 3", "project.timout", "'timeout'"]),
         ("[projct]\nname = 1\n", ["line 1", "projct", "'project'"]),
+        ('[project]\nsecurity_level = "low"\n', ["line 2", "security_level", "'low'", "'high'"]),
         ("[project]\nname = 3\n", ["line 2", "project.name", "found 3", "text"]),
         ('[project]\n\ntimeout = "soon"\n', ["line 3", "project.timeout", "'soon'", "90s"]),
         ('[project]\nmemory = "much"\n', ["line 2", "project.memory", "'much'", "8GB"]),

@@ -34,6 +34,13 @@ def test_units_are_read() -> None:
     assert (spec.hardware.gpu_count, spec.hardware.gpu_memory_bytes) == (1, 8 * 10**9)
 
 
+def test_a_security_level_is_one_of_three_and_high_where_nobody_asks() -> None:
+    assert JobSubmission.model_validate({"code": "x"}).to_spec().security_level == "high"
+    asked = JobSubmission.model_validate({"code": "x", "security_level": "standard"})
+    assert asked.to_spec().security_level == "standard"
+    assert places(security_level="low") == {"security_level"}
+
+
 @pytest.mark.parametrize(
     "value", [None, [], {}, True, "soon", "", float("nan"), float("inf"), "inf", -1, 0, 10**400]
 )

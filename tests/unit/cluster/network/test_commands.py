@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,12 @@ def test_nodes_have_their_own_folders_and_share_the_cores(tmp_path: Path) -> Non
 
 
 def test_what_the_owner_set_reaches_the_node(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, node=NodeSettings(slots=7, name="attic"))
+    node = NodeSettings(slots=7, name="attic", trusted_owners=("key_a", "key_b"))
+    settings = Settings(home=tmp_path, node=node)
     (command,) = node_commands(settings, "http://127.0.0.1:1", "bcai_secret", 1)
     assert command.environment["BCAI_NODE__SLOTS"] == "7"
     assert command.environment["BCAI_NODE__NAME"] == "attic"
+    assert json.loads(command.environment["BCAI_NODE__TRUSTED_OWNERS"]) == ["key_a", "key_b"]
 
 
 def test_only_nodes_get_the_nodes_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

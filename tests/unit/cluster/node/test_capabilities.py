@@ -34,14 +34,23 @@ def test_memory_is_what_the_machine_has_or_less() -> None:
     assert 0 < memory_bytes() < 2**60
 
 
+def test_a_node_says_whom_it_trusts_and_builds_no_more_than_it_may(tmp_path: Path) -> None:
+    node = NodeSettings(jail_level_max="none", trusted_owners=("key_me",))
+    capabilities = measure_capabilities(Settings(home=tmp_path, node=node))
+    assert capabilities.jail.level == "none"
+    assert "jail_level_max" in capabilities.jail.missing[0]
+    assert capabilities.trusted_owners == ("key_me",)
+
+
 def test_an_owner_who_switches_python_off_offers_no_jail(tmp_path: Path) -> None:
     settings = Settings(
         home=tmp_path,
-        node=NodeSettings(slots=3),
+        node=NodeSettings(slots=3, trusted_owners=("key_me",)),
         enhanced_vm=EnhancedVmSettings(enable_python=False),
     )
     capabilities = measure_capabilities(settings)
     assert capabilities.jail.level == "none"
     assert "enable_python" in capabilities.jail.missing[0]
     assert capabilities.slots == 3
+    assert capabilities.trusted_owners == ()
     assert capabilities.gpus == ()
