@@ -1,0 +1,176 @@
+"""Python inside a Program, through a network and on the command line: one result everywhere."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+from tests.e2e.network_process import NetworkProcess
+
+from bcai import SDK, JobFailedError, JobTimedOutError
+from bcai.bridge.python_execute import JailPython
+from bcai.bridge.sandbox.jail import JailLimits
+from bcai.bridge.sandbox.probe import probe_jail
+from bcai.vm import EnhancedVM
+from bcai.vm.isa.types import Array
+from bcai.vm.program.builder import Builder
+from bcai.vm.program.codec import encode_program
+from bcai.vm.program.program import VerifiedProgram
+
+TYPES = "y: float32[2,3], n: int64[], h: bfloat16[2]"
+CODE = """\
+import bcai
+import numpy as np
+x, h = inputs
+print("in the jail, with", x.dtype, h.dtype)
+bcai.log(step=1, largest=float(x.max()))
+y = np.exp(x) / 3
+n = int(x.size)
+h = h + h
+"""
+LIMITS = JailLimits(
+    wall_s=120.0, memory_bytes=2 << 30, log_bytes=1 << 20, output_bytes=16 << 20,
+    disk_bytes=16 << 20, processes=64,
+)  # fmt: skip
+
+
+@pytest.fixture
+def client(
+    shared_network: NetworkProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Generator[SDK, None, None]:
+    probed = probe_jail()
+    if probed.level not in ("A", "B"):
+        pytest.skip(f"no jail can be built here; it needs: {'; '.join(probed.missing)}")
+    for name in ("BCAI_ENDPOINT", "BCAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BCAI_HOME", str(shared_network.home))
+    monkeypatch.setenv("BCAI_CONFIG", str(tmp_path / "none.toml"))
+    with SDK(str(shared_network.endpoint()["url"])) as opened:
+        yield opened
+
+
+def between(
+    code: str = CODE, outputs: str = TYPES, *, sandbox: str = "high", gpu: bool = False
+) -> VerifiedProgram:
+    """Code between an addition and a product, both of the instruction set."""
+    build = Builder()
+    x, h = build.input("x", "float32[2,3]"), build.input("h", "bfloat16[2]")
+    attributes = {"code": code, "outputs": outputs, "sandbox": sandbox, "gpu": gpu}
+    results = build.emit("PythonExecute", (x + 1.0, h), attributes)
+    named = {f"out{place}": each for place, each in enumerate(results)}
+    return build.finish(z=results[0] * 2.0, **named)
+
+
+def inputs() -> dict[str, Array]:
+    return {
+        "x": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3),
+        "h": np.array([1.5, -2], ml_dtypes.bfloat16),
+    }
+
+
+def here(backend: str) -> dict[str, Array]:
+    machine = EnhancedVM(hardware_backend=backend, python=JailPython(LIMITS))
+    return dict(machine.run(between(), inputs()).outputs)
+
+
+def test_the_network_gives_the_bits_of_this_process(client: SDK) -> None:
+    reference, native = here("reference"), here("auto")
+    job = client.create_program_job(between(), inputs())
+    result = job.execute()
+    assert result.status == "SUCCEEDED"
+    for name, array in reference.items():
+        assert native[name].tobytes() == array.tobytes()
+        found = np.asarray(result.outputs[name])
+        assert found.astype(array.dtype).tobytes() == array.tobytes()
+    assert result.logs == "in the jail, with float32 bfloat16\n"
+    assert result.metrics[0]["largest"] == 2.0
+    assert result.jail is not None
+    assert result.jail.level == "program"
+    assert result.jail.layers[0] == "verified program around Python code"
+    level = probe_jail().level
+    assert any(
+        each.startswith(f"Python code in a jail of level {level}: ") for each in result.jail.layers
+    )
+    assert result.usage is not None
+    assert result.usage.cpu_s > 0
+
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        (between("a = 1\nb = a / 0\n"), "PythonExecute: ZeroDivisionError: .*, line 2"),
+        (between("y = 1\nn = 2\nh = 3"), r"left 'y' as float32\[\], expected float32\[2,3\]"),
+        (between("y = inputs[0]\nn = 1"), r"the code left no 'h' \(bfloat16\[2\]\)"),
+        (between("y = b'x'"), "output 'y': found a file, expected an array"),
+        (between("import sys\nsys.exit(3)"), "PythonExecute: exited with status 3"),
+        (between("x = bytearray(8 << 30)"), "needed more memory than its limit"),
+    ],
+)
+def test_what_goes_wrong_is_the_jobs_reason(
+    client: SDK, program: VerifiedProgram, says: str
+) -> None:
+    with pytest.raises(JobFailedError, match=says):
+        client.submit_program(program, inputs())
+
+
+def test_ones_own_network_trusts_ones_own_code(client: SDK) -> None:
+    assert client.submit_program(between(sandbox="trusted"), inputs()).status == "SUCCEEDED"
+
+
+def test_a_gpu_is_asked_for_where_the_job_is_placed(client: SDK) -> None:
+    result = client.submit_program(between(gpu=True), inputs())
+    assert any("GPU" in each for each in result.warnings)  # the embedded network falls back, aloud
+
+
+def test_the_time_limit_and_cancelling_reach_the_jail(client: SDK) -> None:
+    forever = between("print('up', flush=True)\nwhile True: pass")
+    with pytest.raises(JobTimedOutError, match=r"ran longer than its limit of 3\.0 s"):
+        client.submit_program(forever, inputs(), timeout=3)
+    job = client.create_program_job(forever, inputs()).submit()
+    lines = job.stream_logs()
+    assert next(lines) == "up"
+    began = time.monotonic()
+    job.cancel()
+    assert job.wait(check=False).status == "CANCELLED"
+    assert time.monotonic() - began < 60
+
+
+def test_a_python_job_reads_the_tensors_it_is_given(client: SDK) -> None:
+    code = (
+        "import bcai\n"
+        "x = bcai.input('x')\n"
+        "total, kind = float(x.sum()), str(bcai.inputs['h'].dtype)\n"
+        "x[0, 0] = 5\n"
+    )
+    for _ in range(2):  # cold, then perhaps warm
+        result = client.create_job(code, inputs=inputs()).execute()
+        assert (result.outputs["total"], result.outputs["kind"]) == (0.0, "bfloat16")
+        assert result.outputs["x"][0, 0] == 5
+    with pytest.raises(JobFailedError, match=r"no input 'y'; the job has .*'x'"):
+        client.create_job("import bcai\nbcai.input('y')", inputs=inputs()).execute()
+
+
+def test_the_command_line_runs_both(client: SDK, tmp_path: Path) -> None:
+    client.connect()
+    (tmp_path / "between.bcai").write_bytes(encode_program(between().program))
+    (tmp_path / "sum.py").write_text("import bcai\nprint('sum', bcai.input('x').sum())\n")
+    for name, array in inputs().items():
+        np.save(tmp_path / f"{name}.npy", array)
+    given = ("--input", "x=x.npy", "--input", "h=h.npy")
+
+    def run(*tokens: str) -> str:
+        command = [sys.executable, "-m", "bcai.cli", *tokens, *given]
+        done = subprocess.run(
+            command, cwd=tmp_path, check=True, timeout=120, capture_output=True, text=True
+        )
+        return done.stdout + done.stderr
+
+    assert "in the jail, with" in run("program", "run", "between.bcai", "--out", "one")
+    run("run", "between.bcai", "--out", "other")
+    one, other = (np.load(tmp_path / folder / "z.npy") for folder in ("one", "other"))
+    assert one.tobytes() == other.tobytes()
+    assert "sum 0.0" in run("run", "sum.py")
