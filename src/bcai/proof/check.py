@@ -53,6 +53,7 @@ def check_receipt(
     *,
     node: bytes | None = None,
     client: bytes | None = None,
+    run: bytes | None = None,
     tensors: Mapping[str, Array] | None = None,
     files: Mapping[str, bytes] | None = None,
 ) -> Report:
@@ -62,6 +63,8 @@ def check_receipt(
     ----------
     node, client
         Public keys that must have signed; else whoever is named in the receipt.
+    run
+        Digest of the run that was asked for; else whichever is in the receipt.
     tensors
         Outputs or parameters that were received, by name, to be held against their hashes.
     files
@@ -76,6 +79,8 @@ def check_receipt(
     for check in _CHECKS.values():
         findings += check(receipt, program)
     findings += _check_keys(receipt, node, client)
+    if run is not None and receipt.run.digest != run:
+        findings.append(Finding("run.other", "this is not the run that was asked for"))
     findings += _check_received(receipt, tensors or {}, files or {})
     unchecked += _unbound(receipt)
     return Report(tuple(findings), (*_CHECKS, "received outputs"), tuple(unchecked))

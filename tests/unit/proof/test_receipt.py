@@ -153,6 +153,8 @@ def test_a_weaker_class_may_be_claimed() -> None:
 
 def test_the_keys_that_must_have_signed() -> None:
     assert names(RECEIPT, node=OTHER_NODE.public) == ["node.key"]
+    assert names(RECEIPT, run=RECEIPT.run.digest) == []
+    assert names(RECEIPT, run=bytes(32)) == ["run.other"]
     assert names(RECEIPT, client=OTHER_NODE.public) == ["client.key"]
     assert names(resigned(replace(RECEIPT, spec=None), spec=None), client=CLIENT.public) == [
         "client.key"
