@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from bcai.bridge.sandbox.cgroup import group_name
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailRequest
 from bcai.bridge.sandbox.launcher import launch
 from bcai.bridge.sandbox.probe import probe_jail
@@ -190,6 +191,37 @@ def test_a_python_outlives_the_thread_that_wanted_it(tmp_path: Path, pool: Zygot
     asking.join()
     time.sleep(0.2)
     assert _run(tmp_path / "a", pool, "ada")["warm"] is True
+
+
+def test_jails_that_died_while_they_stood_by_take_no_job_along(
+    tmp_path: Path, pool: ZygotePool
+) -> None:
+    assert pool.is_ready("ada", wait_s=60)
+    _run(tmp_path / "a", pool, "ada")
+    held_at_rest()
+    (zygote,) = pool._zygotes.values()  # pyright: ignore[reportPrivateUsage]
+    waiting = list(zygote._standing_by)  # pyright: ignore[reportPrivateUsage]
+    assert waiting
+    for each in waiting:
+        each._process.kill()  # pyright: ignore[reportPrivateUsage]
+        assert each._process.wait(10)  # pyright: ignore[reportPrivateUsage]
+    assert _run(tmp_path / "a", pool, "ada")["warm"] is True
+
+
+def test_nothing_stands_by_when_the_pool_is_closed(tmp_path: Path, pool: ZygotePool) -> None:
+    before = _groups(), threading.active_count()
+    assert pool.is_ready("ada", wait_s=60)
+    _run(tmp_path / "a", pool, "ada")
+    held_at_rest()
+    if probe_jail().level == "A":
+        assert len(_groups()) > len(before[0])
+    pool.close()
+    assert (_groups(), threading.active_count()) == before
+
+
+def _groups() -> set[Path]:
+    """Control groups of this process's jobs."""
+    return set(Path("/sys/fs/cgroup").glob(f"**/{group_name('')}*"))
 
 
 def test_nothing_is_left_open(tmp_path: Path, pool: ZygotePool) -> None:

@@ -4,12 +4,13 @@ Note [Standing by]
     Forking a process that has PyTorch in it, new namespaces and the way into a control group take
     longer than the rest of a jail. So they are done before a job comes: a *builder*, its pid 1 and
     the process that will be the job wait in namespaces of their own, which hold nothing of any job.
-    The two inside have done in vain what they will do (Note [Rehearsal]). They take one job.
+    They take one job.
 
 Note [Rehearsal]
     A forked process shares its memory with its parent until it writes to it, and copies each page
-    when it first does: 3 ms of a job's first 10. What runs from the request to the first line of
-    the job is run once before, on nothing, so that these pages are its own already.
+    when it first does. To seed PyTorch's generators takes 3 ms for that reason, and to assemble the
+    filter of system calls 1 ms. The job's process has done both, and with it most of the writing
+    that there is to do, before it is given a job.
 """
 
 import os
@@ -116,7 +117,7 @@ def _await_plan(first: socket.socket, named: dict[str, int], status: Status) -> 
 
 
 def _rehearse() -> None:
-    """Seed what is random, and write to the memory that the way to the first line writes to."""
+    """Do what every job needs and no job knows of."""
     import gc
     import random
 

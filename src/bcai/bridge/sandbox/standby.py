@@ -47,6 +47,11 @@ class Standby:
             self._give_back()
             raise
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it is there, or is still being prepared."""
+        return not self._process.wait(0)
+
     def start(
         self,
         request: dict[str, object],
@@ -62,8 +67,6 @@ class Standby:
         OSError
             It is gone. `outputs` is still the caller's, and so is `close`.
         """
-        if self._process.wait(0):
-            raise OSError("the jail that stood by is gone")
         if self._cgroup is not None and limits is not None:
             self._cgroup.limit(limits)
         tensors = os.open(os.devnull, os.O_RDONLY) if inputs is None else os.dup(inputs)

@@ -158,10 +158,13 @@ class Zygote:
 
     def _take(self) -> Standby:
         """A jail for one job: the one that has stood by longest, or a new one."""
-        try:
-            return self._standing_by.popleft()
-        except IndexError:
-            return Standby(self._requests)
+        with contextlib.suppress(IndexError):
+            while True:
+                jail = self._standing_by.popleft()
+                if jail.is_alive:
+                    return jail
+                jail.close()
+        return Standby(self._requests)
 
     def _refill(self) -> None:
         """Have jails prepared for the next jobs, until this zygote is gone or closed."""
@@ -171,8 +174,8 @@ class Zygote:
             while not self._is_closed and len(self._standing_by) < _STANDING_BY:
                 try:
                     self._standing_by.append(Standby(self._requests))
-                except OSError:
-                    return
+                except OSError:  # it is gone, or slow; a job that starts will find out
+                    break
             if self._is_closed:
                 return
 
