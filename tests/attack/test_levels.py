@@ -67,6 +67,25 @@ def alone(tmp_path: Path) -> Jail:
     return Jail(folder, level_max="C", security_level="standard")
 
 
+# As the default profile of Docker does.
+CONTAINER = """
+from bcai.bridge.sandbox import libc
+from bcai.bridge.sandbox.probe import probe_jail
+from bcai.bridge.sandbox.seccomp import ALLOW, Condition, Rule, assemble, refuse
+from bcai.bridge.sandbox.syscalls import AUDIT_ARCH, machine, numbers
+
+number = numbers(machine())
+closed = {number[name] for name in ("unshare", "setns", "mount", "pivot_root", "open_tree")}
+clone = Rule([Condition(0, 0x7E020000, refuse(1), bits=True)], ALLOW)
+clone3 = Rule([], refuse(38))
+rules = {number["clone"]: clone, number["clone3"]: clone3}
+libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
+libc.seccomp_load(assemble(AUDIT_ARCH[machine()], rules, {*range(600)} - closed, closed))
+found = probe_jail()
+print(found.level, *found.missing, sep="\\n")
+"""
+
+
 @pytest.fixture
 def victim() -> Generator[int, None, None]:
     """A process of the same user, which is none of the job's business."""
@@ -87,6 +106,15 @@ def test_level_c_for_an_ordinary_user(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_level_c_of_a_node_run_by_root(tmp_path: Path) -> None:
     run_apart(tmp_path, 0, "-m", "not slow", "-k", "alone", "test_levels.py")
+
+
+def test_alone_is_what_a_node_finds_where_namespaces_are_refused(alone: Jail) -> None:
+    if probe_jail().level not in ("A", "B"):
+        pytest.skip("namespaces are refused on this machine anyway: run it on one that has them")
+    level, *missing = outside_of(alone, CONTAINER).splitlines()
+    assert level == "C", missing
+    assert "user namespace" in missing[0]
+    assert "seccomp=unconfined" in missing[0]
 
 
 def test_alone_runs_an_ordinary_job(alone: Jail, tmp_path: Path) -> None:

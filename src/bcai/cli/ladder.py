@@ -19,7 +19,7 @@ def examine_jail(settings: Settings) -> list[Finding]:
         "with programs": probe_namespaces(programs=True),
         "level C": probe_alone(),
     }
-    usual = rungs["level A, B"].layers
+    usual = rungs["level A, B"]
     return [
         _sum(best, level_max, rungs),
         *(_rung(f"- {name}", report, usual) for name, report in rungs.items()),
@@ -45,11 +45,13 @@ def _sum(best: JailReport, level_max: str, rungs: Mapping[str, JailReport]) -> F
     return Finding("jail", Health.OK, f"{found}, for jobs of every security level", "", details)
 
 
-def _rung(name: str, report: JailReport, usual: tuple[str, ...]) -> Finding:
+def _rung(name: str, report: JailReport, usual: JailReport) -> Finding:
     """One rung: the walls that were tried from inside and held, and the one that did not."""
-    own = [layer for layer in report.layers if layer not in usual]
-    is_like_usual = own and set(usual) - set(report.layers) <= {"no other programs"}
+    own = [layer for layer in report.layers if layer not in usual.layers]
+    lost = set(usual.layers) - set(report.layers)
+    is_like_usual = bool(own and usual.layers) and lost <= {"no other programs"}
     held = ", ".join(["as above", *own] if is_like_usual else report.layers) or "nothing"
+    missing = report.missing if report is usual or report.missing != usual.missing else ()
     stands = "does not stand" if report.level == "none" else f"stands as {report.level}"
     health = Health.OPTIONAL if report.missing else Health.OK
-    return Finding(name, health, f"{stands}; tried and held: {held}", "\n".join(report.missing))
+    return Finding(name, health, f"{stands}; tried and held: {held}", "\n".join(missing))

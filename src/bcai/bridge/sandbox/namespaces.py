@@ -16,6 +16,7 @@ from bcai.bridge.sandbox import libc
 JOB_ID = 1000
 HOST_NAME = "job"
 _UNUSED_IDS_FIRST = 0x70000000
+_FEW_IDS_FIRST, _FEW_IDS = 20_000, 40_000
 
 ALL_BUT_USER = (
     libc.CLONE_NEWNS
@@ -28,8 +29,20 @@ ALL_BUT_USER = (
 
 
 def unused_id() -> int:
-    """Return a uid, and gid, that nobody else on this machine has while this process lives."""
-    return _UNUSED_IDS_FIRST + os.getpid()
+    """Return a uid, and gid, that nobody else on this machine has while this process lives.
+
+    A container may have few ids of its own: then one of these, which its users rarely reach.
+    """
+    wanted = _UNUSED_IDS_FIRST + os.getpid()
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        ids = file.read()
+    return wanted if is_mapped(wanted, ids) else _FEW_IDS_FIRST + os.getpid() % _FEW_IDS
+
+
+def is_mapped(number: int, ids: str) -> bool:
+    """Whether an id exists in a user namespace with this `uid_map`."""
+    ranges = [[int(field) for field in line.split()] for line in ids.splitlines()]
+    return any(first <= number < first + count for first, _, count in ranges)
 
 
 def enter_user_namespace(flags: int = 0) -> None:

@@ -31,7 +31,8 @@ NO_CGROUP = (
 _ADVICE = {
     "user namespace": "allow user namespaces for this user: sysctl user.max_user_namespaces=10000, "
     "on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0, on older Debian "
-    "kernel.unprivileged_userns_clone=1",
+    "kernel.unprivileged_userns_clone=1; in a container --security-opt seccomp=unconfined "
+    "--security-opt apparmor=unconfined",
     "own namespaces": "run the node outside a container, or "
     "the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined",
     "read-only root": "Linux 5.13 or newer, outside a container or in one "
