@@ -29,7 +29,8 @@ def run_guest(plan: dict[str, Any]) -> NoReturn:
         plan["level"], plan["work"], plan["project"], plan["data"], programs=plan["programs"]
     )
     _dress_interpreter(plan)
-    explain_spawned_workers()
+    if not plan["programs"]:
+        explain_spawned_workers()
     if plan["allowed_imports"] is not None:
         ask_before_imports(plan["allowed_imports"])
     channel = Channel(_CONTROL, _OUTPUTS, plan["output_bytes"])
