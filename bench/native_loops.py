@@ -1,19 +1,18 @@
-"""Fused loops against PyTorch: time of one thread, as a ratio (lower is better).
+"""Fused loops against PyTorch, as a ratio of times (lower is better).
 
-    python bench/native_loops.py [--rounds 60] [--target avx512] [--only softmax]
+    python bench/native_loops.py [--threads 1 2] [--rounds 60] [--target avx512] [--only softmax]
 
-A loop and PyTorch take turns; a figure is the median of the rounds, in time of the thread, so that
-other work on the machine counts for little. Prints a table and writes
+A loop and PyTorch take turns; a figure is the median of the rounds. One thread is measured in time
+of the thread, so that other work on the machine counts for little; several in time on the wall,
+which says something on a quiet machine only. Prints a table and writes
 bench/results/native_loops.json.
 """
 
 import argparse
-import ctypes
 import json
 import math
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,13 +20,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from native_contraction import Prepared, turn_about
 from torch.nn import functional
 
+from bcai.vm.backends.native.code import load_kernels
 from bcai.vm.backends.native.launch import Address
-from bcai.vm.backends.native.llvm import Module
 from bcai.vm.backends.native.loops import lower_loop
 from bcai.vm.backends.native.lowering import Scope
-from bcai.vm.backends.native.objects import LoadedObject, compile_object, this_machine
+from bcai.vm.backends.native.objects import ObjectCache, this_machine
+from bcai.vm.backends.native.pool import Pool
+from bcai.vm.backends.native.tape import ARGUMENTS, ENTRY, GRAIN, RECORD_WORDS, UNITS
 from bcai.vm.backends.native.target import TARGETS, Target
 from bcai.vm.compiler.plan import (
     Apply,
@@ -45,9 +47,6 @@ from bcai.vm.isa.types import DType, TensorType
 from bcai.vm.isa.versions import LATEST
 
 F32 = DType.float32
-ENTRY = ctypes.CFUNCTYPE(
-    ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
-)
 
 
 class Loop:
@@ -93,49 +92,37 @@ class Loop:
         self.stores.append((node, view))
         return self.arrays[view.buffer]
 
-    def compile(self, target: Target) -> tuple[Callable[[], None], float]:
+    def compile(self, target: Target, pool: Pool) -> tuple[Callable[[], None], float]:
         """Return the loop as a function, and the seconds that it took to make."""
         started = time.thread_time()
         task = LoopTask(self.shape, self.kept, tuple(self.nodes), tuple(self.stores), 0)
         scope = Scope(
-            target, 1, [Buffer(n, a.nbytes, Role.INPUT) for n, a in enumerate(self.arrays)]
+            target,
+            pool.threads,
+            [Buffer(n, a.nbytes, Role.INPUT) for n, a in enumerate(self.arrays)],
         )
         launches = lower_loop(task, scope)
+        code = load_kernels([each.kernel for each in launches], target, ObjectCache(None))
         memory = [*self.arrays]
-        memory += [np.zeros(b.nbytes, np.uint8) for b in scope.buffers[len(memory) :]]
-        calls: list[Callable[[], None]] = []
-        for launch in launches:
-            module = Module(launch.kernel.symbol, target.triple)
-            launch.kernel.write(module, target)
-            code = LoadedObject(compile_object(str(module), target), target)
-            run = ENTRY(code.address(launch.kernel.symbol))
-            slots = np.array(
+        memory += [aligned(np.zeros(b.nbytes, np.uint8)) for b in scope.buffers[len(memory) :]]
+        tape = np.zeros((len(launches), RECORD_WORDS), np.int64)
+        held: list[object] = [code, memory]
+        for record, launch in zip(tape, launches, strict=True):
+            arguments = np.array(
                 [
-                    memory[a.buffer].ctypes.data + a.offset if isinstance(a, Address) else a
-                    for a in launch.arguments
+                    memory[each.buffer].ctypes.data + each.offset
+                    if isinstance(each, Address)
+                    else each
+                    for each in launch.arguments
                 ],
                 np.int64,
             )
-            scratch = np.zeros(launch.scratch_bytes + 64, np.uint8)
-            at = scratch.ctypes.data + -scratch.ctypes.data % 64
-
-            def call(
-                run: Callable[..., int] = run,
-                slots: np.ndarray = slots,
-                units: int = launch.units,
-                at: int = at,
-                held: object = (code, scratch, memory),
-            ) -> None:
-                run(slots.ctypes.data, 0, units, at)
-
-            calls.append(call)
-        spent = time.thread_time() - started
-
-        def all_() -> None:
-            for each in calls:
-                each()
-
-        return all_, spent
+            held.append(arguments)
+            record[ENTRY] = code.addresses[launch.kernel.symbol]
+            record[ARGUMENTS] = arguments.ctypes.data
+            record[UNITS], record[GRAIN] = launch.units, launch.grain
+        scratch_bytes = max(each.scratch_bytes for each in launches)
+        return Prepared(pool, tape, scratch_bytes, held), time.thread_time() - started
 
 
 @dataclass
@@ -177,11 +164,26 @@ def gelu(count: int) -> Case:
     x = normal(count)
     loop = Loop((count,))
     a = loop.load(x)
-    inner = loop("Erf", loop("Mul", a, loop.literal(math.sqrt(0.5))))
-    half = loop("Mul", a, loop.literal(0.5))
-    out = loop.store(loop("Mul", half, loop("Add", inner, loop.literal(1.0))))
+    out = loop.store(loop("Mul", a, loop("Ndtr", a)))
     held = torch.from_numpy(x)
     return Case(f"gelu {count}", loop, out, lambda: functional.gelu(held))
+
+
+def gelu_gradient(count: int) -> Case:
+    """The exact form's."""
+    x, d = normal(count), normal(count)[::-1].copy()
+    loop = Loop((count,))
+    a, g = loop.load(x), loop.load(d)
+    power = loop("Exp", loop("Mul", loop("Mul", a, a), loop.literal(-0.5)))
+    density = loop("Mul", power, loop.literal(1 / math.sqrt(2 * math.pi)))
+    slope = loop("Add", loop("Ndtr", a), loop("Mul", a, density))
+    out = loop.store(loop("Mul", g, slope))
+    tx, td = torch.from_numpy(x), torch.from_numpy(d)
+
+    def run() -> torch.Tensor:
+        return torch.ops.aten.gelu_backward(td, tx)
+
+    return Case(f"gelu gradient {count}", loop, out, run)
 
 
 def softmax(rows: int, size: int) -> Case:
@@ -391,6 +393,7 @@ CASES: tuple[Callable[[], Case], ...] = (
     lambda: unary("Tanh", 1 << 20),
     lambda: unary("Neg", 1 << 20),
     lambda: gelu(1 << 20),
+    lambda: gelu_gradient(1 << 20),
     lambda: bias_relu(512, 3072),
     lambda: narrow(100_000),
     lambda: softmax(512, 512),
@@ -415,24 +418,20 @@ CASES: tuple[Callable[[], Case], ...] = (
 )
 
 
-def measure(case: Case, target: Target, rounds: int) -> dict[str, object]:
+def measure(case: Case, target: Target, pool: Pool, rounds: int) -> dict[str, object]:
     """Medians of both, in turns."""
-    ours, made_s = case.loop.compile(target)
+    ours, made_s = case.loop.compile(target, pool)
     ours()
     expected = case.torch_run().numpy()
     difference = float(np.abs(case.out - expected).max())
-    found: dict[str, list[float]] = {"ours": [], "torch": []}
-    for _ in range(rounds):
-        for name, run in (("ours", ours), ("torch", case.torch_run)):
-            started = time.thread_time()
-            run()
-            found[name].append(time.thread_time() - started)
-    ours_us, torch_us = (statistics.median(found[each]) * 1e6 for each in ("ours", "torch"))
+    clock = time.thread_time if pool.threads == 1 else time.perf_counter
+    ours_s, torch_s = turn_about((ours, case.torch_run), rounds, clock)
     return {
         "name": case.name,
-        "ours_us": round(ours_us, 1),
-        "torch_us": round(torch_us, 1),
-        "ratio": round(ours_us / torch_us, 3),
+        "threads": pool.threads,
+        "ours_us": round(ours_s * 1e6, 1),
+        "torch_us": round(torch_s * 1e6, 1),
+        "ratio": round(ours_s / torch_s, 3),
         "made_ms": round(made_s * 1e3, 1),
         "agrees": difference <= case.tolerance,
     }
@@ -440,29 +439,37 @@ def measure(case: Case, target: Target, rounds: int) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--target", choices=sorted(TARGETS))
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
     target = TARGETS[arguments.target] if arguments.target else this_machine()
     assert target is not None
-    torch.set_num_threads(1)
     rows: list[dict[str, object]] = []
-    print(f"{'':34}{'ours us':>10}{'torch us':>10}{'ratio':>8}{'made ms':>9}")
-    for make in CASES:
-        case = make()
-        if arguments.only not in case.name:
-            continue
-        row = measure(case, target, arguments.rounds)
-        rows.append(row)
-        note = "" if row["agrees"] else "  DIFFERS"
-        print(
-            f"{row['name']:34}{row['ours_us']:10}{row['torch_us']:10}{row['ratio']:8}"
-            f"{row['made_ms']:9}{note}",
-            flush=True,
-        )
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        pool = Pool(target, ObjectCache(None), threads)
+        title = f"{threads} thread(s)"
+        print(f"{title:34}{'ours us':>10}{'torch us':>10}{'ratio':>8}{'made ms':>9}")
+        for make in CASES:
+            case = make()
+            if arguments.only in case.name:
+                rows.append(measure(case, target, pool, arguments.rounds))
+                show(rows[-1])
+        pool.close()
     if not arguments.only:
         save(rows, target)
+
+
+def show(row: dict[str, object]) -> None:
+    """Print a line of the table."""
+    note = "" if row["agrees"] else "  DIFFERS"
+    print(
+        f"{row['name']:34}{row['ours_us']:10}{row['torch_us']:10}{row['ratio']:8}"
+        f"{row['made_ms']:9}{note}",
+        flush=True,
+    )
 
 
 def save(rows: list[dict[str, object]], target: Target) -> None:

@@ -67,6 +67,7 @@ ELEMENTWISE = (
     *(row(name, "p:4,3", to=getattr(torch, to)) for name, to in POSITIVE.items()),
     *(row(name, "u:4,3", to=getattr(torch, to)) for name, to in UNIT.items()),
     row("Acosh", "big:4,3", to=torch.acosh),
+    row("Ndtr", A, to=torch.special.ndtr),
     *(row(name, "4,1", "p:3", to=getattr(torch, to)) for name, to in BINARY.items()),
     row("Pow", "p:4,3", B3, to=torch.pow),
     row("Clamp", A, to=lambda x: x.clamp(-0.5, 1.0), min=-0.5, max=1.0),

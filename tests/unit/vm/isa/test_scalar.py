@@ -24,6 +24,14 @@ def sigmoid64(x: Array) -> Array:
     return np.where(x < 0, np.exp(x) / (1 + np.exp(x)), 1 / (1 + np.exp(-x)))
 
 
+def erfc64(x: Array) -> Array:
+    return np.vectorize(math.erfc, otypes=[np.float64])(x)
+
+
+def ndtr64(x: Array) -> Array:
+    return erfc64(-x * math.sqrt(0.5)) / 2
+
+
 UNARY: dict[str, tuple[Function, float, float, float]] = {
     "exp": (np.exp, -104, 89, 1.1),
     "expm1": (np.expm1, -20, 89, 1.2),
@@ -43,7 +51,8 @@ UNARY: dict[str, tuple[Function, float, float, float]] = {
     "atanh": (np.arctanh, -1, 1, 0.6),
     "sigmoid": (sigmoid64, -104, 20, 0.9),
     "erf": (np.vectorize(math.erf, otypes=[np.float64]), -4, 4, 1.1),
-    "erfc": (np.vectorize(math.erfc, otypes=[np.float64]), -4, 10.2, 1.3),
+    "erfc": (erfc64, -4, 10.2, 1.3),
+    "ndtr": (ndtr64, -38.6, 9, 4.0),
 }
 """Name: the function in float64, the range where it is interesting, and its bound in ulp.
 
@@ -114,7 +123,8 @@ def test_error_in_float64(name: str) -> None:
     def sigmoid(x: Any) -> Any:
         return 1 / (1 + mp.exp(-x))
 
-    reference: Function = {"sigmoid": sigmoid, "pow": mp.power}.get(name) or getattr(mp, name)
+    others = {"sigmoid": sigmoid, "pow": mp.power, "ndtr": mp.ncdf}
+    reference: Function = others.get(name) or getattr(mp, name)
     random = np.random.default_rng(0)
     if name == "pow":
         arguments = [
@@ -142,7 +152,7 @@ def test_error_in_float64(name: str) -> None:
                 -1074 if exact == 0 else max(int(mp.floor(mp.log(abs(exact), 2))) - 52, -1074)
             )
             error = abs(mp.mpf(float(result)) - exact) / mp.mpf(2) ** exponent
-            assert error <= 1.5, (given, result)
+            assert error <= (4 if name == "ndtr" else 1.5), (given, result)
 
 
 SPECIAL: dict[str, list[tuple[float, float]]] = {
@@ -164,6 +174,7 @@ SPECIAL: dict[str, list[tuple[float, float]]] = {
     "atanh": [(0.0, 0.0), (-0.0, -0.0), (1.0, INF), (-1.0, -INF), (1.5, NAN), (INF, NAN)],
     "sigmoid": [(0.0, 0.5), (-0.0, 0.5), (INF, 1.0), (-INF, 0.0), (-800.0, 0.0)],
     "erfc": [(0.0, 1.0), (-0.0, 1.0), (INF, 0.0), (-INF, 2.0)],
+    "ndtr": [(0.0, 0.5), (-0.0, 0.5), (INF, 1.0), (-INF, 0.0), (-38.9, 0.0), (1e38, 1.0)],
     "erf": [(0.0, 0.0), (-0.0, -0.0), (INF, 1.0), (-INF, -1.0)],
 }
 
@@ -226,6 +237,8 @@ def test_exponentials_reach_into_the_subnormals() -> None:
     assert scalar.exp(F64, np.float64(-745.1)) == 5e-324
     assert scalar.pow(F32, np.float32(2), np.float32(-149)) == np.float32(2.0**-149)
     assert scalar.sigmoid(F32, np.float32(-103.2)) == np.float32(2.0**-149)
+    assert scalar.ndtr(F32, np.float32(-14.15)) == np.float32(2.0**-149)
+    assert scalar.ndtr(F64, np.float64(-38.46)) == 5e-324
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ _UNARY = {
     "erfc": "Erfc",
     "special_erf": "Erf",
     "special_erfc": "Erfc",
+    "special_ndtr": "Ndtr",
     "special_expit": "Sigmoid",
 }
 _ROUNDINGS = {"floor": "Floor", "ceil": "Ceil", "trunc": "Trunc", "round": "Round", "fix": "Trunc"}

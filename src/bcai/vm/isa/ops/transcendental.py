@@ -10,6 +10,7 @@ Note [Bounds]
     tan over the operands of each exponent that lie closest to a multiple of pi/2.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -291,7 +292,22 @@ def _(call: Call) -> Gradients:
     return (-(call.d * ((-(x * x)).emit("Exp") * (TWO_OVER_ROOT_PI))),)
 
 
+@instruction(opcode=0x0154, dtypes=FLOATS, types=UNARY, bound=Bound(ulp=4))
+def ndtr(x: Array) -> Array:
+    """Share of the standard normal distribution below `x`: of +infinity 1, of -infinity +0.
+
+    The lower tail keeps its digits, down to subnormals. Source: `torch.special.ndtr`.
+    """
+    return evaluate(scalar.ndtr, x)
+
+
+@ndtr.gradient
+def _(call: Call) -> Gradients:
+    x = call[0]
+    return (call.d * ((x * x * -0.5).emit("Exp") * (1 / math.sqrt(2 * math.pi))),)
+
+
 OPS = (
     *(exp, expm1, log, log1p, pow, sin, cos, tan, asin, acos, atan),
-    *(sinh, cosh, tanh, asinh, acosh, atanh, sigmoid, erf, erfc),
+    *(sinh, cosh, tanh, asinh, acosh, atanh, sigmoid, erf, erfc, ndtr),
 )

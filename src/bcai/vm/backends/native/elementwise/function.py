@@ -53,6 +53,7 @@ FUNCTIONS: Mapping[str, Emit] = MappingProxyType(
         for name in (
             *("Exp", "Expm1", "Log", "Log1p", "Pow", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan"),
             *("Sinh", "Cosh", "Tanh", "Asinh", "Acosh", "Atanh", "Sigmoid", "Erf", "Erfc"),
+            "Ndtr",
         )
     }
 )
