@@ -39,6 +39,14 @@ _ENVIRONMENT_HELP = """Build an environment with pip, ahead of time.
 It is locked, read-only, and complete or not there at all. pip's own settings count: PIP_INDEX_URL,
 PIP_NO_INDEX, PIP_FIND_LINKS.
 """
+_REPLAY_HELP = """Run what a receipt is about once more, and compare every checkpoint.
+
+Any backend gives the same bits. Exit status 1 if a checkpoint comes out otherwise.
+"""
+_DISPUTE_HELP = """Find where two receipts of one run part, and say which is wrong.
+
+The steps are run again here. With the folder that a node kept, down to step and instruction.
+"""
 _COMMANDS = {
     "run": ("bcai.cli.run:run", _RUN_HELP),
     "inspect": ("bcai.cli.inspect:inspect", _INSPECT_HELP),
@@ -46,6 +54,8 @@ _COMMANDS = {
     "doctor": ("bcai.cli.doctor:doctor", _DOCTOR_HELP),
     "up": ("bcai.cli.up:up", "Run a network on this machine, until Ctrl-C."),
     "down": ("bcai.cli.down:down", "Stop this machine's own network."),
+    "replay": ("bcai.cli.replay:replay", _REPLAY_HELP),
+    "dispute": ("bcai.cli.dispute:dispute", _DISPUTE_HELP),
     "status": ("bcai.cli.status:status", "Show the network in use and its nodes."),
 }
 _JOBS = {
@@ -72,6 +82,10 @@ _PROGRAM = {
     "show": ("bcai.cli.program:show_program", "Print a program as assembly, or convert it."),
     "hash": ("bcai.cli.program:hash_program", "Print what identifies a program."),
     "run": ("bcai.cli.program:run_program", "Run a program here, without a network."),
+}
+_RECEIPT = {
+    "check": ("bcai.cli.receipt:check_receipt", "Check a receipt, offline; 1 if it does not fit."),
+    "show": ("bcai.cli.receipt:show_receipt", "Show a receipt, or write it as a page."),
 }
 
 
@@ -113,12 +127,19 @@ def build_app() -> App:
     )
     node.command(environments)
     app.command(node)
+    receipt = App(
+        name="receipt",
+        help="Check and show receipts: what was run, what came out, who answers for it.",
+        help_epilogue="",
+        sort_key=10,
+    )
     groups = (
         (app, _COMMANDS),
         (environments, _ENVIRONMENTS),
         (jobs, _JOBS),
         (keys, _KEYS),
         (program, _PROGRAM),
+        (receipt, _RECEIPT),
     )
     for parent, commands in groups:
         if parent not in (app, environments):

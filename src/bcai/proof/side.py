@@ -3,40 +3,29 @@
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from bcai.base.merkle import Tree
 from bcai.proof.execute import Step, execute
 from bcai.proof.feed import Feeder, Source, indices
+from bcai.proof.kept_evidence import TraceSide
 from bcai.proof.messages import (
-    AskCheckpoint,
-    AskEvidence,
-    AskLeaf,
-    AskNodes,
-    AskStep,
-    AskSteps,
-    CheckpointPair,
     EndEvidence,
-    Nodes,
     Opened,
     OperandEvidence,
     Reply,
-    Request,
     RowsEvidence,
     StepRoots,
-    StepTop,
     TensorEvidence,
 )
-from bcai.proof.recorder import Trace, encode_checkpoint
+from bcai.proof.recorder import Trace
 from bcai.proof.state import content_bytes, hash_tensors, tensors_root, tree_of
 from bcai.proof.step_trace import StepLayout, StepTrace, trace_step
 from bcai.vm.compiler.backend import Executable
 from bcai.vm.isa.types import Array
-from bcai.vm.program import cbor
 from bcai.vm.program.program import VerifiedProgram
 
 STATES_KEPT = 4
 
 
-class ReplayingSide:
+class ReplayingSide(TraceSide):
     """Answers from its trace, the first state and the data; on any backend.
 
     `states` are those it kept, by the number of steps done; 0 must be among them.
@@ -50,36 +39,14 @@ class ReplayingSide:
         trace: Trace,
         states: Mapping[int, Mapping[str, Array]],
     ) -> None:
+        super().__init__(trace)
         self._program = program
         self._feeder = feeder
         self._executable = executable
-        self._checkpoints = trace.checkpoints
-        self._trace = Tree([each.leaf for each in trace.checkpoints])
         self._kept = dict(states)
         self._fresh: dict[int, dict[str, Array]] = {}
         self._layout = StepLayout(program)
         self._steps: dict[int, StepTrace] = {}
-
-    def answer(self, request: Request) -> Reply:
-        """Answer one request."""
-        match request:
-            case AskNodes():
-                tree = self._trace if request.step is None else self.step(request.step).tree
-                level = tree.levels[request.level - request.depth]
-                start = request.index << request.depth
-                return Nodes(tuple(level[start : start + (1 << request.depth)]))
-            case AskCheckpoint():
-                index = request.index
-                return CheckpointPair(self._open(index - 1) if index else None, self._open(index))
-            case AskSteps():
-                return self.step_roots(request.checkpoint)
-            case AskStep():
-                trace = self.step(request.step)
-                return StepTop(trace.tree.head, Opened(*trace.open(len(trace.leaves) - 1)))
-            case AskLeaf():
-                return Opened(*self.step(request.step).open(request.index))
-            case AskEvidence():
-                return self._evidence(request.step, request.index)
 
     def step_roots(self, checkpoint: int) -> StepRoots:
         """Where each step of a checkpoint ends."""
@@ -118,11 +85,8 @@ class ReplayingSide:
                 self._fresh.pop(min(self._fresh))
             yield step
 
-    def _open(self, index: int) -> Opened:
-        data = cbor.encode(encode_checkpoint(self._checkpoints[index]))
-        return Opened(data, self._trace.path(index))
-
-    def _evidence(self, step: int, index: int) -> Reply:
+    def evidence(self, step: int, index: int) -> Reply:
+        """Tensors, rows or leaves, by what the leaf is."""
         layout = self._layout
         if index < layout.first_instruction:
             return self._port(step, layout.ports[index].name)

@@ -1,0 +1,166 @@
+"""`bcai receipt`: look at a receipt and check it, offline and without running anything."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from bcai.base.errors import EXIT_FAILED, EXIT_OK, FormatError, NotFoundError
+from bcai.base.units import format_size
+from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
+from bcai.cli.terminal import print_json, say, stdout_console
+
+if TYPE_CHECKING:
+    from bcai.proof.check import Report
+    from bcai.proof.receipt import Receipt
+
+FILE = Parameter(help="A receipt.")
+
+
+def check_receipt(
+    file: Annotated[Path, FILE],
+    /,
+    *,
+    outputs: Annotated[
+        Path | None,
+        Parameter(help="What you received: a folder, or a .safetensors, .npz or .npy file."),
+    ] = None,
+    node: Annotated[
+        str | None, Parameter(help="The node's key: ed25519:... Default: whichever signed.")
+    ] = None,
+    client: Annotated[
+        str | None, Parameter(help="Your key: ed25519:... Default: whoever signed the job, if any.")
+    ] = None,
+    options: OutputOptions = DEFAULT_OUTPUT,
+) -> int:
+    """Hold every part of a receipt against the others; 1 if something does not fit."""
+    from bcai.proof import check
+    from bcai.proof.keys import parse_key_id
+
+    receipt = read_receipt(file)
+    received = _received(receipt, outputs)
+    started = time.perf_counter()
+    report = check.check_receipt(
+        receipt,
+        node=None if node is None else parse_key_id(node),
+        client=None if client is None else parse_key_id(client),
+        tensors=received,
+    )
+    took_s = time.perf_counter() - started
+    size = file.stat().st_size
+    if options.json:
+        print_json(_document(receipt, report, size, took_s))
+    else:
+        _print_report(receipt, report, size, took_s, received)
+    return EXIT_OK if report.is_clean else EXIT_FAILED
+
+
+def show_receipt(
+    file: Annotated[Path, FILE],
+    /,
+    *,
+    html: Annotated[
+        Path | None, Parameter(help="Write a page here instead, with no links.")
+    ] = None,
+    options: OutputOptions = DEFAULT_OUTPUT,
+) -> int:
+    """Show a receipt, and what a check of it finds."""
+    from bcai.cli.receipt_page import receipt_page, receipt_rows
+    from bcai.proof import check
+
+    receipt = read_receipt(file)
+    report = check.check_receipt(receipt)
+    rows = receipt_rows(receipt, file.stat().st_size)
+    if html is not None:
+        html.parent.mkdir(parents=True, exist_ok=True)
+        html.write_text(receipt_page(receipt, report, rows), "utf-8")
+        say(f"written: {html}")
+    if options.json:
+        print_json(_document(receipt, report, file.stat().st_size, None))
+    elif html is None:
+        console = stdout_console()
+        for title, value in rows:
+            console.print(f"{title:<17}{value}", markup=False, soft_wrap=True)
+        _print_findings(report)
+    return EXIT_OK
+
+
+def read_receipt(file: Path) -> "Receipt":
+    """Read a receipt file. Raises InputError."""
+    from bcai.proof.receipt import decode_receipt
+
+    try:
+        return decode_receipt(file.read_bytes())
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no file {str(file)!r}") from None
+    except OSError as error:
+        raise FormatError(f"{file}: {error.strerror}") from error
+    except FormatError as error:
+        raise FormatError(f"{file}: {error}") from error
+
+
+def _received(receipt: "Receipt", path: Path | None) -> "dict[str, Any] | None":
+    """What was received and the receipt knows of; a results folder has other things too."""
+    from bcai.cli.tensor_files import read_tensors
+
+    if path is None:
+        return None
+    known = {each.name for each in (*receipt.final_state, *receipt.last_outputs)}
+    found = read_tensors(path, "--outputs")
+    named = {name: array for name, array in found.items() if name in known}
+    if not named:
+        there = ", ".join(sorted(found)[:5])
+        raise NotFoundError(f"--outputs {path}: the receipt has none of {there}")
+    return named
+
+
+def _print_report(
+    receipt: "Receipt", report: "Report", size: int, took_s: float, received: "Any"
+) -> None:
+    console = stdout_console()
+    verdict = "fits together" if report.is_clean else "DOES NOT FIT"
+    steps = f"{receipt.run.steps} step{'s' * (receipt.run.steps > 1)}"
+    console.print(
+        f"{verdict}: {steps}, {len(receipt.checkpoints)} checkpoints, evidence "
+        f"{receipt.commitment.evidence}; {format_size(size)}, checked in {took_s * 1e3:.1f} ms",
+        markup=False, soft_wrap=True,
+    )  # fmt: skip
+    if received:
+        console.print(f"held against what you have: {len(received)} tensors", markup=False)
+    _print_findings(report)
+
+
+def _print_findings(report: "Report") -> None:
+    console = stdout_console()
+    for each in report.findings:
+        console.print(f"finding {each.name}: {each.message}", markup=False, soft_wrap=True)
+    for text in report.unchecked:
+        console.print(f"not checked: {text}", markup=False, soft_wrap=True)
+
+
+def _document(
+    receipt: "Receipt", report: "Report", size: int, took_s: float | None
+) -> dict[str, Any]:
+    from bcai.cli.receipt_page import receipt_rows
+
+    commitment = receipt.commitment
+    return {
+        "clean": report.is_clean,
+        "findings": [{"name": each.name, "message": each.message} for each in report.findings],
+        "checked": list(report.checked),
+        "unchecked": list(report.unchecked),
+        "check_s": took_s,
+        "size_bytes": size,
+        "job_id": commitment.job_id,
+        "evidence": commitment.evidence.value,
+        "run": receipt.run.digest.hex(),
+        "steps": receipt.run.steps,
+        "checkpoints": len(receipt.checkpoints),
+        "trace_root": commitment.trace.root.hex(),
+        "final_state": commitment.final_state.hex(),
+        "outputs": {
+            each.name: {"type": each.type, "hash": each.hash.hex()} for each in commitment.outputs
+        },
+        "claims": dict(receipt_rows(receipt, size)),
+    }

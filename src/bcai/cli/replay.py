@@ -1,0 +1,182 @@
+"""`bcai replay`: runs what a receipt is about once more, and compares every checkpoint."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from bcai.base.errors import EXIT_FAILED, EXIT_OK, InputError
+from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
+from bcai.cli.receipt import read_receipt
+from bcai.cli.tensor_files import read_tensors
+from bcai.cli.terminal import print_json, stdout_console
+
+if TYPE_CHECKING:
+    from bcai.proof.feed import Feeder
+    from bcai.proof.receipt import Receipt
+    from bcai.proof.replay import Replayed
+    from bcai.vm.compiler.backend import Executable
+    from bcai.vm.isa.types import Array
+    from bcai.vm.program.program import VerifiedProgram
+
+DATA = Parameter(
+    help="The columns of the data, or the inputs: a folder, .safetensors or .npz file."
+)
+STATE = Parameter(help="The state to begin with: a folder, .safetensors or .npz file.")
+BACKEND = Parameter(help="What computes: 'auto', 'native' or 'reference'. Default: the settings'.")
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that it takes to run a receipt's run again."""
+
+    program: "VerifiedProgram"
+    feeder: "Feeder"
+    executable: "Executable"
+    state: "dict[str, Array]"
+    backend: str
+
+
+def replay(
+    receipt: Annotated[Path, Parameter(help="A receipt.")],
+    /,
+    *,
+    data: Annotated[Path | None, DATA] = None,
+    state: Annotated[Path | None, STATE] = None,
+    from_: Annotated[
+        int, Parameter(name="--from", help="Steps that are done in that state. Default: 0.")
+    ] = 0,
+    backend: Annotated[str | None, BACKEND] = None,
+    options: OutputOptions = DEFAULT_OUTPUT,
+) -> int:
+    """Run the steps again; 1 if a checkpoint comes out otherwise."""
+    from bcai.proof.replay import replay as run_again
+
+    about = read_receipt(receipt)
+    first = _checkpoint_after(about, from_)
+    work = prepare(about, data, state, backend)
+    started = time.perf_counter()
+    with Counter(about.run.steps, options.json) as counter:
+        found = run_again(
+            work.feeder, work.program, work.executable, about.trace, work.state,
+            first=first, progress=counter.tell,
+        )  # fmt: skip
+    took_s = time.perf_counter() - started
+    if options.json:
+        print_json(_document(found, work, took_s))
+    else:
+        _print(found, about, work, took_s)
+    return EXIT_OK if found.difference is None else EXIT_FAILED
+
+
+def prepare(receipt: "Receipt", data: Path | None, state: Path | None, backend: str | None) -> Work:
+    """Read the data and the state, hold them against the run, and compile the program."""
+    from bcai.proof.data import Data
+    from bcai.proof.feed import Feeder
+    from bcai.proof.run import Batches
+    from bcai.settings import read_settings
+    from bcai.vm.program.verifier import verify
+    from bcai.vm.runtime.choose_backend import choose_backend
+
+    program = verify(receipt.program)
+    feed = receipt.run.feed
+    if data is None and (isinstance(feed, Batches) or feed.names):
+        raise InputError("--data is missing: the run has inputs", hint="see: bcai receipt show")
+    if state is None and program.program.parameters:
+        raise InputError("--state is missing: the program has parameters")
+    given = {} if data is None else read_tensors(data, "--data")
+    if isinstance(feed, Batches):
+        wanted = set(feed.columns.values())
+        whole = Data(given)
+        known = {name: column for name, column in given.items() if name in wanted}
+        feeder = Feeder(
+            receipt.run, program, whole if whole.root == feed.data_root else Data(known or given)
+        )
+    else:
+        feeder = Feeder(
+            receipt.run, program, {name: given[name] for name in feed.names if name in given}
+        )
+    chosen = choose_backend(backend or read_settings().enhanced_vm.hardware_backend).backend
+    begin = {} if state is None else read_tensors(state, "--state")
+    names = {port.name for port in program.program.parameters}
+    begin = {name: array for name, array in begin.items() if name in names}
+    return Work(program, feeder, chosen.compile(program), begin, chosen.name)
+
+
+class Counter:
+    """Says on a terminal how many steps are done; in a pipe it is silent."""
+
+    def __init__(self, steps: int, quiet: bool) -> None:
+        import sys
+
+        self._steps = steps
+        self._stream = sys.stderr if sys.stderr.isatty() and not quiet else None
+        self._told = 0.0
+
+    def __enter__(self) -> "Counter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            self._stream.write("\r\x1b[K")
+
+    def tell(self, done: int) -> None:
+        """`done` steps are done."""
+        now = time.perf_counter()
+        if self._stream is not None and now - self._told > 0.1:
+            self._told = now
+            self._stream.write(f"\rstep {done} of {self._steps}")
+            self._stream.flush()
+
+
+def _checkpoint_after(receipt: "Receipt", step: int) -> int:
+    """Number of the checkpoint that starts after so many steps."""
+    every = receipt.run.checkpoint_every
+    if step % every or not 0 <= step < receipt.run.steps:
+        raise InputError(
+            f"--from: found {step}, expected a checkpoint's step: a multiple of {every} "
+            f"under {receipt.run.steps}"
+        )
+    return step // every
+
+
+def _print(found: "Replayed", receipt: "Receipt", work: Work, took_s: float) -> None:
+    console = stdout_console()
+    if found.difference is None:
+        console.print(
+            f"agrees: {found.compared} checkpoints to the end, on {work.backend}, "
+            f"in {took_s:.2f} s",
+            markup=False,
+        )
+        return
+    at = found.difference
+    agreed = f"{found.compared - 1} of {len(receipt.checkpoints)} checkpoints agree"
+    console.print(
+        f"DIFFERS at checkpoint {at.checkpoint} (steps {at.steps.start} to {at.steps.stop - 1}): "
+        f"{' and '.join(at.parts)}; {agreed}",
+        markup=False, soft_wrap=True,
+    )  # fmt: skip
+    console.print(f"  receipt  {at.expected.state.hex()}", markup=False)
+    console.print(f"  replayed {at.found.state.hex()}", markup=False)
+
+
+def _document(found: "Replayed", work: Work, took_s: float) -> dict[str, Any]:
+    at = found.difference
+    return {
+        "agrees": at is None,
+        "backend": work.backend,
+        "first_checkpoint": found.first,
+        "compared": found.compared,
+        "wall_s": took_s,
+        "difference": None
+        if at is None
+        else {
+            "checkpoint": at.checkpoint,
+            "steps": [at.steps.start, at.steps.stop],
+            "parts": list(at.parts),
+            "expected": at.expected.state.hex(),
+            "found": at.found.state.hex(),
+        },
+    }

@@ -1,0 +1,64 @@
+"""Named tensors from a file or a folder: `.safetensors`, `.npz`, `.npy`. Nothing is unpickled."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bcai.base.errors import FormatError, InputError, NotFoundError
+
+if TYPE_CHECKING:
+    from bcai.vm.isa.types import Array
+
+SUFFIXES = (".safetensors", ".npz", ".npy")
+_KEPT = "state/"  # what a node keeps of a run has other things beside the state
+
+
+def read_tensors(path: Path, option: str) -> "dict[str, Array]":
+    """Tensors by name; a `.npy` file has its own.
+
+    Raises
+    ------
+    InputError
+        There is nothing, or something that is no such file; the message names the option.
+    """
+    found: dict[str, Array] = {}
+    for file in _files(path, option):
+        for name, array in _read(file, option).items():
+            if name in found:
+                raise InputError(f"{option} {path}: two tensors are named {name!r}")
+            found[name] = array
+    state = {name.removeprefix(_KEPT): each for name, each in found.items() if _KEPT in name[:6]}
+    return state or found
+
+
+def _files(path: Path, option: str) -> Iterator[Path]:
+    if not path.exists():
+        raise NotFoundError(f"{option}: there is no {str(path)!r}")
+    if path.is_file():
+        yield path
+        return
+    files = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES)
+    if not files:
+        raise InputError(f"{option} {path}: no file in it ends in {', '.join(SUFFIXES)}")
+    yield from files
+
+
+def _read(file: Path, option: str) -> "dict[str, Array]":
+    import numpy as np
+
+    from bcai.bridge.sandbox.safetensors_check import check_safetensors
+    from bcai.bridge.tensor_views import array_at, headers_of
+
+    try:
+        if file.suffix == ".safetensors":
+            content = file.read_bytes()
+            check_safetensors(content)
+            return {name: array_at(content, at) for name, at in headers_of(content).items()}
+        if file.suffix in SUFFIXES:
+            loaded: Any = np.load(file, allow_pickle=False)
+            if file.suffix == ".npy":
+                return {file.stem: loaded}
+            return {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, KeyError, FormatError) as error:
+        raise FormatError(f"{option}: {file} cannot be read: {error}") from error
+    raise InputError(f"{option} {file}: expected a file that ends in {', '.join(SUFFIXES)}")
