@@ -228,4 +228,4 @@ def _array(output: JailOutput, declared: TensorType) -> Array:
         raise FormatError(f"found {type(value).__name__}, expected an array or a number")
     if output.kind != "array" or output.content is None:
         raise FormatError(f"found a {output.kind}, expected an array or a number")
-    return arrays_of(output.content)["value"].copy()  # of ours, and not of the bytes
+    return arrays_of(output.content)["value"]

@@ -17,6 +17,7 @@ from bcai.bridge.sandbox.safetensors_check import check_safetensors
 _HEADER_BYTES = 8
 _ROOM_FACTOR = 2  # results that are replaced by larger ones leave gaps
 OUTPUTS_MAX = 10_000
+_READ_BYTES = 1 << 30  # what comes in one piece is not copied again
 
 
 def new_output_file(output_bytes: int) -> int:
@@ -66,7 +67,7 @@ def _read(file: int, announced: Announced) -> bytes:
     parts: list[bytes] = []
     offset, left = announced.offset, announced.size
     while left:
-        part = os.pread(file, min(left, 1 << 26), offset)
+        part = os.pread(file, min(left, _READ_BYTES), offset)
         if not part:
             raise FormatError("the output file is cut off")
         parts.append(part)
