@@ -34,6 +34,11 @@ class PythonConstraints(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_execution_time_ms: int = Field(default=24 * 3_600_000, gt=0)
+    max_cpu_time_ms: int | None = Field(
+        default=None, gt=0, description="Of all processors together; None: as long as it runs."
+    )
+    max_file_mb: int | None = Field(default=None, gt=0, description="One file; None: all its disk.")
+    max_inodes: int = Field(default=1_000_000, gt=0, description="Files and folders of one job.")
     import_policy: Literal["listed", "any"] = Field(
         default="listed", description="What a job's own code may import; `any` asks nothing."
     )

@@ -110,6 +110,149 @@ def test_processes(jail: Jail, code: str) -> None:
     assert "limit of 20" in run.exit.message
 
 
+def test_what_catches_no_error_fails_for_the_limit_all_the_same(jail: Jail) -> None:
+    """A worker that gives up, a library's own words, an exit status: the reason is the limit."""
+    forks = (
+        "import os, sys, time\n"
+        "try:\n"
+        "    while True:\n"
+        "        if os.fork() == 0: time.sleep(60)\n"
+        "except OSError: {}\n"
+    )
+    for way_out in ("sys.exit(3)", "os._exit(3)"):
+        run = jail.run(forks.format(way_out), processes=12)
+        assert run.exit.cause is Cause.PROCESSES, run
+        assert "limit of 12" in run.exit.message
+        assert "limits.processes" in run.exit.hint
+    run = jail.run("try: x = bytearray(1 << 40)\nexcept MemoryError: exit(1)")
+    assert run.exit.cause is Cause.MEMORY
+    assert run.exit.exit_status == 1
+
+
+def test_who_met_a_limit_and_ended_well_succeeds_with_a_warning(jail: Jail) -> None:
+    run = jail.run(
+        "try: open('x', 'wb').write(bytes(9 << 20))\nexcept OSError as error: caught = str(error)",
+        disk_bytes=8 * MIB,
+    )
+    assert run.exit.cause is Cause.EXITED
+    assert "No space" in str(run.values["caught"])
+    assert any("limits.disk" in warning for warning in run.exit.warnings)
+
+
+def test_a_map_of_a_file_on_a_full_disk(jail: Jail) -> None:
+    code = (
+        "import mmap, os\n"
+        "file = os.open('x', os.O_RDWR | os.O_CREAT)\n"
+        "os.ftruncate(file, 64 << 20)\n"
+        "view = mmap.mmap(file, 64 << 20)\n"
+        "for at in range(0, {} << 20, 4096): view[at] = 1\n"
+    )
+    run = jail.run(code.format(64), disk_bytes=32 * MIB)
+    assert run.exit.cause is Cause.DISK_BYTES  # and not "killed by SIGBUS"
+    assert "32.0 MiB" in run.exit.message
+    assert jail.run(code.format(31), disk_bytes=32 * MIB).exit.cause is Cause.EXITED
+
+
+BUSY = "import time\nend = time.process_time() + {}\nwhile time.process_time() < end: pass\n"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "while True: pass",
+        "import os\nfor _ in range(2): os.fork()\nwhile True: pass",
+        "import os\nwhile True:\n    if os.fork() == 0:\n        sum(range(10 ** 7)); os._exit(0)\n"
+        "    os.wait()",
+        "import os, signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nwhile True:\n"
+        "    if os.fork() == 0:\n        sum(range(10 ** 7)); os._exit(0)\n"
+        "    try: os.wait()\n    except OSError: pass",
+        "import signal, threading\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\n"
+        "def spin():\n    while True: pass\n"
+        "for _ in range(3): threading.Thread(target=spin).start()",
+    ],
+    ids=["loop", "processes", "children one by one", "children that nobody waits for", "threads"],
+)
+def test_processor_time(jail: Jail, code: str) -> None:
+    run = jail.run(code, cpu_s=1.0)
+    assert run.exit.cause is Cause.CPU_TIME, run
+    assert "1.0 s" in run.exit.message
+    assert "limits.cpu" in run.exit.hint
+    assert run.exit.cpu_s >= 1.0
+
+
+def test_processor_time_below_the_limit(jail: Jail) -> None:
+    run = jail.run(BUSY.format(0.5) + "time.sleep(2)", cpu_s=1.5)
+    assert run.exit.cause is Cause.EXITED
+    assert run.exit.cpu_s < 1.5 < run.exit.wall_s
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open('x', 'wb').write(bytes({}))",
+        "open('/dev/shm/x', 'wb').write(bytes({}))",
+        "import os\nos.truncate(os.open('x', os.O_RDWR | os.O_CREAT), {})",
+        "import signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_DFL)\n"
+        "open('x', 'wb').write(bytes({}))",
+        "try: open('x', 'wb').write(bytes({}))\nexcept OSError: exit(2)",
+        "try: open('x', 'wb').write(bytes({}))\nexcept OSError: pass\n"
+        "import os\nif os.path.getsize('x') == 1 << 20: raise ValueError('write failed')",
+    ],
+    ids=["file", "shared memory", "sparse", "the signal", "exit status", "a library's own error"],
+)
+def test_one_file(jail: Jail, code: str) -> None:
+    run = jail.run(code.format(MIB + 1), file_bytes=MIB)
+    assert run.exit.cause is Cause.FILE_BYTES, run
+    assert "1.0 MiB" in run.exit.message
+    assert "limits.file" in run.exit.hint
+    assert jail.run(code.format(MIB - 1), file_bytes=MIB).exit.cause is Cause.EXITED
+
+
+def test_outputs_are_no_files_of_the_job(jail: Jail) -> None:
+    code = "import bcai\nbcai.output('x', bytes(3 << 20))\nbcai.output('y', bytes(1 << 20))"
+    run = jail.run(code, file_bytes=4096)
+    assert [len(item.content or b"") for item in run.exit.outputs] == [3 * MIB, MIB]
+    assert run.exit.output_bytes == 4 * MIB
+
+
+def test_number_of_files(jail: Jail) -> None:
+    (jail.folder / "notes.txt").write_text("what the job brings does not count")
+    code = "import os\nfor number in range({}): os.mkdir(f'{number}')\nhere = os.listdir()"
+    run = jail.run(code.replace("{}", "41"), inodes=40)
+    assert run.exit.cause is Cause.INODES, run
+    assert "limit of 40" in run.exit.message
+    assert "limits.inodes" in run.exit.hint
+    run = jail.run(code.replace("{}", "40"), inodes=40)
+    assert run.exit.cause is Cause.EXITED
+    assert run.exit.inodes_peak == 40
+    assert any("limits.inodes" in warning for warning in run.exit.warnings)
+
+
+def test_no_gpu_is_there_to_be_used(jail: Jail) -> None:
+    run = jail.run(
+        "import glob\nseen = [*glob.glob('/dev/nvidia*'), *glob.glob('/dev/dri*'),\n"
+        "        *glob.glob('/dev/kfd')]\nothers = glob.glob('/dev/null')"
+    )
+    assert run.values == {"seen": [], "others": ["/dev/null"]}
+    assert run.exit.jail.limits["gpu_count"] == 0
+
+
+def test_what_was_used_and_how_it_started_stands_on_the_result(jail: Jail) -> None:
+    run = jail.run(
+        "import threading, time\nopen('x', 'wb').write(bytes(3 << 20))\n"
+        "threads = [threading.Thread(target=time.sleep, args=(1,)) for _ in range(4)]\n"
+        "for thread in threads: thread.start()\nprint('here')"
+    )
+    ended = run.exit
+    assert ended.jail.start == ("cold" if jail.zygotes is None else "warm")
+    assert ended.disk_bytes_peak == 3 * MIB
+    assert ended.inodes_peak == 1
+    assert ended.processes_peak == 5
+    assert ended.log_bytes == 5
+    assert ended.jail.limits["inodes"] == 65536
+    assert "cpu_s" not in ended.jail.limits  # no limit of its own
+
+
 def test_a_lowered_limit_cannot_be_raised_again(jail: Jail) -> None:
     run = jail.run(
         "import resource\n"

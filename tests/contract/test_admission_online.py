@@ -31,3 +31,19 @@ def test_a_job_that_no_node_could_run_is_refused(gateway: Gateway) -> None:
         assert "needs 1 GPU with 7.5 GiB" in answer.json()["detail"]
         answer = client.post("/v1/jobs", json={"code": "x", "requirements": ["torch>=1.12"]})
         assert answer.status_code == 201
+
+
+def test_a_script_that_is_certain_to_fail_is_refused_with_its_line(gateway: Gateway) -> None:
+    certain = "x = 1\nimport subprocess\nsubprocess.run(['ls'])\n"
+    with gateway.client() as client:
+        answer = client.post("/v1/jobs", json={"code": certain})
+        assert answer.status_code == 403
+        problem = Problem.model_validate_json(answer.content)
+        assert problem.code == "policy.refused"
+        assert problem.detail.startswith("job.py:3:1: ")
+        assert "not accepted" in problem.detail
+        for unsure in (
+            "if __debug__: pass\ndef f():\n    " + certain[6:].replace("\n", "; "),
+            "((",
+        ):
+            assert client.post("/v1/jobs", json={"code": unsure}).status_code == 201

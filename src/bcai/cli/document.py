@@ -35,6 +35,8 @@ def job_document(
         "node": job.attempts[-1].node_name if job.attempts else None,
         "attempts": len(job.attempts),
         "jail": None if jail is None else jail.level,
+        "start": None if jail is None else jail.start or None,
+        "limits": {} if jail is None else jail.limits,
         "security_level": job.spec.security_level.value,
         "environment": None if ran_in is None else asdict(ran_in),
         "reason": _reason(job),
@@ -43,6 +45,7 @@ def job_document(
         "exit_status": None if outcome is None else outcome.exit_status,
         "user_line": None if outcome is None else outcome.user_line,
         "warnings": warnings_of(job),
+        "refused_calls": None if outcome is None else outcome.refused_calls,
         "audit": None if outcome is None or outcome.audit is None else asdict(outcome.audit),
     }
     if outcome is not None:
@@ -53,6 +56,10 @@ def job_document(
             "memory_bytes_peak": usage.memory_bytes_peak,
             "log_bytes": usage.log_bytes,
             "fuel": usage.fuel,
+            "disk_bytes_peak": usage.disk_bytes_peak,
+            "inodes_peak": usage.inodes_peak,
+            "processes_peak": usage.processes_peak,
+            "output_bytes": usage.output_bytes,
         }
     if metrics is not None:
         document["metrics"] = [encode_value(dict(metric)) for metric in metrics]

@@ -1,8 +1,8 @@
 """What a project folder says about itself in the `[project]` table of `bcai.toml`."""
 
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +31,7 @@ class Project:
     memory: str | int | None = None
     gpu_memory: str | int | None = None
     max_retries: int | None = None
+    limits: Mapping[str, str | int | float] = field(default_factory=dict[str, str | int | float])
     security_level: str | None = None
 
 
@@ -139,6 +140,24 @@ def _size(value: object) -> str | int:
     raise InputError(f"found {value!r}, expected bytes or a text such as '8GB'")
 
 
+def _limits(value: object) -> dict[str, str | int | float]:
+    """Names and numbers; what a number may be is checked with the job."""
+    from bcai.wire.submission import LimitsMessage
+
+    if not isinstance(value, dict):
+        raise InputError(f'found {value!r}, expected a table such as {{ cpu = "10m" }}')
+    known = LimitsMessage.model_fields
+    found: dict[str, str | int | float] = {}
+    for name, limit in cast("dict[str, object]", value).items():
+        if name not in known:
+            near = did_you_mean(name, known) or f"; known: {', '.join(sorted(known))}"
+            raise InputError(f"{name}: unknown limit{near}")
+        if isinstance(limit, bool) or not isinstance(limit, str | int | float):
+            raise InputError(f"{name}: found {limit!r}, expected a number or a text such as '2GB'")
+        found[name] = limit
+    return found
+
+
 def _retries(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 100:
         return value
@@ -164,5 +183,6 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "memory": _size,
     "gpu_memory": _size,
     "max_retries": _retries,
+    "limits": _limits,
     "security_level": _security_level,
 }

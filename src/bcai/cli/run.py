@@ -9,6 +9,7 @@ from cyclopts import Group, Parameter
 
 from bcai.base.errors import EXIT_OK, InputError
 from bcai.cli.options import OUTPUT, NetworkOptions
+from bcai.cli.project import Project
 from bcai.cli.target import Target, read_target
 
 if TYPE_CHECKING:
@@ -58,6 +59,14 @@ class RunOptions(NetworkOptions):
     fuel: Annotated[
         int | None, Parameter(group=JOB, help="Instructions that a .wasm module may execute.")
     ] = None
+    limit: Annotated[
+        tuple[str, ...],
+        LIST(
+            help="Another limit, NAME=VALUE: cpu=10m (time of all processors), disk=2GB, "
+            "file=1GB (any one file), inodes=100000 (files and folders), log=16MiB, output=1GB, "
+            "processes=64. Repeatable."
+        ),
+    ] = ()
     timeout: Annotated[
         str | None, Parameter(group=JOB, help="Time that the job may take: '90s'. Default: 1h.")
     ] = None
@@ -143,7 +152,7 @@ def program_fields(
         "inputs": read_inputs(options.input),
         "name": options.name or target.name,
         "required_outputs": options.output,
-        "limits": {"memory": options.memory} if options.memory else None,
+        "limits": _limits(options) or None,
         "timeout": options.timeout,
         "max_retries": options.max_retries,
     }
@@ -155,7 +164,7 @@ def wasm_fields(target: Target, arguments: tuple[str, ...], options: RunOptions)
     from bcai.cli.arrays import read_inputs
 
     _refuse_files("module", options)
-    limits = {"memory": options.memory, "fuel": options.fuel}
+    limits = {**_limits(options), "fuel": options.fuel}
     fields: dict[str, Any] = {
         "module": target.module,
         "inputs": read_inputs(options.input),
@@ -191,7 +200,6 @@ def job_fields(target: Target, arguments: tuple[str, ...], options: RunOptions) 
     if options.fuel is not None:
         raise InputError("--fuel: only a .wasm module has a limit of fuel")
     project = target.project
-    memory = options.memory or project.memory
     gpu_memory = options.gpu_memory or project.gpu_memory
     fields: dict[str, Any] = {
         "code": target.code,
@@ -205,13 +213,30 @@ def job_fields(target: Target, arguments: tuple[str, ...], options: RunOptions) 
         "requirements": options.require or project.requirements,
         "environment": options.environment or project.environment,
         "required_outputs": options.output or project.outputs,
-        "limits": {"memory": memory} if memory else None,
+        "limits": _limits(options, project) or None,
         "hardware": {"gpu_memory": gpu_memory} if gpu_memory else None,
         "timeout": options.timeout or project.timeout,
         "max_retries": project.max_retries if options.max_retries is None else options.max_retries,
         "security_level": options.security_level or project.security_level,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _limits(options: RunOptions, project: Project | None = None) -> dict[str, str | int | float]:
+    """Limits by name: flags first, then what the project says."""
+    found: dict[str, str | int | float] = {}
+    if project is not None:
+        found |= project.limits
+        if project.memory is not None:
+            found["memory"] = project.memory
+    for text in options.limit:
+        name, _, value = (part.strip() for part in text.partition("="))
+        if not name or not value:
+            raise InputError(f"--limit: found {text!r}, expected NAME=VALUE, such as disk=2GB")
+        found[name] = int(value) if value.isascii() and value.isdigit() else value
+    if options.memory:
+        found["memory"] = options.memory
+    return found
 
 
 def _project_data(target: Target) -> tuple[Path, ...]:

@@ -86,7 +86,16 @@ class Hardware:
 class Limits:
     """What the job may use; each has its own reason when it is hit.
 
-    `fuel` counts the instructions of a WebAssembly module; None: as many as the time limit allows.
+    Attributes
+    ----------
+    fuel
+        Instructions of a WebAssembly module; None: as many as the time limit allows.
+    cpu_s
+        Time of processors, all processes together; None: all processors for `wall_s`.
+    file_bytes
+        Size of any one file; None: `disk_bytes` bounds it.
+    inodes
+        Files and folders that the job makes.
     """
 
     wall_s: float = 3600.0
@@ -96,6 +105,9 @@ class Limits:
     disk_bytes: int = 1 * GIB
     processes: int = 128
     fuel: int | None = None
+    cpu_s: float | None = None
+    file_bytes: int | None = None
+    inodes: int = 65536
 
     def __post_init__(self) -> None:
         """Every limit is positive: none is ever switched off."""

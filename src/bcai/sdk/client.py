@@ -116,7 +116,8 @@ class SDK:
         hardware
             `cpu_count`, `gpu_count`, `gpu_memory` (per GPU), `memory`; sizes such as `8GB`.
         limits
-            `memory`, `log`, `output`, `disk`, `processes`.
+            `memory`, `cpu` (time of all processors together), `disk`, `file` (size of any one),
+            `inodes` (files and folders), `log`, `output`, `processes`; such as `2GB` or `10m`.
         timeout
             Seconds that the job may run, or text such as `1h30m`.
         max_retries

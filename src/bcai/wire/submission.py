@@ -55,6 +55,13 @@ class LimitsMessage(_Strict):
     fuel: Count | None = Field(
         default=None, ge=1, le=2**53, description="Instructions of a WebAssembly module."
     )
+    cpu: Duration | None = Field(
+        default=None, description="Time of processors, all processes together."
+    )
+    file: Size | None = Field(default=None, description="Size of any one file.")
+    inodes: Count | None = Field(
+        default=None, ge=1, le=2**30, description="Files and folders that the job makes."
+    )
 
 
 class JobSubmission(_Strict):
@@ -120,6 +127,9 @@ class JobSubmission(_Strict):
             "disk_bytes": self.limits.disk,
             "processes": self.limits.processes,
             "fuel": self.limits.fuel,
+            "cpu_s": self.limits.cpu,
+            "file_bytes": self.limits.file,
+            "inodes": self.limits.inodes,
         }
         gpu_count = self.hardware.gpu_count or (1 if self.hardware.gpu_memory else 0)
         return JobSpec(

@@ -1,11 +1,12 @@
 import signal
+from dataclasses import replace
 
 import pytest
 
 from bcai.bridge.sandbox.jail import Cause, JailLimits
 from bcai.bridge.sandbox.messages import Ended
 from bcai.bridge.sandbox.supervisor import Facts
-from bcai.bridge.sandbox.verdict import judge
+from bcai.bridge.sandbox.verdict import judge, limit_warnings
 
 LIMITS = JailLimits(
     wall_s=90, memory_bytes=1 << 30, log_bytes=1 << 20, output_bytes=10, disk_bytes=1 << 20,
@@ -80,3 +81,50 @@ def test_limits_name_their_number() -> None:
 def test_a_jail_that_fell_over_is_not_the_users_fault() -> None:
     assert cause_of(Facts(failed_wall="seccomp: refused"))[0] is Cause.JAIL_ERROR
     assert cause_of(Facts())[0] is Cause.JAIL_ERROR
+
+
+def test_a_node_out_of_memory_is_not_the_users_fault() -> None:
+    facts = Facts(status=-9, is_machine_out_of_memory=True, memory_bytes_peak=1 << 20)
+    cause, message = cause_of(facts)
+    assert cause is Cause.JAIL_ERROR
+    assert "1.0 MiB of its limit of 1.0 GiB" in message
+
+
+@pytest.mark.parametrize(
+    ("facts", "cause"),
+    [
+        (Facts(over="cpu"), Cause.CPU_TIME),
+        (Facts(status=-signal.SIGXCPU, cpu_s=5.0), Cause.CPU_TIME),
+        (Facts(status=-signal.SIGKILL, cpu_s=5.0), Cause.CPU_TIME),
+        (Facts(status=-signal.SIGKILL, cpu_s=4.9), Cause.SIGNAL),
+        (Facts(status=-signal.SIGXFSZ), Cause.FILE_BYTES),
+        (Facts(status=-signal.SIGBUS, ever_full=frozenset({"disk"})), Cause.DISK_BYTES),
+        (Facts(status=-signal.SIGBUS), Cause.SIGNAL),
+        (Facts(status=-signal.SIGABRT, stderr_tail="std::system_error"), Cause.PROCESSES),
+        (Facts(status=1, full=frozenset({"file"})), Cause.FILE_BYTES),
+        (Facts(status=1, stderr_tail="libgomp: Thread creation failed"), Cause.PROCESSES),
+        (Facts(status=1, claim=claim(Cause.EXCEPTION), full=frozenset({"disk"})), Cause.DISK_BYTES),
+        (Facts(status=1, claim=claim(Cause.EXCEPTION), processes_peak=16), Cause.EXCEPTION),
+        (
+            Facts(status=1, claim=claim(Cause.EXCEPTION), ever_full=frozenset({"disk"})),
+            Cause.EXCEPTION,  # it was full once, and is not any more
+        ),
+        (
+            Facts(status=1, claim=claim(Cause.DISK_BYTES), ever_full=frozenset({"inodes"})),
+            Cause.INODES,
+        ),
+    ],
+)
+def test_the_limit_behind_an_ending(facts: Facts, cause: Cause) -> None:
+    limits = replace(LIMITS, cpu_s=5.0, file_bytes=1 << 20)
+    assert judge(facts, limits, killed_for_memory=False).cause is cause
+
+
+def test_a_limit_that_was_met_is_a_warning_of_who_ended_well() -> None:
+    met = Facts(status=0, ever_full=frozenset({"disk"}), processes_peak=16)
+    texts = limit_warnings(met, LIMITS, killed_for_memory=True)
+    assert [text.rpartition("(")[2] for text in texts] == [
+        "limits.memory)", "limits.disk)", "limits.processes)"
+    ]  # fmt: skip
+    assert limit_warnings(Facts(status=0), LIMITS, killed_for_memory=False) == []
+    assert limit_warnings(replace(met, status=1), LIMITS, killed_for_memory=True) == []

@@ -1,11 +1,12 @@
 from dataclasses import replace
 
 import pytest
-from tests.unit.cli.sample_jobs import failure, job
+from tests.unit.cli.sample_jobs import JAIL, SUCCESS, failure, job
 
+from bcai.bridge.inspect.finding import Audit
 from bcai.cli.jobs.show import print_job
 from bcai.jobs.job import Attempt
-from bcai.jobs.outcome import Reason, ReasonCode
+from bcai.jobs.outcome import Reason, ReasonCode, Usage
 
 LOST = Reason(ReasonCode.NODE_LOST, "the node fell silent")
 FULL = Reason(ReasonCode.NODE_ERROR, "the node's disk is full")
@@ -13,6 +14,23 @@ FULL = Reason(ReasonCode.NODE_ERROR, "the node's disk is full")
 
 def attempt(number: int, reason: Reason) -> Attempt:
     return replace(job().attempts[0], number=number, reason=reason)
+
+
+def test_what_stands_on_record_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    jail = replace(JAIL, start="warm", limits={"memory_bytes": 2.0**31, "cpu_s": 90.0, "inodes": 9})
+    usage = Usage(wall_s=1.0, disk_bytes_peak=2048, inodes_peak=3, processes_peak=4, log_bytes=5)
+    audit = Audit({"refused": 0, "warning": 2, "note": 0}, files=1)
+    ended = replace(SUCCESS, jail=jail, usage=usage, audit=audit, refused_calls={"mount": 2})
+    print_job(job(ended))
+    shown = " ".join(capsys.readouterr().out.split())
+    for text in (
+        "reason job.succeeded", "started warm", "limits cpu 1m 30s, inodes 9, memory 2.0 GiB",
+        "at most 2.0 KiB of files, 3 files and folders, 4 processes and threads, 5 B printed",
+        "inspection 2 warning in 1 file", "refused calls mount 2x",
+    ):  # fmt: skip
+        assert text in shown
+    print_job(job(replace(SUCCESS, refused_calls={})))
+    assert "refused calls none" in " ".join(capsys.readouterr().out.split())
 
 
 def test_attempts_that_ended_alike_share_a_row(capsys: pytest.CaptureFixture[str]) -> None:

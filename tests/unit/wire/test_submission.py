@@ -24,13 +24,14 @@ def test_units_are_read() -> None:
             "code": "x",
             "timeout": "1h30m",
             "hardware": {"gpu_memory": "8GB", "memory": "2GiB"},
-            "limits": {"log": "1MiB"},
+            "limits": {"log": "1MiB", "cpu": "2m", "file": "3KiB", "inodes": 7},
         }
     )
     spec = submission.to_spec()
     assert spec.limits.wall_s == 5400
     assert spec.limits.memory_bytes == spec.hardware.memory_bytes == 2 * 2**30
     assert spec.limits.log_bytes == 2**20
+    assert (spec.limits.cpu_s, spec.limits.file_bytes, spec.limits.inodes) == (120, 3072, 7)
     assert (spec.hardware.gpu_count, spec.hardware.gpu_memory_bytes) == (1, 8 * 10**9)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from bcai.base.units import format_duration_s, format_size
+from bcai.cli.audit_rows import audit_rows
 from bcai.cli.document import job_document, spec_document
 from bcai.cli.figures import format_age
 from bcai.cli.find_job import find_job, view_of
@@ -70,6 +71,7 @@ def _asked(job: JobView) -> list[tuple[str, str]]:
     jail = job.outcome.jail if job.outcome else None
     rows = [("walls", ", ".join(jail.layers))] if jail and jail.layers else []
     rows += [("lacking", wall) for wall in (jail.missing if jail else ())]
+    rows += audit_rows(job.outcome) if job.outcome else []
     rows += [("asked for", f"security level {jail.asked}")] if jail and jail.asked else []
     rows += [("limits", _limits(jail.limits))] if jail and jail.limits else []
     rows.append(("submitted", f"{format_age(time.time() - job.created_at)} ago"))

@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from bcai.cluster.gateway.admission import NodeCache
 from bcai.cluster.gateway.changes import Changes
+from bcai.cluster.gateway.inspection import Inspector
 from bcai.cluster.gateway.node_registry import NodeRegistry
 from bcai.cluster.store.protocol import BlobStore, JobStore
 from bcai.settings import Settings
@@ -26,6 +27,7 @@ class Services:
     changes: Changes
     nodes: NodeCache
     registry: NodeRegistry = field(default_factory=NodeRegistry)
+    inspector: Inspector = field(default_factory=Inspector)
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ async def submit(
     InputError
         The submission does not hang together, or a file was not uploaded.
     RefusedError
-        No node could ever run it.
+        No node could ever run it, or a line of its script is certain to fail in every jail.
     ConflictError
         The idempotency key was used for another job.
     BusyError
@@ -36,6 +36,7 @@ async def submit(
     online = await services.nodes.online()
     fallback = services.settings.gpu_fallback
     warnings = judge(spec, online, gpu_fallback=fallback, owner=caller.id)
+    await services.inspector.refuse_certain(spec, services.blobs)
     return await services.store.submit(
         caller.id, spec, warnings=warnings, idempotency_key=idempotency_key
     )

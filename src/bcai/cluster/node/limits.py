@@ -1,10 +1,12 @@
 """What a node's owner, and the machine, leave of the limits that a job asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from bcai.base.units import GIB, MIB, format_duration_s, format_size
 from bcai.bridge.sandbox.jail import JailLimits
-from bcai.jobs.spec import Limits
+from bcai.jobs.node import Gpu
+from bcai.jobs.spec import Hardware, Limits
 from bcai.settings import EnhancedVmSettings
 
 # A job's files and results lie in memory: whatever it asks for, it gets a part of this machine's.
@@ -37,7 +39,10 @@ def cap_limits(
         return int(capped(noun, asked, most, format_size, who))
 
     allows = "the node's owner allows"
-    wall_s_max = owner.python_constraints.max_execution_time_ms / 1000
+    python = owner.python_constraints
+    wall_s_max = python.max_execution_time_ms / 1000
+    cpu_s_max = None if python.max_cpu_time_ms is None else python.max_cpu_time_ms / 1000
+    file_bytes_max = None if python.max_file_mb is None else python.max_file_mb * MIB
     memory_bytes_max = (owner.max_memory_mb or 0) * MIB or wanted.memory_bytes
     limits = JailLimits(
         wall_s=capped("run time", wanted.wall_s, wall_s_max, format_duration_s, allows),
@@ -49,5 +54,34 @@ def cap_limits(
         output_bytes=size("outputs", wanted.output_bytes, machine_bytes // OUTPUT_SHARE),
         disk_bytes=size("files", wanted.disk_bytes, machine_bytes // DISK_SHARE),
         processes=wanted.processes,
+        cpu_s=_least(wanted.cpu_s, cpu_s_max),
+        file_bytes=_least(wanted.file_bytes, file_bytes_max),
+        inodes=int(capped("files and folders", wanted.inodes, python.max_inodes, str, allows)),
     )
+    # Whoever asked for no limit of these two asked for nothing: it is not lowered.
+    if wanted.cpu_s is not None and cpu_s_max is not None:
+        capped("processor time", wanted.cpu_s, cpu_s_max, format_duration_s, allows)
+    if wanted.file_bytes is not None and file_bytes_max is not None:
+        size("one file", wanted.file_bytes, file_bytes_max, allows)
     return limits, warnings
+
+
+def gpu_warnings(wanted: Hardware, gpus: Sequence[Gpu]) -> list[str]:
+    """Say that a node has GPUs, as the job asked, but the jail shows none of them."""
+    if not wanted.gpu_count or not gpus:
+        return []
+    asked = "1 GPU" if wanted.gpu_count == 1 else f"{wanted.gpu_count} GPUs"
+    return [
+        f"the job asked for {asked}; the jail shows 0 of the node's {len(gpus)} so far, so it "
+        "computes on the processor"
+    ]
+
+
+Number = TypeVar("Number", int, float)
+
+
+def _least(wanted: Number | None, most: Number | None) -> Number | None:
+    """The smaller of two limits, of which either may not be set."""
+    if wanted is None or most is None:
+        return most if wanted is None else wanted
+    return min(wanted, most)

@@ -29,7 +29,7 @@ from bcai.cluster.node.environments import NodeEnvironment
 from bcai.cluster.node.folders import remove_tree
 from bcai.cluster.node.inputs import DATA, PROJECT, build_folders
 from bcai.cluster.node.inspection import inspect_job, policy_of, refused_code
-from bcai.cluster.node.limits import cap_limits
+from bcai.cluster.node.limits import cap_limits, gpu_warnings
 from bcai.cluster.node.outcome import cancelled_early, failed_here, outcome_of, refused, too_large
 from bcai.cluster.node.outputs import check_values, upload_outputs
 from bcai.cluster.node.reports import body_of
@@ -72,6 +72,7 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
         limits, warnings = cap_limits(
             spec.limits, bench.settings.enhanced_vm, bench.capabilities.memory_bytes
         )
+        warnings += gpu_warnings(spec.hardware, bench.capabilities.gpus)
 
         async with _slot(attempt, bench.slots), _own_folder(bench.folder) as folder:
             # 2. Fetch its files and build its folders.

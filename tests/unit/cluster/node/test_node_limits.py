@@ -1,6 +1,7 @@
 from bcai.base.units import GIB, MIB
-from bcai.cluster.node.limits import LOG_BYTES_MAX, cap_limits
-from bcai.jobs.spec import Limits
+from bcai.cluster.node.limits import LOG_BYTES_MAX, cap_limits, gpu_warnings
+from bcai.jobs.node import Gpu
+from bcai.jobs.spec import Hardware, Limits
 from bcai.settings import EnhancedVmSettings, PythonConstraints
 
 MACHINE = 8 * GIB
@@ -45,3 +46,25 @@ def test_memory_is_lowered_to_what_the_machine_has() -> None:
     limits, warnings = cap_limits(Limits(), EnhancedVmSettings(), 2 * GIB)
     assert limits.memory_bytes == 2 * GIB
     assert not any("memory" in warning for warning in warnings)
+
+
+def test_the_owner_caps_processor_time_files_and_their_number() -> None:
+    python = PythonConstraints(max_cpu_time_ms=60_000, max_file_mb=8, max_inodes=100)
+    owner = EnhancedVmSettings(python_constraints=python)
+    asked = Limits(cpu_s=90, file_bytes=16 * MIB, inodes=101)
+    limits, warnings = cap_limits(asked, owner, MACHINE)
+    assert (limits.cpu_s, limits.file_bytes, limits.inodes) == (60, 8 * MIB, 100)
+    assert [text.split(", the job asked for ")[1] for text in warnings] == [
+        "101", "1m 30s", "16.0 MiB"
+    ]  # fmt: skip
+    limits, warnings = cap_limits(Limits(inodes=1), owner, MACHINE)
+    assert (limits.cpu_s, limits.file_bytes, warnings) == (60, 8 * MIB, [])
+    limits, warnings = cap_limits(Limits(cpu_s=1, file_bytes=1), EnhancedVmSettings(), MACHINE)
+    assert (limits.cpu_s, limits.file_bytes, warnings) == (1, 1, [])
+
+
+def test_a_gpu_that_the_jail_does_not_show_is_told() -> None:
+    gpus = [Gpu("NVIDIA H200", 141 * GIB)]
+    assert "shows 0 of the node's 1" in gpu_warnings(Hardware(gpu_count=2), gpus)[0]
+    assert gpu_warnings(Hardware(), gpus) == []
+    assert gpu_warnings(Hardware(gpu_count=1), []) == []  # admission has said so
