@@ -1,4 +1,4 @@
-"""What stands on record about a job that ended: why, within which limits, what it used and tried."""
+"""What stands on record about a job that ended: why, within which limits, what it used."""
 
 from bcai.base.units import format_duration_s, format_size
 from bcai.jobs.outcome import Outcome, Usage
@@ -21,9 +21,6 @@ def audit_rows(outcome: Outcome) -> list[tuple[str, str]]:
         counts = [f"{count} {severity}" for severity, count in audit.counts.items() if count]
         files = "1 file" if audit.files == 1 else f"{audit.files} files"
         rows.append(("inspection", f"{', '.join(counts) or 'nothing found'} in {files}"))
-    if outcome.refused_calls is not None:
-        calls = [f"{name} {count}x" for name, count in sorted(outcome.refused_calls.items())]
-        rows.append(("refused calls", ", ".join(calls) or "none"))
     return rows
 
 

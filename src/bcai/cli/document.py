@@ -45,7 +45,6 @@ def job_document(
         "exit_status": None if outcome is None else outcome.exit_status,
         "user_line": None if outcome is None else outcome.user_line,
         "warnings": warnings_of(job),
-        "refused_calls": None if outcome is None else outcome.refused_calls,
         "audit": None if outcome is None or outcome.audit is None else asdict(outcome.audit),
     }
     if outcome is not None:

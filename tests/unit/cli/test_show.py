@@ -20,17 +20,15 @@ def test_what_stands_on_record_is_shown(capsys: pytest.CaptureFixture[str]) -> N
     jail = replace(JAIL, start="warm", limits={"memory_bytes": 2.0**31, "cpu_s": 90.0, "inodes": 9})
     usage = Usage(wall_s=1.0, disk_bytes_peak=2048, inodes_peak=3, processes_peak=4, log_bytes=5)
     audit = Audit({"refused": 0, "warning": 2, "note": 0}, files=1)
-    ended = replace(SUCCESS, jail=jail, usage=usage, audit=audit, refused_calls={"mount": 2})
+    ended = replace(SUCCESS, jail=jail, usage=usage, audit=audit)
     print_job(job(ended))
     shown = " ".join(capsys.readouterr().out.split())
     for text in (
         "reason job.succeeded", "started warm", "limits cpu 1m 30s, inodes 9, memory 2.0 GiB",
         "at most 2.0 KiB of files, 3 files and folders, 4 processes and threads, 5 B printed",
-        "inspection 2 warning in 1 file", "refused calls mount 2x",
+        "inspection 2 warning in 1 file",
     ):  # fmt: skip
         assert text in shown
-    print_job(job(replace(SUCCESS, refused_calls={})))
-    assert "refused calls none" in " ".join(capsys.readouterr().out.split())
 
 
 def test_attempts_that_ended_alike_share_a_row(capsys: pytest.CaptureFixture[str]) -> None:

@@ -171,8 +171,7 @@ class JailExit:
     """How the run ended.
 
     `message` is one line for the user, complete in itself: what happened, with the number that
-    was hit or the line of their code. `hint` says what to do. `refused_calls` counts the system
-    calls that no honest job makes, by name; None where this kernel does not tell.
+    was hit or the line of their code. `hint` says what to do.
     """
 
     cause: Cause
@@ -192,4 +191,3 @@ class JailExit:
     inodes_peak: int = 0
     processes_peak: int = 0  # threads count
     output_bytes: int = 0
-    refused_calls: dict[str, int] | None = None

@@ -296,5 +296,4 @@ def _exit(
         inodes_peak=facts.inodes_peak,
         processes_peak=facts.processes_peak,
         output_bytes=sum(announced.size for announced in facts.announced.values()),
-        refused_calls=facts.refused_calls,
     )

@@ -57,7 +57,6 @@ class Facts:
     disk_bytes_peak: int = 0
     inodes_peak: int = 0
     processes_peak: int = 0
-    refused_calls: dict[str, int] | None = None
     claim: Ended | None = None
     too_large: str = ""
     announced: dict[str, Announced] = field(default_factory=dict[str, Announced])

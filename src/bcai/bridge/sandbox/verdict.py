@@ -26,6 +26,10 @@ _NO_THREAD_TEXTS = (
     "Resource temporarily unavailable",
 )
 _MEMORY_SIGNALS = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGKILL)
+_OTHER_MACHINE = (
+    "the jail ends a process that makes a system call under the number of another machine, such as "
+    "i386 or x32; bring code for this one"
+)
 _ALMOST_ALL = 0.95  # of the memory limit
 
 
@@ -165,7 +169,8 @@ def _signal(facts: Facts, limits: JailLimits) -> Verdict:
         used, limit = format_size(facts.memory_bytes_peak), format_size(limits.memory_bytes)
         message += f": the node ran out of memory; the script used {used} of its limit of {limit}"
         return Verdict(Cause.JAIL_ERROR, message)
-    return Verdict(Cause.SIGNAL, message)
+    hint = _OTHER_MACHINE if number == signal.SIGSYS else ""
+    return Verdict(Cause.SIGNAL, message, hint)
 
 
 def _limit_behind_signal(number: int, facts: Facts, limits: JailLimits) -> Cause | None:

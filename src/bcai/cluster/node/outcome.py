@@ -67,7 +67,6 @@ def outcome_of(
         ),
         jail=ended.jail,
         user_line=ended.user_line,
-        refused_calls=ended.refused_calls,
     )
 
 
