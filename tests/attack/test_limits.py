@@ -201,11 +201,17 @@ def test_processor_time_below_the_limit(jail: Jail) -> None:
     ids=["file", "shared memory", "sparse", "the signal", "exit status", "a library's own error"],
 )
 def test_one_file(jail: Jail, code: str) -> None:
-    run = jail.run(code.format(MIB + 1), file_bytes=MIB)
+    run = jail.run(code.format(2 * MIB), file_bytes=MIB)
     assert run.exit.cause is Cause.FILE_BYTES, run
     assert "1.0 MiB" in run.exit.message
     assert "limits.file" in run.exit.hint
     assert jail.run(code.format(MIB - 1), file_bytes=MIB).exit.cause is Cause.EXITED
+
+
+def test_a_write_that_nobody_waited_for_is_a_warning(jail: Jail) -> None:
+    run = jail.run(f"open('x', 'wb').write(bytes({MIB + 1}))", file_bytes=MIB)
+    assert run.exit.cause is Cause.EXITED  # Python only prints that the last byte was lost
+    assert any("limits.file" in warning for warning in run.exit.warnings)
 
 
 def test_outputs_are_no_files_of_the_job(jail: Jail) -> None:

@@ -81,6 +81,8 @@ def limit_warnings(facts: Facts, limits: JailLimits, *, killed_for_memory: bool)
         f"have {format_size(limits.memory_bytes)}" * killed_for_memory,
         "limits.disk": f"its files took all of {most}: a write may have failed"
         * ("disk" in facts.ever_full),
+        "limits.file": f"one of its files has {format_size(limits.file_bytes or 0)}, all that it may "
+        "have: the end of a write may be missing" * ("file" in facts.full),
         "limits.inodes": f"it made {limits.inodes} files and folders, all that it may have"
         * ("inodes" in facts.ever_full),
         "limits.processes": f"it had {limits.processes} processes and threads, all that it may have"
