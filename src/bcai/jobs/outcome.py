@@ -107,3 +107,5 @@ class Outcome:
     user_line: int | None = None  # where in the user's code it happened
     audit: Audit | None = None  # what inspection found in the code before it ran
     environment: RanIn | None = None  # the Python that it ran in
+    # System calls that the jail refused and that no honest job makes, by name; None: not visible.
+    refused_calls: dict[str, int] | None = None
