@@ -11,9 +11,12 @@ from tests.e2e.network_process import NetworkProcess
 import bcai
 from bcai import SDK, InputError, JobCancelledError, JobFailedError
 from bcai.cluster.node.kept_run import KeptRun, Progress
+from bcai.proof.check import check_receipt
 from bcai.proof.data import Data
+from bcai.proof.evidence import EvidenceClass
 from bcai.proof.execute import begin, execute
 from bcai.proof.feed import Feeder
+from bcai.proof.keys import own_key
 from bcai.proof.recorder import Recorder
 from bcai.sdk.fit import Trained
 from bcai.sdk.training import TrainingPlan, draft_training, plan_training
@@ -76,12 +79,23 @@ def by_definition(plan: TrainingPlan) -> tuple[dict[str, Any], Recorder]:
     return dict(state), recorder
 
 
-def test_a_training_on_the_network_has_the_defined_bits(client: SDK) -> None:
+def test_a_training_on_the_network_has_the_defined_bits(
+    client: SDK, shared_network: NetworkProcess
+) -> None:
     trained = bcai.fit(network(), (X, Y), epochs=3, client=client, **OPTIONS)
     plan = plan_training(network(), (X, Y), epochs=3, **OPTIONS)
     state, recorder = by_definition(plan)
     assert trained.trace == recorder.finish()
     assert trained.run == plan.run
+    receipt = trained.result.receipt
+    assert receipt is not None
+    report = check_receipt(receipt, tensors=trained.state)
+    assert report.is_clean, report.findings
+    assert receipt.commitment.evidence is EvidenceClass.EXACT
+    assert receipt.spec is not None
+    assert receipt.spec.client == own_key(shared_network.home / "client.pem", bytes).public
+    altered = {**trained.state, "first": trained.state["first"] + 1}
+    assert not check_receipt(receipt, tensors=altered).is_clean
     assert all((trained.state[name] == state[name]).all() for name in state)
     assert set(trained.parameters) == set(WEIGHTS)
     assert trained.losses.shape == (24,)

@@ -11,6 +11,7 @@ import pytest
 from tests.e2e.network_process import NetworkProcess
 
 from bcai import SDK, InputError, JobFailedError, JobTimedOutError
+from bcai.proof.check import check_receipt
 from bcai.vm.compiler.differentiate import gradients
 from bcai.vm.isa.symbol import Symbol
 from bcai.vm.program.builder import Builder
@@ -54,6 +55,11 @@ def test_a_training_step_runs_on_the_network(client: SDK) -> None:
     np.testing.assert_allclose(result.outputs["w"], expected, rtol=1e-5)
     assert result.jail is not None
     assert result.jail.level == "program"
+    receipt = result.receipt
+    assert receipt is not None
+    assert receipt.commitment.job_id == result.job_id
+    received = {name: np.asarray(result.outputs[name], np.float32) for name in ("loss", "w")}
+    assert check_receipt(receipt, tensors=received).is_clean
 
 
 def test_every_element_type_travels(client: SDK) -> None:

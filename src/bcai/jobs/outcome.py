@@ -41,6 +41,7 @@ class ReasonCode(StrEnum):
     NOT_TRUSTED = "policy.not_trusted"
     MODULE_IMPORT = "policy.module_import"
     INSPECTION = "policy.inspection"
+    SIGNATURE = "policy.signature"
     INPUT_UNAVAILABLE = "node.input_unavailable"
     NODE_LOST = "node.lost"
     NODE_ERROR = "node.error"
@@ -107,5 +108,6 @@ class Outcome:
     user_line: int | None = None  # where in the user's code it happened
     audit: Audit | None = None  # what inspection found in the code before it ran
     environment: RanIn | None = None  # the Python that it ran in
+    receipt: str | None = None  # digest of the file that anyone can check
     # System calls that the jail refused and that no honest job makes, by name; None: not visible.
     refused_calls: dict[str, int] | None = None

@@ -8,6 +8,7 @@ from bcai.base.digest import parse_digest
 from bcai.base.errors import InputError
 from bcai.base.units import GIB, MIB, format_size
 from bcai.jobs.environment import check_name
+from bcai.jobs.signature import SpecSignature
 
 CODE_BYTES_MAX = MIB  # a longer script is a project
 FILES_MAX = 10_000
@@ -142,6 +143,7 @@ class JobSpec:
     kind: JobKind = JobKind.PYTHON
     security_level: SecurityLevel = SecurityLevel.HIGH
     environment: str | None = None  # of a node, by name; None: the first that has the requirements
+    signature: SpecSignature | None = None
 
     def __post_init__(self) -> None:
         """Refuse a spec that could not run."""

@@ -6,20 +6,16 @@ no signature of one kind of message passes for another kind. Source: RFC 8032.
 
 import os
 import stat
+from base64 import b64decode
+from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PrivateKey,
     Ed25519PublicKey,
-)
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
 )
 
 from bcai.base.errors import ConflictError, FormatError, InputError, NotFoundError, RefusedError
@@ -28,6 +24,8 @@ SIGNATURE_BYTES = 64
 PUBLIC_BYTES = 32
 _PREFIX = b"bcai-signature\x00"
 _ID = "ed25519:"
+_PKCS8 = bytes.fromhex("302e020100300506032b657004220420")
+_PEM_BEGIN, _PEM_END = b"-----BEGIN PRIVATE KEY-----", b"-----END PRIVATE KEY-----"
 
 
 class Domain(StrEnum):
@@ -63,6 +61,12 @@ class SigningKey:
 
     def pem(self) -> bytes:
         """The secret, as PKCS #8 in PEM."""
+        from cryptography.hazmat.primitives.serialization import (
+            Encoding,
+            NoEncryption,
+            PrivateFormat,
+        )
+
         return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
@@ -117,6 +121,21 @@ def write_key(path: Path, key: SigningKey) -> None:
         part.unlink()
 
 
+def own_key(path: Path, random: Callable[[int], bytes]) -> SigningKey:
+    """Return the key of this file, made on first use.
+
+    Raises
+    ------
+    OSError, RefusedError, FormatError
+        It can be neither read nor made.
+    """
+    with suppress(NotFoundError):
+        return read_key(path)
+    with suppress(ConflictError):  # another process was quicker
+        write_key(path, SigningKey.from_random(random(32)))
+    return read_key(path)
+
+
 def read_key(path: Path) -> SigningKey:
     """Read a key file.
 
@@ -136,13 +155,35 @@ def read_key(path: Path) -> SigningKey:
         raise NotFoundError(f"no key file {str(path)!r}") from None
     if mode & 0o077:
         raise RefusedError(f"{path}: mode is {mode:o}, expected 600", hint=f"chmod 600 {path}")
+    return SigningKey(_plain_key(content) or _any_key(path, content))
+
+
+def _plain_key(content: bytes) -> Ed25519PrivateKey | None:
+    """Read what `pem` writes, without the library's parser: importing it takes longer than a job.
+
+    Source: RFC 8410, section 7: the secret is the end of a structure of fixed bytes.
+    """
+    lines = content.split(b"\n")
+    if len(lines) != 4 or lines[0] != _PEM_BEGIN or lines[2] != _PEM_END:
+        return None
+    with suppress(ValueError):
+        structure = b64decode(lines[1], validate=True)
+        if structure.startswith(_PKCS8) and len(structure) == len(_PKCS8) + 32:
+            return Ed25519PrivateKey.from_private_bytes(structure[len(_PKCS8) :])
+    return None
+
+
+def _any_key(path: Path, content: bytes) -> Ed25519PrivateKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     try:
         key = load_pem_private_key(content, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise FormatError(f"{path}: no key in PEM: {error}") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise FormatError(f"{path}: found a {type(key).__name__}, expected an Ed25519 key")
-    return SigningKey(key)
+    return key
 
 
 def _framed(domain: Domain, message: bytes) -> bytes:

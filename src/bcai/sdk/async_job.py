@@ -6,6 +6,7 @@ from contextlib import aclosing
 from typing import Literal, Self, overload
 
 import anyio
+import anyio.to_thread
 
 from bcai.base.errors import InputError
 from bcai.jobs.states import JobState
@@ -15,6 +16,7 @@ from bcai.sdk.history import History, Metric
 from bcai.sdk.notices import say_of_job
 from bcai.sdk.outputs import Outputs
 from bcai.sdk.result import Result
+from bcai.sdk.signing import sign_submission
 from bcai.sdk.stream import follow_job, stored_events
 from bcai.sdk.transport import Transport, job_path
 from bcai.sdk.uploads import upload_files
@@ -116,12 +118,13 @@ class AsyncJob:
         return self
 
     async def prepare(self) -> JobSubmission:
-        """Upload the job's files; return the submission that names them."""
+        """Upload the job's files; return the signed submission that names them."""
         if self._draft is None:
             raise InputError("this job was submitted already")
         files = await upload_files(self._transport, self._draft.files)
         fields = self._draft.submission.model_dump(exclude_unset=True)
-        return JobSubmission.model_validate({**fields, "files": files} if files else fields)
+        whole = JobSubmission.model_validate({**fields, "files": files} if files else fields)
+        return await anyio.to_thread.run_sync(sign_submission, whole, self._idempotency_key)
 
     def adopt(self, summary: JobSummary) -> None:
         """Take in what the gateway says of the job, and pass on its warnings."""
@@ -254,12 +257,14 @@ class AsyncJob:
             view = self._summary if isinstance(self._summary, JobView) else await self.refresh()
             if not view.state.is_final or view.outcome is None:
                 view = await self.refresh()
+            outcome = view.outcome
             self._result = Result(
                 job=view,
                 outputs=Outputs(
-                    view.outcome.outputs if view.outcome else (),
+                    outcome.outputs if outcome else (),
                     self._fetch,
                     blocking=self._blocking_outputs,
+                    besides=[outcome.receipt] if outcome and outcome.receipt else [],
                 ),
                 logs=self._history.logs,
                 metrics=tuple(self._history.metrics),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bcai.base.errors import InputError
-from bcai.jobs.training import FINAL_STATE, HISTORY, TRACE
+from bcai.jobs.training import FINAL_STATE, HISTORY
 from bcai.sdk.client import SDK
 from bcai.sdk.draft import Quantity
 from bcai.sdk.events import MetricEvent
@@ -19,6 +19,7 @@ from bcai.sdk.result import Result
 from bcai.sdk.training import Start, TrainingPlan, draft_training, plan_training
 
 if TYPE_CHECKING:
+    from bcai.proof.receipt import Receipt
     from bcai.proof.recorder import Trace
     from bcai.proof.run import Run
     from bcai.sdk.training import Model, Parameters
@@ -263,12 +264,16 @@ def _line_on_terminal(done: int, steps: int, values: Mapping[str, float]) -> Non
     sys.stderr.flush()
 
 
+def _receipt(result: Result) -> "Receipt":
+    receipt = result.receipt
+    assert receipt is not None, "every training leaves a receipt"
+    return receipt
+
+
 def _trained(
     model: "Model", plan: TrainingPlan, result: Result, earlier: "Mapping[str, Array]"
 ) -> Trained:
     import numpy as np
-
-    from bcai.proof.trace_file import decode_trace
 
     state = result.outputs[FINAL_STATE]
     found: dict[str, Array] = result.outputs[HISTORY]
@@ -282,6 +287,6 @@ def _trained(
         state=state,
         history=history,
         run=plan.run,
-        trace=decode_trace(result.outputs[TRACE]),
+        trace=_receipt(result).trace,
         result=result,
     )

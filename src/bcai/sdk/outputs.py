@@ -29,11 +29,19 @@ class Outputs(Mapping[str, "Any"]):
     In asynchronous code call `await outputs.load(...)` before you read what is not a plain value.
     """
 
-    def __init__(self, items: Sequence[Output], fetch: Fetch, *, blocking: bool) -> None:
+    def __init__(
+        self,
+        items: Sequence[Output],
+        fetch: Fetch,
+        *,
+        blocking: bool,
+        besides: Sequence[str] = (),
+    ) -> None:
         self._items = {item.name: item for item in items}
         self._fetch = fetch
         self._blocking = blocking
-        self._content: dict[str, bytes] = {}
+        self._besides = tuple(besides)
+        self._blobs: dict[str, bytes] = {}
         self._values: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> "Any":
@@ -76,24 +84,35 @@ class Outputs(Mapping[str, "Any"]):
         item = self.describe(name)
         if item.digest is None:
             raise TypeError(f"output {name!r} is a plain value and has no bytes")
-        if name not in self._content:
+        return self.blob(item.digest, name)
+
+    def blob(self, digest: str, name: str = "") -> bytes:
+        """Return the bytes of a digest; `name` is the output's, if it is one."""
+        if digest not in self._blobs:
             if not self._blocking:
-                raise RuntimeError(
-                    f"output {name!r} is not here yet: `await result.outputs.load({name!r})` first"
-                )
-            portal().run(self.load(name))
-        return self._content[name]
+                what = f"output {name!r}" if name else digest
+                load = f"load({name!r})" if name else "load()"
+                raise RuntimeError(f"{what} is not here yet: `await result.outputs.{load}` first")
+            portal().run(self._load_blob(digest, name))
+        return self._blobs[digest]
 
     async def load(self, *names: str) -> None:
-        """Fetch outputs, all of them if none is named, and check their digests."""
+        """Fetch outputs, and check their digests; if none is named all of them, and the receipt."""
         for name in names or tuple(self._items):
             item = self.describe(name)
-            if item.digest is None or name in self._content:
-                continue
-            content = await self._fetch(item.digest)
-            if digest_of(content) != item.digest:
-                raise FormatError(f"output {name!r}: what the gateway sent is not {item.digest}")
-            self._content[name] = content
+            if item.digest is not None:
+                await self._load_blob(item.digest, name)
+        for digest in () if names else self._besides:
+            await self._load_blob(digest)
+
+    async def _load_blob(self, digest: str, name: str = "") -> None:
+        if digest in self._blobs:
+            return
+        content = await self._fetch(digest)
+        if digest_of(content) != digest:
+            what = f"output {name!r}: " if name else ""
+            raise FormatError(f"{what}what the gateway sent is not {digest}")
+        self._blobs[digest] = content
 
 
 def _decode(item: Output, content: bytes) -> "bytes | Array | dict[str, Array]":

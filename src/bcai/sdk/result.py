@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bcai.base.errors import JobCancelledError, JobError, JobFailedError, JobTimedOutError
 from bcai.base.values import encode_value
@@ -14,6 +15,9 @@ from bcai.sdk.history import Metric
 from bcai.sdk.outputs import Outputs
 from bcai.sdk.save import save_result
 from bcai.wire.jobs import OUTCOME, JobView
+
+if TYPE_CHECKING:
+    from bcai.proof.receipt import Receipt
 
 _ERRORS: dict[JobState, type[JobError]] = {
     JobState.FAILED: JobFailedError,
@@ -96,6 +100,26 @@ class Result:
     def jail(self) -> JailReport | None:
         """The walls it ran behind; None if it never ran."""
         return self.outcome.jail if self.outcome else None
+
+    @property
+    def receipt(self) -> "Receipt | None":
+        """What the node signed of the run; None for jobs that leave none. It is not yet checked.
+
+        Raises
+        ------
+        FormatError
+            What the gateway sent is not what the node left.
+        """
+        from bcai.proof.receipt import decode_receipt
+
+        content = self.receipt_bytes
+        return None if content is None else decode_receipt(content)
+
+    @property
+    def receipt_bytes(self) -> bytes | None:
+        """The receipt as the file that `bcai receipt check` reads."""
+        digest = self.outcome.receipt if self.outcome else None
+        return None if digest is None else self.outputs.blob(digest)
 
     @property
     def training_metrics(self) -> dict[str, object]:

@@ -14,7 +14,8 @@ from bcai.base.errors import InputError
 if TYPE_CHECKING:
     from bcai.sdk.result import Result
 
-_OWN_NAMES = ("outputs.json", "metrics.jsonl", "logs.txt", "result.json")
+RECEIPT = "receipt.bcai"
+_OWN_NAMES = ("outputs.json", "metrics.jsonl", "logs.txt", "result.json", RECEIPT)
 _UNSAFE = re.compile(r"[^\w.\-]+")
 _NAME_BYTES_MAX = 200  # file systems take 255; a suffix has to fit too
 
@@ -41,6 +42,10 @@ def save_result(result: "Result", folder: Path) -> dict[str, Path]:
         )
         write_atomically(path, content)
         written[name] = path
+    receipt = result.receipt_bytes
+    if receipt is not None:
+        written["receipt"] = folder / RECEIPT
+        write_atomically(written["receipt"], receipt)
     texts = {
         "outputs.json": _json(values),
         "metrics.jsonl": "".join(_json_line(metric) for metric in result.metrics),

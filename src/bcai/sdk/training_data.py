@@ -33,11 +33,11 @@ def columns_of(data: Any) -> "dict[str | int, Array]":
     elif isinstance(data, Sequence) and not isinstance(data, str | bytes):
         named = dict(enumerate(cast("Sequence[Any]", data)))
     elif hasattr(data, "__getitem__") and not isinstance(data, str | bytes | np.ndarray):
-        named = _stacked(cast("Any", data))
+        named = _stacked(data)
     else:
+        kind: str = type(cast("object", data)).__name__
         raise InputError(
-            f"data: found {type(data).__name__}, expected a mapping or a sequence of arrays, or a "
-            "data set"
+            f"data: found {kind}, expected a mapping or a sequence of arrays, or a data set"
         )
     if not named:
         raise InputError("data: found no column, expected at least one")

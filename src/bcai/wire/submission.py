@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from bcai.jobs.environment import NAME_PATTERN
+from bcai.jobs.signature import SpecSignature
 from bcai.jobs.spec import (
     CODE_BYTES_MAX,
     FILE_BYTES_MAX,
@@ -64,6 +65,19 @@ class LimitsMessage(_Strict):
     )
 
 
+class SignatureMessage(_Strict):
+    """Whose job it is: an Ed25519 signature over the canonical bytes of the spec.
+
+    They are described in `jobs/sign_spec.py`. Without one the gateway signs in its own name.
+    """
+
+    key: str = Field(pattern=r"^ed25519:[0-9a-f]{64}$")
+    nonce: str = Field(pattern=r"^[0-9a-f]{32}$", description="Another one for each job.")
+    issued_at: Count = Field(ge=0, le=2**53, description="Unix seconds.")
+    expires_at: Count = Field(ge=0, le=2**53, description="No node starts the job after that.")
+    value: str = Field(pattern=r"^[0-9a-f]{128}$")
+
+
 class JobSubmission(_Strict):
     """Exactly one of `code` (a script's text) and `entry` (a file of `files`) is set."""
 
@@ -110,6 +124,7 @@ class JobSubmission(_Strict):
     required_outputs: list[Text] = Field(default_factory=list[Text], max_length=1000)
     reward_tokens: Count = Field(default=0, ge=0, le=2**53)
     labels: dict[Text, Text] = Field(default_factory=dict[Text, Text], max_length=64)
+    signature: SignatureMessage | None = None
 
     def to_spec(self) -> JobSpec:
         """Lower to the spec that the network stores.
@@ -157,4 +172,5 @@ class JobSubmission(_Strict):
             labels=dict(self.labels),
             kind=self.kind,
             security_level=self.security_level,
+            signature=SpecSignature(**self.signature.model_dump()) if self.signature else None,
         )

@@ -187,6 +187,7 @@ class JailExit:
     memory_bytes_peak: int = 0
     log_bytes: int = 0
     fuel: int = 0  # instructions of a WebAssembly module
+    receipt: bytes | None = None  # of a run of a verified Program: a file that the node has signed
     disk_bytes_peak: int = 0  # this and the next two as seen twenty times a second
     inodes_peak: int = 0
     processes_peak: int = 0  # threads count

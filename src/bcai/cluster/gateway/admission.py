@@ -1,5 +1,6 @@
 """Whether a job may enter the queue: what can never run here is refused now, with the reason."""
 
+import secrets
 import time
 from collections.abc import Sequence
 
@@ -11,7 +12,10 @@ from bcai.jobs.node import Capabilities, Node
 from bcai.jobs.outcome import Reason, ReasonCode
 from bcai.jobs.placement import gpu_misfit, misfit
 from bcai.jobs.requirements import parse_requirement
+from bcai.jobs.sign_spec import check_signature, sign_spec
+from bcai.jobs.signature import SignedBy
 from bcai.jobs.spec import JobSpec
+from bcai.proof.keys import SigningKey
 
 NO_LEDGER = "no ledger on this network: nothing will be paid"
 NO_GPU = "no GPU on this network: running on the CPU"
@@ -86,6 +90,21 @@ def judge(
     if spec.reward_tokens:
         warnings.append(NO_LEDGER)
     return tuple(warnings)
+
+
+def signed(spec: JobSpec, key: SigningKey) -> JobSpec:
+    """Check a job's signature; sign in the gateway's name what has none.
+
+    Raises
+    ------
+    InputError
+        The signature does not hold.
+    """
+    if spec.signature is not None:
+        check_signature(spec, time.time())
+        return spec
+    nonce = secrets.token_hex(16)
+    return sign_spec(spec, key, nonce=nonce, now=time.time(), by=SignedBy.GATEWAY)
 
 
 def _any_gpu(spec: JobSpec, nodes: Sequence[Node]) -> bool:

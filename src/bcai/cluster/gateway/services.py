@@ -1,5 +1,6 @@
 """What every route and session of one gateway shares."""
 
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,10 @@ from bcai.cluster.gateway.changes import Changes
 from bcai.cluster.gateway.inspection import Inspector
 from bcai.cluster.gateway.node_registry import NodeRegistry
 from bcai.cluster.store.protocol import BlobStore, JobStore
+from bcai.proof.keys import SigningKey, own_key
 from bcai.settings import Settings
+
+KEY_FILE = "gateway.pem"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class Services:
     blobs: BlobStore
     changes: Changes
     nodes: NodeCache
+    signing_key: SigningKey
     registry: NodeRegistry = field(default_factory=NodeRegistry)
     inspector: Inspector = field(default_factory=Inspector)
 
@@ -41,7 +46,8 @@ async def running_services(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(changes.run)
             nodes = NodeCache(store, settings.lease_s)
-            yield Services(settings, store, blobs, changes, nodes)
+            key = own_key(settings.network_folder / KEY_FILE, os.urandom)
+            yield Services(settings, store, blobs, changes, nodes, key)
             tasks.cancel_scope.cancel()
     finally:
         with anyio.CancelScope(shield=True):

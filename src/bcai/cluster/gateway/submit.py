@@ -1,6 +1,6 @@
 """A submission on its way into the queue, whichever way it came."""
 
-from bcai.cluster.gateway.admission import check_files, judge
+from bcai.cluster.gateway.admission import check_files, judge, signed
 from bcai.cluster.gateway.services import Services
 from bcai.cluster.store.protocol import ApiKey
 from bcai.jobs.job import Job
@@ -19,6 +19,8 @@ async def submit(
     ------
     InputError
         The submission does not hang together, or a file was not uploaded.
+    InputError
+        Its signature does not hold.
     RefusedError
         No node could ever run it, or a line of its script is certain to fail in every jail.
     ConflictError
@@ -35,6 +37,7 @@ async def submit(
     await check_files(spec, services.blobs)
     online = await services.nodes.online()
     fallback = services.settings.gpu_fallback
+    spec = signed(spec, services.signing_key)
     warnings = judge(spec, online, gpu_fallback=fallback, owner=caller.id)
     await services.inspector.refuse_certain(spec, services.blobs)
     return await services.store.submit(

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 import anyio
@@ -21,10 +22,12 @@ from bcai.cluster.node.capabilities import measure_capabilities
 from bcai.cluster.node.connection import dialler, is_loopback
 from bcai.cluster.node.environments import NodeEnvironment, read_environments
 from bcai.cluster.node.folders import fresh_work_folder, node_id, take_folder
-from bcai.cluster.node.run_job import Workbench, run_job
+from bcai.cluster.node.run_job import KEY_FILE, Workbench, run_job
+from bcai.cluster.node.signatures import SignatureGate
 from bcai.cluster.node.transfer import BlobTransfer
 from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Outcome
+from bcai.proof.keys import own_key
 from bcai.settings import Settings, read_settings
 
 HTTP_S = 30.0  # without a byte; a blob may take longer than that
@@ -67,6 +70,7 @@ async def serve(settings: Settings) -> None:
         )
     folder = settings.node_folder
     lock = take_folder(folder)
+    own_key(folder / KEY_FILE, os.urandom)
     most = settings.node.warm_pythons if settings.enhanced_vm.enable_python else 0
     zygotes = ZygotePool(ZygotePolicy(zygotes_max=most))
     try:
@@ -100,6 +104,7 @@ async def serve(settings: Settings) -> None:
                 folder=fresh_work_folder(folder),
                 zygotes=zygotes,
                 environments=environments,
+                signatures=SignatureGate(folder / "signatures", time.time()),
             )
 
             async def run(attempt: Attempt) -> Outcome:

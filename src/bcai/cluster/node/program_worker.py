@@ -12,11 +12,10 @@ No code of the user's runs here: a Program is data, and the verifier has bounded
 code of a `PythonExecute` runs in the node's jail; see `ask_node.py`.
 """
 
-import resource
-import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,55 +23,46 @@ from safetensors.numpy import (
     load_file,  # pyright: ignore[reportUnknownVariableType]
 )
 
-from bcai.base.errors import BcaiError
-from bcai.base.units import MIB, format_size
-from bcai.bridge.sandbox import libc
-from bcai.bridge.sandbox.jail import Cause
 from bcai.cluster.node.ask_node import NodePython
+from bcai.cluster.node.receipts import leave_receipt
+from bcai.cluster.node.verified_worker import refuse_beyond, within_limits
 from bcai.cluster.node.worker_messages import INPUTS, OUTPUTS, leave_output, tell
+from bcai.proof.recorder import Recorder
+from bcai.proof.run import Constant, Run
+from bcai.proof.state import canonical_tensors, tensors_root
 from bcai.vm.backends.reference.backend import ReferenceExecutable
 from bcai.vm.compiler.backend import Executable, Observer
 from bcai.vm.isa.ops.hybrid import python_execute
 from bcai.vm.isa.types import Array
 from bcai.vm.program.codec import decode_program
+from bcai.vm.program.merkle import program_root
 from bcai.vm.program.program import VerifiedProgram
 from bcai.vm.program.verifier import verify
 from bcai.vm.runtime.choose_backend import Choice, choose_backend, local_backends
 
 PROGRESS_EVERY_S = 0.25
-ROOM_BYTES = 1024 * MIB  # for Python, NumPy, the compiler, and threads' stacks
-
-
-class _BeyondLimitError(Exception):
-    """The program would need that much memory; it has not run."""
 
 
 def main() -> None:
     """Run the program that the arguments name."""
-    libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
     folder, entry, memory_bytes = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     wish, threads = sys.argv[4], int(sys.argv[5]) or None
-    most = memory_bytes + ROOM_BYTES
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-    try:
+    with within_limits(memory_bytes):
         choice = choose_backend(wish, local_backends(threads))
-        tell(kind="done", outputs=_run(folder, entry, memory_bytes, choice))
-    except BcaiError as error:
-        tell(kind="failed", cause=Cause.EXCEPTION, message=str(error), hint=error.hint)
-    except (_BeyondLimitError, MemoryError) as error:
-        needs = str(error) if isinstance(error, _BeyondLimitError) else "more"
-        message = f"the program needs {needs} of memory; its limit is {format_size(memory_bytes)}"
-        hint = "ask for more with limits.memory"
-        tell(kind="failed", cause=Cause.MEMORY, message=message, hint=hint)
+        outputs, receipt = _run(folder, entry, memory_bytes, choice)
+        tell(kind="done", outputs=outputs, receipt=receipt)
 
 
-def _run(folder: Path, entry: str, memory_bytes: int, choice: Choice) -> list[dict[str, Any]]:
+def _run(
+    folder: Path, entry: str, memory_bytes: int, choice: Choice
+) -> tuple[list[dict[str, Any]], str]:
+    started_at = time.monotonic()
     verified = verify(decode_program((folder / "project" / entry).read_bytes()))
-    _refuse_beyond(memory_bytes, verified.bytes_peak)
+    refuse_beyond(memory_bytes, verified.bytes_peak)
     wishes = python_wishes(verified)
     python = NodePython(socket.socket(fileno=0)) if wishes else None
     executable = choice.backend.compile(verified, python=python)
-    _refuse_beyond(memory_bytes, executable.bytes_peak)
+    refuse_beyond(memory_bytes, executable.bytes_peak)
     if python is not None:
         python.admit(wishes, executable.bytes_peak)
     source = folder / "data" / INPUTS
@@ -80,21 +70,55 @@ def _run(folder: Path, entry: str, memory_bytes: int, choice: Choice) -> list[di
     tell(kind="started", backend=choice.backend.name, device=choice.backend.device)
     results = _results(executable, verified, inputs)
     (folder / OUTPUTS).mkdir()
-    return [
+    left = [
         leave_output(folder / OUTPUTS / f"{index}.safetensors", name, array)
         for index, (name, array) in enumerate(results.items())
     ]
+    wall_s = time.monotonic() - started_at
+    return left, _sign(folder, verified, inputs, results, choice, wall_s)
+
+
+def _sign(
+    folder: Path,
+    verified: VerifiedProgram,
+    inputs: Mapping[str, Array],
+    results: Mapping[str, Array],
+    choice: Choice,
+    wall_s: float,
+) -> str:
+    """Sign for a run of one step; its parameters are the state."""
+    given = canonical_tensors(inputs)
+    names = {port.name for port in verified.program.parameters}
+    first = {name: array for name, array in given.items() if name in names}
+    fed = {name: array for name, array in given.items() if name not in names}
+    run = Run(
+        program_root=program_root(verified.program),
+        isa_version=verified.program.isa_version,
+        steps=1,
+        first_state=tensors_root(first),
+        seed=0,
+        feed=Constant(tensors_root(fed), tuple(fed)),
+    )
+    state = first | {name: array for name, array in results.items() if name in names}
+    outputs = {name: array for name, array in results.items() if name not in names}
+    recorder = Recorder(run)
+    recorder.record(1, state, outputs)
+    return leave_receipt(
+        folder,
+        run,
+        verified,
+        recorder,
+        state=state,
+        outputs=outputs,
+        choice=choice,
+        wall_s=wall_s,
+    )
 
 
 def python_wishes(verified: VerifiedProgram) -> list[tuple[str, bool]]:
     """What the Python code of a program asks for, each pair of sandbox and GPU once."""
     found = [each.attributes for each in verified.program.instructions if each.op is python_execute]
     return sorted({(str(each["sandbox"]), bool(each["gpu"])) for each in found})
-
-
-def _refuse_beyond(memory_bytes: int, needed: int) -> None:
-    if needed > memory_bytes:
-        raise _BeyondLimitError(format_size(needed))
 
 
 def _results(

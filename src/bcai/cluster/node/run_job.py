@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
 
+from bcai.base.digest import digest_of
 from bcai.base.errors import (
     DependencyError,
     InputError,
@@ -21,6 +23,7 @@ from bcai.base.errors import (
 )
 from bcai.bridge.inspect.finding import Audit
 from bcai.bridge.inspect.policy import guest_list
+from bcai.bridge.python_execute import Launch
 from bcai.bridge.sandbox.jail import JailEvent, JailLimits, JailRequest
 from bcai.bridge.sandbox.warm import ZygotePool
 from bcai.cluster.node.attempt import Attempt
@@ -32,17 +35,21 @@ from bcai.cluster.node.inspection import inspect_job, policy_of, refused_code
 from bcai.cluster.node.limits import cap_limits, gpu_warnings
 from bcai.cluster.node.outcome import cancelled_early, failed_here, outcome_of, refused, too_large
 from bcai.cluster.node.outputs import check_values, upload_outputs
+from bcai.cluster.node.receipts import ReceiptPlan
 from bcai.cluster.node.reports import body_of
-from bcai.cluster.node.run_program import launch_program
+from bcai.cluster.node.run_program import REPORT, launch_program
 from bcai.cluster.node.run_python import launch_python
 from bcai.cluster.node.run_training import launch_training
 from bcai.cluster.node.run_wasm import launch_wasm
+from bcai.cluster.node.signatures import SignatureGate
 from bcai.cluster.node.transfer import BlobTransfer
 from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
 from bcai.jobs.placement import environment_of, misfit
 from bcai.jobs.spec import JobKind, JobSpec, Mount, SecurityLevel
 from bcai.settings import PythonConstraints, Settings
+
+KEY_FILE = "node.pem"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +65,15 @@ class Workbench:
     folder: Path  # each attempt has its own folder inside, gone when it ends
     zygotes: ZygotePool
     environments: Mapping[str, NodeEnvironment]  # by name
+    signatures: SignatureGate
 
 
 async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
     """Run one attempt: these are the steps of a job on a node, in order."""
     spec = attempt.spec
     try:
-        # 1. Refuse what this node cannot do.
-        reason = _unfit(attempt, bench)
+        # 1. Refuse what nobody signed, and what this node cannot do.
+        reason = _unsigned(attempt, bench) or _unfit(attempt, bench)
         if reason is not None:
             return refused(reason)
         environment = _environment(spec, bench)
@@ -93,34 +101,22 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
                 attempt.outbox.put(body_of(event, time.time()))
 
             request = _request(attempt, folder, limits, owner, environment)
-            program = partial(launch_program, settings=bench.settings, zygotes=bench.zygotes)
-            wasm = partial(launch_wasm, fuel=spec.limits.fuel)
-            python = partial(
-                launch_python,
-                zygotes=bench.zygotes,
-                level_max=bench.settings.node.jail_level_max,
-            )
-            training = partial(
-                launch_training,
-                settings=bench.settings.enhanced_vm,
-                kept=bench.settings.node_folder / "runs",
-            )
-            run = {
-                JobKind.PROGRAM: program,
-                JobKind.TRAINING: training,
-                JobKind.WASM: wasm,
-            }.get(spec.kind, python)
+            run = _runner(attempt, bench, folder)
             ended = await anyio.to_thread.run_sync(
                 run, request, report, attempt.cancelled, limiter=bench.threads
             )
 
             # 5. Upload what it leaves.
-            stated = {"audit": audit, "environment": environment and environment.ran_in}
+            stated: dict[str, Any] = {
+                "audit": audit,
+                "environment": environment and environment.ran_in,
+            }
             excess = check_values(ended.outputs)
             if excess is not None:
                 outcome = replace(outcome_of(ended, (), warnings=warnings), **stated)
                 return too_large(outcome, excess)
             outputs = await upload_outputs(ended.outputs, bench.transfer)
+            stated["receipt"] = await _upload_receipt(ended.receipt, bench.transfer)
 
             # 6. Say how it ended.
             return replace(outcome_of(ended, outputs, warnings=warnings), **stated)
@@ -132,6 +128,30 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
         return refused(Reason(ReasonCode.REQUIREMENTS, str(error), error.hint))
     except (OSError, ResourceError) as error:  # a full disk, say: the node's trouble
         return failed_here(ReasonCode.NODE_ERROR, f"the node failed: {error}")
+
+
+def _runner(attempt: Attempt, bench: Workbench, folder: Path) -> Launch:
+    """What runs a job of this kind."""
+    spec, settings = attempt.spec, bench.settings
+    if spec.kind is JobKind.WASM:
+        return partial(launch_wasm, fuel=spec.limits.fuel)
+    if spec.kind is JobKind.PYTHON:
+        level_max = settings.node.jail_level_max
+        return partial(launch_python, zygotes=bench.zygotes, level_max=level_max)
+    key_file = settings.node_folder / KEY_FILE
+    ReceiptPlan.of(attempt.job_id, spec, key_file, REPORT).write(folder)
+    if spec.kind is JobKind.PROGRAM:
+        return partial(launch_program, settings=settings, zygotes=bench.zygotes)
+    kept = settings.node_folder / "runs"
+    return partial(launch_training, settings=settings.enhanced_vm, kept=kept)
+
+
+async def _upload_receipt(receipt: bytes | None, transfer: BlobTransfer) -> str | None:
+    if receipt is None:
+        return None
+    digest = digest_of(receipt)
+    await transfer.upload(digest, receipt)
+    return digest
 
 
 @asynccontextmanager
@@ -156,6 +176,14 @@ async def _own_folder(work: Path) -> AsyncGenerator[Path, None]:
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(remove_tree, folder)
+
+
+def _unsigned(attempt: Attempt, bench: Workbench) -> Reason | None:
+    try:
+        bench.signatures.admit(attempt.spec, attempt.job_id, time.time())
+    except InputError as error:
+        return Reason(ReasonCode.SIGNATURE, str(error), error.hint)
+    return None
 
 
 def _unfit(attempt: Attempt, bench: Workbench) -> Reason | None:

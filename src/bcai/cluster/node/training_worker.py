@@ -24,6 +24,7 @@ from safetensors.numpy import (
 
 from bcai.base.errors import InputError
 from bcai.cluster.node.kept_run import KeptRun, Progress
+from bcai.cluster.node.receipts import leave_receipt
 from bcai.cluster.node.verified_worker import refuse_beyond, within_limits
 from bcai.cluster.node.worker_messages import OUTPUTS, tell
 from bcai.jobs.training import (
@@ -34,14 +35,13 @@ from bcai.jobs.training import (
     ROWS,
     RUN,
     STATE,
-    TRACE,
 )
 from bcai.proof.data import Data
 from bcai.proof.execute import begin, check_state, execute
 from bcai.proof.feed import Feeder
-from bcai.proof.recorder import Recorder, Trace, fixed_parameters
+from bcai.proof.recorder import Recorder, fixed_parameters
 from bcai.proof.run import Run, decode_run
-from bcai.proof.trace_file import decode_trace, encode_trace
+from bcai.proof.trace_file import decode_trace
 from bcai.vm.isa.types import Array
 from bcai.vm.program.codec import decode_program
 from bcai.vm.program.program import VerifiedProgram
@@ -58,12 +58,14 @@ def main() -> None:
     wish, threads, kept = sys.argv[3], int(sys.argv[4]) or None, Path(sys.argv[5])
     with within_limits(memory_bytes):
         choice = choose_backend(wish, local_backends(threads))
-        tell(kind="done", outputs=_train(folder, memory_bytes, choice, kept))
+        outputs, receipt = _train(folder, memory_bytes, choice, kept)
+        tell(kind="done", outputs=outputs, receipt=receipt)
 
 
 def _train(
     folder: Path, memory_bytes: int, choice: Choice, kept_folder: Path
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], str]:
+    started_at = time.monotonic()
     project, data = folder / "project", folder / "data"
     program = verify(decode_program((project / ENTRY).read_bytes()))
     run = decode_run((project / RUN).read_bytes())
@@ -85,14 +87,26 @@ def _train(
         history = _History(run.steps, progress)
         teller = _Teller(run.steps, kept)
         state: Mapping[str, Array] = progress.state
+        last: Mapping[str, Array] = {}
         for step in execute(feeder, program, executable, state, start=progress.step):
             state = step.state
             history.add(step.done, step.outputs)
             is_whole = recorder.record(step.done, state, step.outputs) is not None
             teller.tell(step.done, state, history, recorder if is_whole else None)
-        trace = recorder.finish()
+            last = step.outputs
+        outputs = _leave(folder / OUTPUTS, state, history)
+        receipt = leave_receipt(
+            folder,
+            run,
+            program,
+            recorder,
+            state=state,
+            outputs=last,
+            choice=choice,
+            wall_s=time.monotonic() - started_at,
+        )
     kept.remove()
-    return _leave(folder / OUTPUTS, state, history, trace)
+    return outputs, receipt
 
 
 def _first(project: Path, data: Path, run: Run, program: VerifiedProgram) -> Progress:
@@ -175,19 +189,15 @@ class _Teller:
             self._kept.write(Progress(state, checkpoints, history.arrays()))
 
 
-def _leave(
-    folder: Path, state: Mapping[str, Array], history: _History, trace: Trace
-) -> list[dict[str, Any]]:
+def _leave(folder: Path, state: Mapping[str, Array], history: _History) -> list[dict[str, Any]]:
     folder.mkdir()
     arrays = history.arrays()
     save_file(dict(state), folder / STATE)
     (folder / HISTORY).write_bytes(save(arrays))
-    (folder / TRACE).write_bytes(encode_trace(trace))
     tensors = "tensor" if len(state) == 1 else "tensors"
     return [
         _output(FINAL_STATE, "state_dict", STATE, f"{len(state)} {tensors}"),
         _output(HISTORY, "state_dict", HISTORY, f"{', '.join(arrays)} of {history.done} steps"),
-        _output(TRACE, "file", TRACE, f"{len(trace.checkpoints)} checkpoints"),
     ]
 
 

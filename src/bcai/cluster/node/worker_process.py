@@ -2,10 +2,11 @@
 
 Each line of its stdout is a JSON object with a `kind`: `started` (`backend`, `device`, perhaps
 `layers`), `progress` (`fraction`), `metric` (`step`, `values`), `log` (`stream`, `text`), and at
-the end `done` (`outputs`, perhaps `exit_status`) or `failed` (`cause`, `message`, `hint`); the last
-may hold `used`, the fields of JailExit that say what was used. Outputs are files of the folder
-`outputs` beside the project. A worker that may ask for something has a socket as its standard
-input; its questions and their answers are the business of `Worker.asks`.
+the end `done` (`outputs`, perhaps `exit_status` and `receipt`) or `failed` (`cause`, `message`,
+`hint`); the last may hold `used`, the fields of JailExit that say what was used. Outputs and the
+receipt are files of the folder `outputs` beside the project. A worker that may ask for something
+has a socket as its standard input; its questions and their answers are the business of
+`Worker.asks`.
 """
 
 import json
@@ -243,12 +244,14 @@ def _ended(
             return JailExit(Cause.OUTPUT_BYTES, sentence, report, hint=hint)
         kind = each.get("kind", "array")
         outputs.append(JailOutput(name, kind, content=path.read_bytes(), summary=summary))
+    receipt = message.get("receipt")
     ended = JailExit(
         Cause.EXITED,
         f"the {worker.noun} ran to its end",
         report,
         exit_status=message.get("exit_status", 0),
         outputs=tuple(outputs),
+        receipt=(folder / receipt).read_bytes() if receipt else None,
     )
     if ended.exit_status:
         return replace(ended, message=f"the {worker.noun} ended with status {ended.exit_status}")

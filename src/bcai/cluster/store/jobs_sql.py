@@ -3,7 +3,7 @@
 Each function is one operation of the writer: it takes the transaction's connection first.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
@@ -95,7 +95,7 @@ def submitted_before(connection: Connection, owner: str, spec: JobSpec, key: str
     if job_id is None:
         return None
     first = read_job(connection, job_id)
-    if first.spec != spec:
+    if replace(first.spec, signature=None) != replace(spec, signature=None):
         raise ConflictError(
             f"the idempotency key {key[:80]!r} was used for another job, {first.id}",
             hint="use a new key for each job, and the same key only to repeat a request",

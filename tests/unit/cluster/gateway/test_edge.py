@@ -13,6 +13,7 @@ from bcai.cluster.gateway.changes import Changes
 from bcai.cluster.gateway.edge import Edge
 from bcai.cluster.gateway.services import Services
 from bcai.cluster.store.protocol import ApiKey, BlobStore, JobStore, Role
+from bcai.proof.keys import SigningKey
 from bcai.settings import Settings
 
 
@@ -32,7 +33,12 @@ async def test_a_websocket_ends_soon_after_its_key(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(limits, "KEY_LOOK_S", 0.0)
     store = cast("JobStore", Keys(looks=3))
     services = Services(
-        Settings(), store, cast("BlobStore", None), Changes(store), NodeCache(store, 1.0)
+        Settings(),
+        store,
+        cast("BlobStore", None),
+        Changes(store),
+        NodeCache(store, 1.0),
+        SigningKey.from_random(bytes(32)),
     )
     sent: list[Message] = []
 

@@ -10,7 +10,7 @@ Note [Pooled blocks]
 import ctypes
 import mmap
 import os
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,7 +89,8 @@ class BlockPool:
 
     def __init__(self, bytes_max: int = POOLED_BYTES_MAX) -> None:
         self._bytes_max = bytes_max
-        self._free: dict[int, deque[Block]] = {}
+        # Needs no global name: the last arrays die when this module's are gone already.
+        self._free: defaultdict[int, deque[Block]] = defaultdict(deque)
 
     @property
     def bytes_free(self) -> int:
@@ -113,7 +114,7 @@ class BlockPool:
         """A block with any content. Raises MemoryError."""
         try:
             return self._free[nbytes].pop()
-        except (KeyError, IndexError):
+        except IndexError:
             pass
         try:
             return map_block(nbytes)
@@ -124,7 +125,7 @@ class BlockPool:
     def put(self, block: Block) -> None:
         """Give a block back. No lock: this may run in the middle of anything on this thread."""
         if self.bytes_free + block.nbytes <= self._bytes_max:
-            self._free.setdefault(block.nbytes, deque()).append(block)
+            self._free[block.nbytes].append(block)
 
     def trim(self) -> None:
         """Unmap what is unused."""

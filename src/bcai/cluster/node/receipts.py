@@ -1,0 +1,120 @@
+"""A receipt for every run of a verified Program: the node signs what its worker computed.
+
+The worker is our own code and runs none of the user's, so it makes the receipt where the tensors
+are; what it needs for that stands in a file beside the job's folders.
+"""
+
+import json
+import platform
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from bcai import __version__
+from bcai.bridge.sandbox.level import JailReport
+from bcai.jobs.sign_spec import encode_spec
+from bcai.jobs.spec import JobSpec
+from bcai.proof.commitment import UsageClaim
+from bcai.proof.issue import Circumstances, issue_receipt
+from bcai.proof.keys import parse_key_id, read_key
+from bcai.proof.receipt import SignedSpec, encode_receipt
+from bcai.proof.recorder import Recorder
+from bcai.proof.run import Run
+from bcai.vm.isa.types import Array
+from bcai.vm.program.program import VerifiedProgram
+from bcai.vm.runtime.choose_backend import Choice
+
+RECEIPT = "receipt.bcai"
+_PLAN = "receipt.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptPlan:
+    """What a worker needs to sign for its job.
+
+    Attributes
+    ----------
+    key_file
+        The node's key.
+    jail
+        Level and layers, as on the result.
+    spec
+        What the client signed; None if nobody did.
+    """
+
+    job_id: str
+    key_file: Path
+    jail: JailReport
+    spec: SignedSpec | None
+
+    @classmethod
+    def of(cls, job_id: str, spec: JobSpec, key_file: Path, jail: JailReport) -> "ReceiptPlan":
+        """The plan of a job."""
+        signature = spec.signature
+        signed = signature and SignedSpec(
+            encode_spec(spec), parse_key_id(signature.key), bytes.fromhex(signature.value)
+        )
+        return cls(job_id, key_file, jail, signed)
+
+    def write(self, folder: Path) -> None:
+        """Leave it for the worker of this folder."""
+        spec = self.spec
+        signed = spec and [each.hex() for each in (spec.spec, spec.client, spec.signature)]
+        jail = [self.jail.level, list(self.jail.layers)]
+        content = [self.job_id, str(self.key_file), jail, signed]
+        (folder / _PLAN).write_text(json.dumps(content))
+
+    @classmethod
+    def read(cls, folder: Path) -> "ReceiptPlan":
+        """What `write` left."""
+        job_id, key_file, (level, layers), signed = json.loads((folder / _PLAN).read_text())
+        spec = signed and SignedSpec(*(bytes.fromhex(each) for each in signed))
+        return cls(job_id, Path(key_file), JailReport(level, tuple(layers)), spec)
+
+
+def leave_receipt(
+    folder: Path,
+    run: Run,
+    program: VerifiedProgram,
+    recorder: Recorder,
+    *,
+    state: Mapping[str, Array],
+    outputs: Mapping[str, Array],
+    choice: Choice,
+    wall_s: float,
+) -> str:
+    """Sign for a run that is over; return the name of the file, which is among the outputs'."""
+    plan = ReceiptPlan.read(folder)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    circumstances = Circumstances(
+        plan.job_id,
+        choice.backend.name,
+        choice.backend.device,
+        _fingerprint(choice),
+        plan.jail.level,
+        plan.jail.layers,
+        UsageClaim(wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024),
+        time.time(),
+    )
+    receipt = issue_receipt(
+        run,
+        program,
+        recorder.finish(),
+        state=state,
+        outputs=outputs,
+        output_roots=recorder.output_roots,
+        circumstances=circumstances,
+        key=read_key(plan.key_file),
+        spec=plan.spec,
+    )
+    (folder / "outputs" / RECEIPT).write_bytes(encode_receipt(receipt))
+    return RECEIPT
+
+
+def _fingerprint(choice: Choice) -> str:
+    """What two machines must share for results outside the exact class to be compared."""
+    parts = (f"bcai {__version__}", f"numpy {version('numpy')}", f"llvmlite {version('llvmlite')}")
+    return "; ".join((platform.machine(), choice.backend.device, *parts))
