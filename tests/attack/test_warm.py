@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from bcai.bridge.sandbox.cgroup import group_name
+from bcai.bridge.sandbox.environment import JobPython, own_python
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailRequest
 from bcai.bridge.sandbox.launcher import launch
 from bcai.bridge.sandbox.probe import probe_jail
@@ -37,10 +38,16 @@ def _jail(folder: Path, pool: ZygotePool) -> Jail:
     return Jail(folder, zygotes=pool)
 
 
-def _run(folder: Path, pool: ZygotePool, tenant: str, code: str = WHO) -> dict[str, object]:
+def _run(
+    folder: Path,
+    pool: ZygotePool,
+    tenant: str,
+    code: str = WHO,
+    python: JobPython | None = None,
+) -> dict[str, object]:
     folder.mkdir(exist_ok=True)
     (folder / "job.py").write_text(code)
-    request = JailRequest(folder, "job.py", None, (), LIMITS, tenant=tenant)
+    request = JailRequest(folder, "job.py", None, (), LIMITS, tenant=tenant, python=python)
     ended = launch(request, lambda event: None, threading.Event(), pool)
     assert ended.cause is Cause.EXITED, ended
     return {each.name: each.value for each in ended.outputs}
@@ -60,6 +67,26 @@ def test_owners_do_not_share_a_python(tmp_path: Path, pool: ZygotePool) -> None:
     ada, again, bob = (_run(tmp_path / "a", pool, owner) for owner in ("ada", "ada", "bob"))
     assert ada["warm"] is again["warm"] is bob["warm"] is True
     assert ada["mark"] == again["mark"] != bob["mark"]
+
+
+def test_environments_do_not_share_a_python(tmp_path: Path, pool: ZygotePool) -> None:
+    other = replace(own_python(), name="other")
+    for python in (None, other):
+        assert pool.is_ready("ada", wait_s=60, python=python)
+    own, again = (_run(tmp_path / "a", pool, "ada") for _ in range(2))
+    there = _run(tmp_path / "a", pool, "ada", python=other)
+    assert own["warm"] is again["warm"] is there["warm"] is True
+    assert own["mark"] == again["mark"] != there["mark"]
+
+
+def test_an_old_python_is_replaced(tmp_path: Path, pool: ZygotePool) -> None:
+    short_lived = ZygotePool(ZygotePolicy(age_s_max=0.0, preload=PRELOAD))
+    try:
+        for each, warm in ((pool, True), (short_lived, False)):
+            assert each.is_ready("ada", wait_s=60)
+            assert _run(tmp_path / "a", each, "ada")["warm"] is warm
+    finally:
+        short_lived.close()
 
 
 def test_a_worn_python_is_replaced(tmp_path: Path, pool: ZygotePool) -> None:

@@ -15,6 +15,7 @@ from bcai.cli.excerpt import excerpt
 from bcai.cli.figures import format_number
 from bcai.cli.sparkline import sparkline
 from bcai.cli.terminal import print_block
+from bcai.jobs.environment import OWN_NAME
 from bcai.jobs.outcome import Outcome, Output
 from bcai.jobs.spec import SecurityLevel
 from bcai.jobs.states import JobState
@@ -185,6 +186,8 @@ def _place(job: JobView, outcome: Outcome) -> Text:
         walls = [wall for wall in outcome.jail.layers if wall.startswith(_TELLING_WALLS)]
         if walls:
             text.append(f" ({', '.join(walls)})", "dim")
+    if outcome.environment is not None and outcome.environment.name != OWN_NAME:
+        text.append(f", environment {outcome.environment.name}")
     if len(job.attempts) > 1:
         text.append(f", attempt {len(job.attempts)}", "yellow")
     return text
