@@ -38,7 +38,7 @@ _HONEST = """
 import os, torch
 bcai_number = {number}
 work = os.listdir('/job')
-open('/job/left', 'w').write('x'); open('/dev/shm/left', 'w').write('x')
+open('/job/bcai-left', 'w').write('x'); open('/dev/shm/bcai-left', 'w').write('x')
 answer = int(torch.arange({number} + 1).sum())
 print('done')
 """
@@ -57,7 +57,7 @@ def look() -> dict[str, int]:
         "mounts": len(Path("/proc/self/mountinfo").read_text().splitlines()),
         "control groups": sum(1 for _ in Path("/sys/fs/cgroup").glob(f"**/bcai-{os.getpid()}-*")),
         "temporary files": _entries(tempfile.gettempdir()),
-        "shared memory files": _entries("/dev/shm"),
+        "shared memory files": int(Path("/dev/shm/bcai-left").exists()),
         "memory (kB)": memory,
     }
 
