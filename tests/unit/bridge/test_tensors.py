@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bcai.base.errors import FormatError
-from bcai.bridge.tensor_file import TensorFile
 from bcai.bridge.sandbox.safetensors_check import check_safetensors
+from bcai.bridge.tensor_file import TensorFile
 
 DTYPES = ("bool", "int8", "uint8", "int16", "int32", "int64", "float16", "float32", "float64")
 
