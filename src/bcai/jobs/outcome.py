@@ -109,5 +109,3 @@ class Outcome:
     audit: Audit | None = None  # what inspection found in the code before it ran
     environment: RanIn | None = None  # the Python that it ran in
     receipt: str | None = None  # digest of the file that anyone can check
-    # System calls that the jail refused and that no honest job makes, by name; None: not visible.
-    refused_calls: dict[str, int] | None = None
