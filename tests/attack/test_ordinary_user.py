@@ -86,6 +86,8 @@ def groups_for_nobody() -> Generator[str, None, None]:
         yield ""
     finally:
         for folder in made:
+            for left in folder.glob("bcai-*"):  # of tests that were killed
+                left.rmdir()
             folder.rmdir()
 
 

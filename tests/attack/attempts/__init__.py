@@ -7,8 +7,9 @@ from .output import OUTPUT
 from .processes import PROCESSES
 from .python import PYTHON
 from .resources import MEMORY, PROCESSOR
+from .rights import RIGHTS
 from .secrets import SECRETS
 
 ATTEMPTS: tuple[Attempt, ...] = (
-    *NETWORK, *FILES, *PROCESSES, *MEMORY, *PROCESSOR, *PYTHON, *OUTPUT, *SECRETS,
+    *NETWORK, *FILES, *PROCESSES, *RIGHTS, *MEMORY, *PROCESSOR, *PYTHON, *OUTPUT, *SECRETS,
 )  # fmt: skip

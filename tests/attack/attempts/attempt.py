@@ -28,6 +28,7 @@ class Kind(StrEnum):
     NETWORK = "network"
     FILES = "files"
     PROCESSES = "processes"
+    RIGHTS = "rights"
     MEMORY = "memory"
     CPU = "processor"
     PYTHON = "Python"

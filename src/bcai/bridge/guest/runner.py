@@ -56,7 +56,12 @@ def _run_script(main: ModuleType, channel: Channel) -> int:
         return _exit_status(stop, main, channel, job)
     except BaseException as error:  # noqa: BLE001 - whatever the user's code raises
         spare.clear()
-        _report_failure(error, channel if os.getpid() == job else None)
+        reports_to = channel if os.getpid() == job else None
+        try:
+            _report_failure(error, reports_to)
+        except (MemoryError, OSError):
+            vars(main).clear()  # no room even for that: what the script holds is all there is
+            _report_failure(error, reports_to)
         return 1
     return _capture(main, channel, job, 0)
 
