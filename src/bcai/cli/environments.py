@@ -110,9 +110,9 @@ def remove_environment(
     name: Annotated[str, _NAME], /, *, options: OutputOptions = DEFAULT_OUTPUT
 ) -> int:
     """Remove an environment. The node must not be running."""
-    from bcai.cluster.node import build_environment
+    from bcai.cluster.node import environment_folders
 
-    build_environment.remove_environment(_home(), name)
+    environment_folders.remove_environment(_home(), name)
     if options.json:
         print_json({"removed": name})
     else:

@@ -1,24 +1,27 @@
 """Builds an environment for jobs, ahead of time, at the wish of the node's owner.
 
-Everything happens in a folder whose name begins with a dot, and one rename makes it an
-environment: a build that dies half way leaves nothing that counts, and the next one clears it up.
+Everything happens in a folder that does not count, and one rename makes it an environment
+(environment_folders.py): a build that dies half way leaves nothing that a node would offer.
 """
 
-import fcntl
+import importlib.util
 import json
 import os
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
 from bcai.base.errors import ConflictError, DependencyError, InputError, NotFoundError
+from bcai.cluster.node.environment_folders import (
+    check_built_name,
+    publish,
+    unfinished_folder,
+)
 from bcai.cluster.node.environment_lock import Lock, locked
 from bcai.cluster.node.environments import (
     FILES,
@@ -35,16 +38,12 @@ from bcai.cluster.node.environments import (
     size_of,
 )
 from bcai.cluster.node.fingerprint import list_content, render_listing
-from bcai.cluster.node.folders import is_taken, remove_tree
+from bcai.cluster.node.folders import remove_tree
 from bcai.cluster.node.installed import complete_extras, installed_versions
 from bcai.cluster.node.pip_install import ProgramFailed, install, run_program
 from bcai.cluster.node.python_facts import PythonFacts, ask_python
-from bcai.jobs.environment import OWN_NAME, check_name
 
 ENVIRONMENTS_MAX = 32  # all of them travel in a node's first message
-_UNFINISHED = ".building-"
-_REMOVED = ".removed-"
-_HELD = "held"  # locked for as long as anybody works in the folder
 _TOOLS = "tools"
 
 OnProgress = Callable[[str], None]
@@ -95,13 +94,11 @@ def build_environment(home: Path, recipe: Recipe, on_progress: OnProgress) -> No
     facts = ask_python(python, home)
     parent = environments_folder(home)
     parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    clear_unfinished(home)
-    with _unfinished_folder(parent) as (folder, held):
+    with unfinished_folder(parent) as (folder, held):
         on_progress(f"making a virtual environment of Python {facts.version}")
-        _make_virtual(python, folder, held)
+        pip = _make_virtual(python, folder, held, with_pip=recipe.python is not None)
         target = folder / PYTHON
         new = ask_python(str(target / "bin" / "python"), target)
-        pip = [str(folder / _TOOLS / "bin" / "python"), "-I", "-m", "pip"]
         arguments = _arguments(recipe)
         installed = install(
             pip,
@@ -114,51 +111,12 @@ def build_environment(home: Path, recipe: Recipe, on_progress: OnProgress) -> No
         lock = Lock(new.minor, new.implementation, new.platform, locked(installed))
         on_progress(f"making {len(lock.packages)} package(s) read-only, and writing down each file")
         _seal(folder, recipe, lock, new)
-        _publish(folder, parent / recipe.name)
+        publish(folder, parent / recipe.name)
     return read_environment(home, recipe.name)
 
 
-def remove_environment(home: Path, name: str) -> None:
-    """Remove an environment, damaged or not.
-
-    Raises
-    ------
-    NotFoundError
-        There is none of that name.
-    ConflictError
-        A node is running: its jobs may be using it.
-    """
-    _check_name(name)
-    if name not in environment_names(home):
-        known = ", ".join(environment_names(home)) or "none"
-        raise NotFoundError(f"environment {name!r}: there is none; there are: {known}")
-    if is_taken(home):
-        raise ConflictError(
-            f"environment {name!r}: the node in {home} is running, and its jobs may be using it",
-            hint="stop the node first (bcai down, for a network on this machine)",
-        )
-    parent = environments_folder(home)
-    gone = Path(tempfile.mkdtemp(prefix=_REMOVED, dir=parent))
-    (parent / name).rename(gone / name)  # from here on it does not count, whatever happens
-    remove_tree(gone)
-
-
-def clear_unfinished(home: Path) -> None:
-    """Remove what builds and removals that were killed left behind."""
-    parent = environments_folder(home)
-    for folder in [*parent.glob(_UNFINISHED + "*"), *parent.glob(_REMOVED + "*")]:
-        held = os.open(folder / _HELD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue  # somebody builds there, or a pip that outlived its caller
-        finally:
-            os.close(held)
-        remove_tree(folder)
-
-
 def _check(home: Path, recipe: Recipe) -> None:
-    _check_name(recipe.name)
+    check_built_name(recipe.name)
     names = environment_names(home)
     if recipe.name in names:
         raise ConflictError(
@@ -185,30 +143,18 @@ def _check(home: Path, recipe: Recipe) -> None:
         raise NotFoundError(f"requirements file {str(recipe.file)!r}: no such file")
 
 
-def _check_name(name: str) -> None:
-    if check_name(name) == OWN_NAME:
-        raise InputError(
-            f"environment {OWN_NAME!r} is the Python that runs the node; its packages are "
-            "installed and removed there"
-        )
+def _make_virtual(python: str, folder: Path, held: int, *, with_pip: bool) -> list[str]:
+    """Make an empty virtual environment; return the command of a pip that lies outside of it.
 
-
-@contextmanager
-def _unfinished_folder(parent: Path) -> Generator[tuple[Path, int], None, None]:
-    """A folder to build in, and the descriptor that says that somebody does."""
-    folder = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=parent))
-    held = os.open(folder / _HELD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield folder, held
-    finally:
-        os.close(held)
-        remove_tree(folder)
-
-
-def _make_virtual(python: str, folder: Path, held: int) -> None:
-    """Make two: one with the pip that works, and an empty one, in which pip is not to be found."""
-    for name, options in ((_TOOLS, ()), (PYTHON, ("--without-pip",))):
+    Parameters
+    ----------
+    with_pip
+        Use no pip but that Python's own: ours may not know its version.
+    """
+    own = [sys.executable, "-I", "-m", "pip"]
+    needs_tools = with_pip or importlib.util.find_spec("pip") is None
+    wanted = [(PYTHON, ["--without-pip"]), *([(_TOOLS, list[str]())] if needs_tools else [])]
+    for name, options in wanted:
         command = [python, "-I", "-m", "venv", *options, str(folder / name)]
         try:
             run_program(command, lambda line: None, held)
@@ -218,6 +164,7 @@ def _make_virtual(python: str, folder: Path, held: int) -> None:
                 f"{python} cannot make a virtual environment: {said or failed}",
                 hint="on Debian and Ubuntu: apt install python3-venv; or name another: --python",
             ) from None
+    return [str(folder / _TOOLS / "bin" / "python"), "-I", "-m", "pip"] if needs_tools else own
 
 
 def _arguments(recipe: Recipe) -> list[str]:
@@ -281,13 +228,3 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _publish(folder: Path, place: Path) -> None:
-    """Give a finished folder its name, if nobody was quicker."""
-    (folder / _HELD).unlink()
-    folder.chmod(0o755)
-    try:
-        folder.rename(place)
-    except OSError as error:
-        raise ConflictError(f"environment {place.name!r}: {error.strerror}") from error
