@@ -146,7 +146,11 @@ def main() -> None:
                 inward, outward = contestant(array, Path(folder))
                 if round_ >= 0:
                     found[name].append((inward, outward, cpu_s() - used))
-    rows: dict[str, Any] = {"megabytes": arguments.megabytes, "rounds": arguments.rounds}
+    rows: dict[str, Any] = {
+        "megabytes": arguments.megabytes,
+        "rounds": arguments.rounds,
+        "load_of_the_machine": os.getloadavg()[0],
+    }
     for name, all_times in found.items():
         kinds = zip(*all_times, strict=True)
         inward, outward, used = (statistics.median(each) * 1e3 for each in kinds)
