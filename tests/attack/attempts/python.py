@@ -61,7 +61,6 @@ PYTHON = (
         "torch.save({'weight': Evil()}, file)\n"
         "torch.load(io.BytesIO(file.getvalue()), weights_only=False)",
         needs="torch",
-        is_quick=True,
     ),
     Attempt(
         Kind.PYTHON,
