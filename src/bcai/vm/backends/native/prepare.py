@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bcai.vm.backends.native.code import Code, find_code, load_kernels, writers
-from bcai.vm.backends.native.elementwise import supports
 from bcai.vm.backends.native.layout import Layout, lay_out, pack, unpack
 from bcai.vm.backends.native.memory import BlockPool
 from bcai.vm.backends.native.objects import ObjectCache, object_key
@@ -14,7 +13,6 @@ from bcai.vm.backends.native.steps import Lower, lower, lower_plan
 from bcai.vm.backends.native.target import Target
 from bcai.vm.compiler.expand import expand
 from bcai.vm.compiler.plan import Plan
-from bcai.vm.compiler.plan_program import make_plan
 from bcai.vm.program.codec import encode_program
 from bcai.vm.program.program import VerifiedProgram
 
@@ -24,6 +22,10 @@ _FORMAT = "layout 1"
 
 def plan(verified: VerifiedProgram) -> Plan:
     """Plan for this backend."""
+    # here, because a program whose layout is stored is not planned
+    from bcai.vm.backends.native.elementwise import supports
+    from bcai.vm.compiler.plan_program import make_plan
+
     return make_plan(verified, elementwise=supports)
 
 

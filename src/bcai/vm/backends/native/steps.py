@@ -4,9 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bcai.vm.backends.native.canonical import canonical_launch
-from bcai.vm.backends.native.kernels import LOWERINGS
 from bcai.vm.backends.native.launch import Launch
-from bcai.vm.backends.native.loops import lower_loop
 from bcai.vm.backends.native.lowering import Scope
 from bcai.vm.backends.native.refusal import may_refuse
 from bcai.vm.backends.native.target import Target
@@ -33,6 +31,10 @@ class Steps:
 
 def lower(task: LoopTask | OpTask, scope: Scope) -> list[Launch] | None:
     """Launches for a task; None if there is no native code for it."""
+    # here, because a program whose code is stored needs none of what writes code
+    from bcai.vm.backends.native.kernels import LOWERINGS
+    from bcai.vm.backends.native.loops import lower_loop
+
     if isinstance(task, LoopTask):
         return list(lower_loop(task, scope))
     first = task.operands[0].type if task.operands and task.operands[0] else None

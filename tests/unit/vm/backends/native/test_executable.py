@@ -1,6 +1,8 @@
 """Executables: binding, errors, Python code, threads; whatever the plan is."""
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +13,6 @@ import pytest
 from tests.unit.vm.compiler.training_steps import MODELS, first_values, write_step
 
 from bcai.base.errors import InputError, RefusedError
-from bcai.vm.backends.native import prepare
 from bcai.vm.backends.native.backend import NativeBackend, what_is_missing
 from bcai.vm.backends.native.executable import BLOCKS, NativeExecutable, open_machine
 from bcai.vm.backends.native.launch import Launch
@@ -19,11 +20,13 @@ from bcai.vm.backends.native.lowering import Scope
 from bcai.vm.backends.native.prepare import Machine
 from bcai.vm.backends.native.refusal import keep_refusals
 from bcai.vm.backends.reference.backend import ReferenceBackend
+from bcai.vm.compiler import plan_program
 from bcai.vm.compiler.backend import PythonCode, PythonRunner
 from bcai.vm.compiler.expand import expand
 from bcai.vm.compiler.plan import LoopTask, OpTask, Plan
 from bcai.vm.isa.types import Array
 from bcai.vm.program.builder import Builder
+from bcai.vm.program.codec import encode_program
 from bcai.vm.program.program import VerifiedProgram
 
 from .plain_plan import plain_plan
@@ -291,7 +294,7 @@ def test_what_was_compiled_is_ready_again_without_a_plan(tmp_path: Path) -> None
         raise AssertionError(f"{verified} is planned again, {options}")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare, "make_plan", no_plan)
+        patch.setattr(plan_program, "make_plan", no_plan)
         warm = NativeBackend(threads=2, cache=tmp_path).compile(program)
         assert bits(warm.run(values)) == expected
         assert warm.describe().splitlines()[:-1] == told
@@ -301,6 +304,35 @@ def test_what_was_compiled_is_ready_again_without_a_plan(tmp_path: Path) -> None
         file.write_bytes(file.read_bytes()[:-1])
     again = NativeBackend(threads=2, cache=tmp_path).compile(program)
     assert bits(again.run(values)) == expected
+
+
+NEW_PROCESS = """
+import sys
+from pathlib import Path
+from bcai.vm.backends.native.backend import NativeBackend
+from bcai.vm.program.codec import decode_program
+from bcai.vm.program.verifier import verify
+program = verify(decode_program(Path(sys.argv[1]).read_bytes()))
+NativeBackend(threads=1, cache=Path(sys.argv[2])).compile(program)
+writers = ("native.kernels", "native.loops", "native.elementwise", "compiler.plan_program")
+print([name for name in sys.modules if name.endswith(writers)])
+"""
+
+
+def test_a_process_that_finds_its_code_imports_nothing_that_writes_code(tmp_path: Path) -> None:
+    build = Builder()
+    program = build.finish(y=build.input("x", "float32[8]").emit("Exp"))
+    (tmp_path / "exp.bcai").write_bytes(encode_program(program.program))
+
+    def imported() -> str:
+        command = [sys.executable, "-c", NEW_PROCESS, str(tmp_path / "exp.bcai")]
+        found = subprocess.run(
+            [*command, str(tmp_path / "cache")], capture_output=True, text=True, check=True
+        )
+        return found.stdout.strip()
+
+    assert "native.kernels" in imported()
+    assert imported() == "[]"
 
 
 def test_code_is_kept_on_disk_and_a_folder_that_cannot_be_written_does_no_harm(
