@@ -2,7 +2,7 @@
 
     python bench/native.py [--threads 1 2]
 
-Two hours on two quiet processors. With the dependency group `bench` installed, torch.compile, JAX
+About an hour on two quiet processors. With the dependency group `bench` installed, torch.compile, JAX
 and ONNX Runtime are measured too. Each bench prints its table and writes a file of bench/results.
 """
 
