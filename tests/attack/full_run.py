@@ -23,8 +23,10 @@ def figures(lines: list[str]) -> str:
     """By attempt and level: in how many ways it was made and held, and the answers it got. JSON."""
     ways: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
     answers: dict[tuple[str, str], set[str]] = defaultdict(set)
+    proven: set[str] = set()
     for line in lines:
         made = json.loads(line)
+        proven |= {made["attempt"]} if made["control"] else set()
         place = made["attempt"], made["level"]
         ways[place].add((made["user"], made["start"]))
         answers[place].add(made["answer"])
@@ -40,7 +42,11 @@ def figures(lines: list[str]) -> str:
     date = datetime.now(UTC).date().isoformat()
     kernel = platform.release().split("-")[0]
     machine = f"Linux {kernel}, {platform.machine()}, Python {platform.python_version()}"
-    return f'{{"date": "{date}", "machine": "{machine}", "results": {{\n{rows}\n}}}}\n'
+    unproven = json.dumps(sorted(found.keys() - proven))
+    return (
+        f'{{"date": "{date}", "machine": "{machine}", "unproven": {unproven},'
+        f' "results": {{\n{rows}\n}}}}\n'
+    )
 
 
 def main() -> int:

@@ -36,7 +36,7 @@ def test_the_most_telling_attempts_and_limits(tmp_path: Path) -> None:
 
 @only_as_root
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_every_attempt_at_every_level(tmp_path: Path) -> None:
     run_apart(tmp_path, NOBODY, "-m", "slow", "test_attacks.py")
 
@@ -58,7 +58,7 @@ def run_apart(folder: Path, user: int, *what: str) -> None:
             [sys.executable, __file__, str(place), str(user), groups, *what],
             capture_output=True,
             text=True,
-            timeout=1700,
+            timeout=3500,
             check=False,
             env={
                 **os.environ,

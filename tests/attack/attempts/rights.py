@@ -86,12 +86,16 @@ RIGHTS = (
         control=Control.ANSWERED,
         machine="x86_64",
     ),
-    _root(
+    Attempt(
+        Kind.RIGHTS,
         "raise a limit",
         "import resource\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))\n"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (101, 101))",
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (N, N))",
         Refused(("ValueError",)),
+        "no capabilities",
+        Control.SMALL,
+        (50, 101),
     ),
     _root("run before everybody else", "os.sched_setscheduler(0, 1, os.sched_param(1))"),
     _root("be nicer to itself than others are", "os.setpriority(os.PRIO_PROCESS, 0, -5)"),
