@@ -154,7 +154,7 @@ def test_a_lock_builds_the_same_and_nothing_but_it(cli: Cli, house: Path, tmp_pa
     assert _listed(twin) == ["default", "again"]
 
 
-STAGES = ["making a virtual", "collecting tiny", "installing collected", "package(s) read-only"]
+STAGES = ["making a virtual", "processing ", "installing collected", "package(s) read-only"]
 
 
 @pytest.mark.parametrize(

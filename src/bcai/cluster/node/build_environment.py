@@ -180,7 +180,9 @@ def _arguments(recipe: Recipe) -> list[str]:
 def _progress_of(line: str, on_progress: OnProgress) -> None:
     """Pass on what a person wants to see of pip's output."""
     text = line.strip()
-    if text.startswith(("Collecting ", "Downloading ", "Installing collected ", "Building ")):
+    if text.startswith(
+        ("Collecting ", "Processing ", "Downloading ", "Building ", "Installing collected ")
+    ):
         on_progress(text[0].lower() + text[1:])
 
 
