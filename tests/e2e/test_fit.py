@@ -1,5 +1,7 @@
 """A training as a job: the same bits here, on the network, in one go, and once broken off."""
 
+import subprocess
+import sys
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,25 @@ def test_a_training_on_the_network_has_the_defined_bits(
     assert trained.losses.shape == (24,)
     assert trained.losses[-4:].mean() < trained.losses[:4].mean()
     assert trained.result.metrics[-1]["step"] == 23
+
+
+def test_what_was_saved_can_be_checked_and_run_again(client: SDK, tmp_path: Path) -> None:
+    written = bcai.fit(network(), (X, Y), client=client, **OPTIONS).save(tmp_path)
+    receipt = str(written["receipt"])
+    data = ("--data", str(written["rows"]), "--state", str(written["first_state"]))
+    for command in (
+        ("receipt", "check", receipt, "--json"),
+        ("receipt", "show", receipt),
+        ("replay", receipt, *data),
+        ("replay", receipt, *data, "--backend", "reference"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "bcai.cli", *command],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 
 def test_a_run_that_goes_on_has_the_bits_of_one_run(client: SDK) -> None:

@@ -24,8 +24,10 @@ _DTYPES = {
 }  # fmt: skip
 
 
-def read_arrays(content: bytes, name: str) -> "dict[str, Array]":
+def read_arrays(content: bytes, name: str, *, widen: bool = True) -> "dict[str, Array]":
     """Decode a safetensors file; `bfloat16`, which NumPy lacks, is widened to `float32` exactly.
+
+    With `widen` false it stays what it is, an element type of ml_dtypes.
 
     Raises
     ------
@@ -51,7 +53,11 @@ def read_arrays(content: bytes, name: str) -> "dict[str, Array]":
                 hint="save it with result.save(folder) and open it with safetensors and torch",
             )
         array = np.frombuffer(tensor["data"], dtype=dtype).reshape(tensor["shape"])
-        if tensor["dtype"] == "BF16":
+        if tensor["dtype"] == "BF16" and not widen:
+            import ml_dtypes
+
+            array = array.view(ml_dtypes.bfloat16)
+        elif tensor["dtype"] == "BF16":
             array = (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
         arrays[key] = array
     return arrays

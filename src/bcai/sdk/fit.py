@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from bcai.base.errors import InputError
 from bcai.jobs.training import FINAL_STATE, HISTORY
+from bcai.sdk.arrays import read_arrays
 from bcai.sdk.client import SDK
 from bcai.sdk.draft import Quantity
 from bcai.sdk.events import MetricEvent
 from bcai.sdk.job import Job
 from bcai.sdk.learning_rate import LearningRate
 from bcai.sdk.result import Result
+from bcai.sdk.save import write_atomically
 from bcai.sdk.training import Start, TrainingPlan, draft_training, plan_training
 
 if TYPE_CHECKING:
@@ -48,6 +50,10 @@ class Trained:
         What was committed before the job started.
     trace
         The checkpoints of the run, with the root of its state at each.
+    result
+        The job's result, with the node's receipt.
+    rows, first_state
+        What the run started from: with the receipt, all that it takes to do it again.
     """
 
     model: "Model"
@@ -57,6 +63,8 @@ class Trained:
     run: "Run"
     trace: "Trace"
     result: Result
+    rows: "dict[str, Array]"
+    first_state: "dict[str, Array]"
 
     def __repr__(self) -> str:
         """Sum it up: the parameters of a model would fill the screen."""
@@ -97,8 +105,17 @@ class Trained:
         )
 
     def save(self, folder: str | PathLike[str]) -> dict[str, Path]:
-        """Write everything to a folder; see `Result.save`."""
-        return self.result.save(folder)
+        """Write everything to a folder; see `Result.save`.
+
+        With `rows.safetensors` and `first_state.safetensors`, `bcai replay` does the run again.
+        """
+        from safetensors.numpy import save
+
+        written = self.result.save(folder)
+        for name, tensors in (("rows", self.rows), ("first_state", self.first_state)):
+            written[name] = Path(folder) / f"{name}.safetensors"
+            write_atomically(written[name], save(tensors))
+        return written
 
 
 def fit(
@@ -275,7 +292,8 @@ def _trained(
 ) -> Trained:
     import numpy as np
 
-    state = result.outputs[FINAL_STATE]
+    content = result.outputs.content(FINAL_STATE)
+    state = read_arrays(content, FINAL_STATE, widen=False)
     found: dict[str, Array] = result.outputs[HISTORY]
     history = {
         name: np.concatenate([earlier.get(name, values[:0]), values])
@@ -289,4 +307,6 @@ def _trained(
         run=plan.run,
         trace=_receipt(result).trace,
         result=result,
+        rows=plan.rows,
+        first_state=plan.state,
     )
