@@ -229,10 +229,14 @@ def _limits(options: RunOptions, project: Project | None = None) -> dict[str, st
         found |= project.limits
         if project.memory is not None:
             found["memory"] = project.memory
+    flags: set[str] = set()
     for text in options.limit:
         name, _, value = (part.strip() for part in text.partition("="))
         if not name or not value:
             raise InputError(f"--limit: found {text!r}, expected NAME=VALUE, such as disk=2GB")
+        if name in flags:
+            raise InputError(f"--limit {name!r} stands twice")
+        flags.add(name)
         found[name] = int(value) if value.isascii() and value.isdigit() else value
     if options.memory:
         found["memory"] = options.memory

@@ -30,6 +30,12 @@ def test_a_flag_that_is_no_limit_is_refused(text: str) -> None:
         job_fields(read_target(None, "print(1)"), (), RunOptions(limit=(text,)))
 
 
+def test_a_flag_that_stands_twice_is_refused() -> None:
+    options = RunOptions(limit=("disk=1GB", "disk=2GB"))
+    with pytest.raises(InputError, match="--limit 'disk' stands twice"):
+        job_fields(read_target(None, "print(1)"), (), options)
+
+
 @pytest.mark.parametrize(
     ("limits", "words"),
     [

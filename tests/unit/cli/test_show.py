@@ -29,6 +29,7 @@ def test_what_stands_on_record_is_shown(capsys: pytest.CaptureFixture[str]) -> N
         "inspection 2 warning in 1 file",
     ):  # fmt: skip
         assert text in shown
+    assert shown.count("limits") == 1
 
 
 def test_attempts_that_ended_alike_share_a_row(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,11 @@
 """`bcai jobs show`: one job, as the network knows it."""
 
 import time
-from collections.abc import Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from bcai.base.units import format_duration_s, format_size
 from bcai.cli.audit_rows import audit_rows
 from bcai.cli.document import job_document, spec_document
 from bcai.cli.figures import format_age
@@ -73,7 +71,6 @@ def _asked(job: JobView) -> list[tuple[str, str]]:
     rows += [("lacking", wall) for wall in (jail.missing if jail else ())]
     rows += audit_rows(job.outcome) if job.outcome else []
     rows += [("asked for", f"security level {jail.asked}")] if jail and jail.asked else []
-    rows += [("limits", _limits(jail.limits))] if jail and jail.limits else []
     rows.append(("submitted", f"{format_age(time.time() - job.created_at)} ago"))
     rows.append(("starts", spec["entry"]))
     if spec["requirements"]:
@@ -84,17 +81,6 @@ def _asked(job: JobView) -> list[tuple[str, str]]:
     elif spec["environment"]:
         rows.append(("runs in", spec["environment"]))
     return rows + (_attempts(job) if len(job.attempts) > 1 else [])
-
-
-def _limits(limits: Mapping[str, float]) -> str:
-    """Limits in force, by name; sizes and times in their units."""
-    return ", ".join(f"{name} {_quantity(name, limit)}" for name, limit in limits.items())
-
-
-def _quantity(name: str, limit: float) -> str:
-    if name.endswith("_bytes"):
-        return format_size(int(limit))
-    return format_duration_s(limit) if name.endswith("_s") else f"{limit:g}"
 
 
 def _attempts(job: JobView) -> list[tuple[str, str]]:
