@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+import anyio.to_thread
+
 from bcai.base.errors import InputError
 from bcai.sdk.async_job import AsyncJob
 from bcai.sdk.draft import Draft, Quantity, draft_job, nearest
 from bcai.sdk.portal import portal
 from bcai.sdk.result import Result
+from bcai.sdk.signing import sign_submission
 from bcai.sdk.stream import submit_over_socket
 from bcai.sdk.transport import Transport
 
@@ -121,7 +124,9 @@ class AsyncBCaiClient:
         """Submit a job and return it at once."""
         draft = job.to_draft()
         submitted = AsyncJob(self.transport)
-        view = await submit_over_socket(self.transport, draft.submission, uuid.uuid4().hex)
+        nonce = uuid.uuid4().hex
+        signed = await anyio.to_thread.run_sync(sign_submission, draft.submission, nonce)
+        view = await submit_over_socket(self.transport, signed, nonce)
         submitted.adopt(view)
         return submitted
 
