@@ -2,8 +2,9 @@
 
     python bench/native.py [--threads 1 2]
 
-About an hour on two quiet processors. With the dependency group `bench` installed, torch.compile, JAX
-and ONNX Runtime are measured too. Each bench prints its table and writes a file of bench/results.
+About an hour on two quiet processors. With the dependency group `bench` installed, torch.compile,
+JAX and ONNX Runtime are measured too. Each bench prints its table and writes a file of
+bench/results.
 """
 
 import argparse
