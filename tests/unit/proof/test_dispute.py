@@ -2,19 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.proof.liars import WrongExecutable, flip_bit
 from tests.unit.proof.small_run import STEPS, training
 
-from bcai.base.errors import FormatError, InputError
+from bcai.base.errors import FormatError, InputError, NotFoundError
 from bcai.base.merkle import Tree, leaf_hash
 from bcai.proof.bisection import Answer, Case, Tick, advance, descent_of
 from bcai.proof.execute import execute
+from bcai.proof.kept_evidence import KeptSide, keep_evidence
 from bcai.proof.messages import (
     Answerer,
     AskEvidence,
@@ -22,12 +25,15 @@ from bcai.proof.messages import (
     AskStep,
     AskSteps,
     CheckpointPair,
+    EndEvidence,
     Nodes,
     OperandEvidence,
     Reply,
     Request,
+    RowsEvidence,
     Side,
     StepRoots,
+    TensorEvidence,
 )
 from bcai.proof.recorder import Trace
 from bcai.proof.settle import Settled, settle
@@ -45,6 +51,7 @@ from bcai.proof.step_trace import (
     StepTrace,
     decode_leaf,
     encode_leaf,
+    end_of_step,
     trace_step,
 )
 from bcai.vm.backends.native.backend import NativeBackend
@@ -158,8 +165,6 @@ class Forger(ReplayingSide):
 
 def _consistent(step: int, forged: StepTrace) -> tuple[Trace, StepRoots]:
     """A trace whose first checkpoint has a step that ends where a forged one does."""
-    from blake3 import blake3
-
     honest = side(HONEST).step_roots(0)
     last = forged.leaves[-1]
     assert isinstance(last, LastLeaf)
@@ -348,6 +353,115 @@ def test_without_any_evidence_both_withheld_it() -> None:
 class _Mute(ReplayingSide):
     def answer(self, request: Request) -> Reply:
         return None if isinstance(request, AskEvidence) else super().answer(request)
+
+
+# Evidence that is made up to go with a lie: the liar is asked first, and is not believed.
+
+
+class Framing(Forger):
+    """Shows evidence that would make its own lie true."""
+
+    def __init__(
+        self, step: int, leaves: Sequence[Leaf], made_up: Callable[[Reply], Reply]
+    ) -> None:
+        super().__init__(step, leaves)
+        self.made_up = made_up
+
+    def evidence(self, step: int, index: int) -> Reply:
+        return self.made_up(super().evidence(step, index))
+
+
+def _other_tensor(reply: Reply) -> Reply:
+    assert isinstance(reply, TensorEvidence)
+    return replace(reply, tensor=replace(reply.tensor, content=OTHER))
+
+
+def _other_tensors_tree(reply: Reply) -> Reply:
+    """A whole tree of its own, in which its tensor is."""
+    assert isinstance(reply, TensorEvidence)
+    tensor = replace(reply.tensor, content=OTHER)
+    leaves = [tensor.leaf] * reply.head.size
+    tree = Tree(leaves)
+    return replace(reply, head=tree.head, tensor=tensor, path=tree.path(reply.place))
+
+
+ZEROS = bytes(len(SMALL.data.row(0)))
+
+
+def _other_rows(reply: Reply) -> Reply:
+    assert isinstance(reply, RowsEvidence)
+    return replace(reply, rows=tuple(replace(each, data=ZEROS) for each in reply.rows))
+
+
+def _other_state_before(reply: Reply) -> Reply:
+    assert isinstance(reply, EndEvidence)
+    return replace(reply, before=tuple(replace(each, content=OTHER) for each in reply.before))
+
+
+def _end_with_scale_of_zeros() -> LastLeaf:
+    """Where the step would end if the parameter that no step changes had another content."""
+    before = {port.name: OTHER for port in LAYOUT.ports}
+    named = {each.name: each.content for each in TRUE.leaves if isinstance(each, OutputLeaf)}
+    return end_of_step(LAYOUT, before, named)
+
+
+X_OF_ZEROS = content_hash(np.zeros((4, 6), np.float32))
+FRAMED: dict[str, tuple[int, Leaf, Callable[[Reply], Reply]]] = {
+    "a tensor": (_port("w1"), PortLeaf(_port("w1"), OTHER), _other_tensor),
+    "a state": (_port("w1"), PortLeaf(_port("w1"), OTHER), _other_tensors_tree),
+    "rows": (_port("x"), PortLeaf(_port("x"), X_OF_ZEROS), _other_rows),
+    "the state before": (LAYOUT.last, _end_with_scale_of_zeros(), _other_state_before),
+}
+
+
+@pytest.mark.parametrize("name", FRAMED)
+def test_made_up_evidence_does_not_frame_the_honest_side(name: str) -> None:
+    index, leaf, made_up = FRAMED[name]
+    assert TRUE.leaves[index] != leaf
+    framing = Framing(STEP, forge(index, leaf), made_up)
+    verdict = held(framing, framing.lie, first=True).verdict
+    assert (verdict.faulty, verdict.where.leaf) == ({Side.A}, index)
+
+
+# Checkpoints that lie about what follows from the run.
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"step": 11}, "checkpoint.step"),
+        ({"indices": OTHER}, "checkpoint.rows"),
+        ({"outputs": OTHER}, "steps.outputs"),
+        ({"state": OTHER}, "steps.state"),
+    ],
+)
+def test_a_checkpoint_that_its_steps_do_not_lead_to(change: dict[str, Any], code: str) -> None:
+    one, two, three = HONEST.checkpoints
+    lie = Trace((one, replace(two, **change), three))
+    verdict = held(side(lie), lie).verdict
+    assert [(each, lie.code) for each, lie in verdict.lies.items()] == [(Side.B, code)]
+    assert (verdict.where.checkpoint, verdict.where.step) == (1, None)
+
+
+# What a node keeps.
+
+
+def test_kept_files_give_back_what_was_kept(tmp_path: Path) -> None:
+    keep_evidence(tmp_path, side(HONEST), 0, STEP)
+    kept = KeptSide(HONEST, tmp_path)
+    assert kept.step(STEP) == TRUE
+    assert kept.step_roots(0) == side(HONEST).step_roots(0)
+    assert blake3(
+        b"".join(each.read_bytes() for each in sorted(tmp_path.iterdir()))
+    ).hexdigest() == ("3ae96869a9c110c6179d1c8b802cd2fe612248f46fdab14dceca9dc1f98e5906")
+    with pytest.raises(NotFoundError, match=r"step-3\.leaves"):
+        kept.step(3)
+    file = tmp_path / f"step-{STEP}.leaves"
+    data = file.read_bytes()
+    for changed in (data[:-1], data + b"\x00", data.replace(b"\x82\x01", b"\x82\x02", 1), b""):
+        file.write_bytes(changed)
+        with pytest.raises(FormatError):
+            KeptSide(HONEST, tmp_path).step(STEP)
 
 
 # Clocks.

@@ -72,6 +72,11 @@ def _first(receipt: Receipt) -> Any:
     return receipt.checkpoints[0]
 
 
+def _later(receipt: Receipt) -> Any:
+    one, *rest = receipt.checkpoints
+    return (replace(one, step=6), *rest)
+
+
 OTHER = bytes(32)
 TAMPERED: dict[str, tuple[Receipt, str]] = {
     "another signer": (replace(RECEIPT, signature=bytes(64)), "signature.commitment"),
@@ -102,6 +107,10 @@ TAMPERED: dict[str, tuple[Receipt, str]] = {
             trace=Trace(RECEIPT.checkpoints[:-1]).head,
         ),
         "trace.count",
+    ),
+    "a step that no checkpoint is after, signed": (
+        resigned(replace(RECEIPT, checkpoints=_later(RECEIPT)), trace=Trace(_later(RECEIPT)).head),
+        "trace.steps",
     ),
     "another final state": (resigned(RECEIPT, final_state=OTHER), "state.final"),
     "another tensor": (
