@@ -1,12 +1,13 @@
 """`bcai receipt`: look at a receipt and check it, offline and without running anything."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from bcai.base.errors import EXIT_FAILED, EXIT_OK, FormatError, NotFoundError
+from bcai.base.errors import EXIT_FAILED, EXIT_OK, FormatError, InputError, NotFoundError
 from bcai.base.units import format_size
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
 from bcai.cli.terminal import print_json, say, stdout_console
@@ -39,14 +40,16 @@ def check_receipt(
     from bcai.proof.keys import parse_key_id
 
     receipt = read_receipt(file)
-    received = _received(receipt, outputs)
+    received, histories = ({}, ()) if outputs is None else _received(receipt, outputs)
     started = time.perf_counter()
     report = check.check_receipt(
         receipt,
         node=None if node is None else parse_key_id(node),
         client=None if client is None else parse_key_id(client),
-        tensors=received,
+        tensors=None if outputs is None else received,
     )
+    unread = (f"{name!r} of the steps before the last one: replay says so" for name in histories)
+    report = replace(report, unchecked=(*report.unchecked, *unread))
     took_s = time.perf_counter() - started
     size = file.stat().st_size
     if options.json:
@@ -73,9 +76,7 @@ def show_receipt(
     report = check.check_receipt(receipt)
     rows = receipt_rows(receipt, file.stat().st_size)
     if html is not None:
-        html.parent.mkdir(parents=True, exist_ok=True)
-        html.write_text(receipt_page(receipt, report, rows), "utf-8")
-        say(f"written: {html}")
+        _write_page(html, receipt_page(receipt, report, rows))
     if options.json:
         print_json(_document(receipt, report, file.stat().st_size, None))
     elif html is None:
@@ -100,19 +101,37 @@ def read_receipt(file: Path) -> "Receipt":
         raise FormatError(f"{file}: {error}") from error
 
 
-def _received(receipt: "Receipt", path: Path | None) -> "dict[str, Any] | None":
-    """What was received and the receipt knows of; a results folder has other things too."""
-    from bcai.cli.tensor_files import read_tensors
+def _write_page(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise InputError(f"--html {path}: cannot be written: {error.strerror}") from error
+    say(f"written: {path}")
 
-    if path is None:
-        return None
-    known = {each.name for each in (*receipt.final_state, *receipt.last_outputs)}
-    found = read_tensors(path, "--outputs")
+
+def _received(receipt: "Receipt", path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What was received and the receipt knows of; a results folder has other things too.
+
+    A training's history has a row for each step and the receipt has the last one: that one is
+    held against it, and the names of such histories are returned as well.
+    """
+    from bcai.cli.tensor_files import read_results
+
+    found = read_results(path, "--outputs")
+    last = {each.name: each.type.shape for each in receipt.last_outputs}
+    known = {each.name for each in receipt.final_state} | last.keys()
     named = {name: array for name, array in found.items() if name in known}
     if not named:
-        there = ", ".join(sorted(found)[:5])
-        raise NotFoundError(f"--outputs {path}: the receipt has none of {there}")
-    return named
+        there = ", ".join(sorted(found)[:5]) or "nothing"
+        raise NotFoundError(f"--outputs {path}: found {there}, expected outputs of the receipt")
+    histories = tuple(
+        name
+        for name, array in named.items()
+        if name in last and array.ndim > len(last[name]) and array.shape[1:] == last[name]
+        and 0 < len(array) <= receipt.run.steps
+    )  # fmt: skip
+    return named | {name: named[name][-1] for name in histories}, histories
 
 
 def _print_report(
@@ -127,7 +146,8 @@ def _print_report(
         markup=False, soft_wrap=True,
     )  # fmt: skip
     if received:
-        console.print(f"held against what you have: {len(received)} tensors", markup=False)
+        tensors = f"{len(received)} tensor{'s' * (len(received) > 1)}"
+        console.print(f"held against what you have: {tensors}", markup=False)
     _print_findings(report)
 
 

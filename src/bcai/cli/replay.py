@@ -89,6 +89,11 @@ def prepare(receipt: "Receipt", data: Path | None, state: Path | None, backend: 
     given = {} if data is None else read_tensors(data, "--data")
     if isinstance(feed, Batches):
         wanted = set(feed.columns.values())
+        if data is not None and wanted - given.keys():
+            raise InputError(
+                f"--data {data}: found {', '.join(sorted(given)[:5]) or 'nothing'}, "
+                f"expected the columns {', '.join(sorted(wanted))}"
+            )
         whole = Data(given)
         known = {name: column for name, column in given.items() if name in wanted}
         feeder = Feeder(

@@ -1,5 +1,6 @@
 """Named tensors from a file or a folder: `.safetensors`, `.npz`, `.npy`. Nothing is unpickled."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +26,33 @@ def read_tensors(path: Path, option: str) -> "dict[str, Array]":
     for file in _files(path, option):
         for name, array in _read(file, option).items():
             if name in found:
-                raise InputError(f"{option} {path}: two tensors are named {name!r}")
+                raise InputError(
+                    f"{option} {path}: two tensors are named {name!r}",
+                    hint=f"name one file of the folder: {option} {file}",
+                )
             found[name] = array
     state = {name.removeprefix(_KEPT): each for name, each in found.items() if _KEPT in name[:6]}
     return state or found
+
+
+def read_results(path: Path, option: str) -> "dict[str, Array]":
+    """Tensors that a job left; in a folder of results, those that its `result.json` names.
+
+    What was saved beside them, such as the data and the first state, did not come from the node.
+    """
+    record = path / "result.json"
+    if not record.is_file():
+        return read_tensors(path, option)
+    try:
+        files: Any = json.loads(record.read_bytes())["files"].values()
+        named = [path / str(file) for file in files]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FormatError(f"{option}: {record} is not the record of a result: {error}") from error
+    found: dict[str, Array] = {}
+    for file in named:
+        if file.suffix in SUFFIXES:
+            found |= read_tensors(file, option)
+    return found
 
 
 def _files(path: Path, option: str) -> Iterator[Path]:
@@ -37,7 +61,7 @@ def _files(path: Path, option: str) -> Iterator[Path]:
     if path.is_file():
         yield path
         return
-    files = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES)
+    files = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES and each.is_file())
     if not files:
         raise InputError(f"{option} {path}: no file in it ends in {', '.join(SUFFIXES)}")
     yield from files

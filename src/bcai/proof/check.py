@@ -83,7 +83,8 @@ def check_receipt(
         findings.append(Finding("run.other", "this is not the run that was asked for"))
     findings += _check_received(receipt, tensors or {}, files or {})
     unchecked += _unbound(receipt)
-    return Report(tuple(findings), (*_CHECKS, "received outputs"), tuple(unchecked))
+    received = ("received outputs",) if tensors or files else ()
+    return Report(tuple(findings), (*_CHECKS, *received), tuple(unchecked))
 
 
 def _check_signatures(receipt: Receipt, program: VerifiedProgram) -> Iterator[Finding]:

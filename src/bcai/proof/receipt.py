@@ -38,7 +38,7 @@ class SignedSpec:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Receipt:
     """See the module for the parts; `check_receipt` holds them against each other."""
 
@@ -51,6 +51,11 @@ class Receipt:
     last_outputs: tuple[TensorHash, ...]
     output_roots: tuple[bytes, ...]
     spec: SignedSpec | None = None
+
+    def __repr__(self) -> str:
+        """Sum it up: the program and its hashes would fill the screen."""
+        job, evidence = self.commitment.job_id, self.commitment.evidence
+        return f"<Receipt of {job}: {self.run.steps} steps, evidence {evidence}>"
 
     @property
     def trace(self) -> Trace:

@@ -70,6 +70,41 @@ def test_outputs_are_held_against_it(folder: Path, capsys: pytest.CaptureFixture
     assert {each["name"] for each in document["findings"]} == {"node.key", "received.content"}
 
 
+def test_a_folder_of_results_has_a_history_and_what_was_saved_beside_it(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `Trained.save` leaves it: `result.json` names what came from the node."""
+    steps = [*execute(SMALL.feeder(), SMALL.program, SMALL.compiled(), SMALL.state)]
+    losses = np.stack([step.outputs["loss"] for step in steps])
+    save_file(steps[-1].state, tmp_path / "state.safetensors")
+    save_file({"loss": losses}, tmp_path / "history.safetensors")
+    save_file(dict(SMALL.state), tmp_path / "first_state.safetensors")
+    files = {"state": "state.safetensors", "history": "history.safetensors"}
+    (tmp_path / "result.json").write_text(json.dumps({"files": files}))
+    check = ("receipt", "check", folder / "good", "--outputs", tmp_path)
+    status, out, _ = outcome(capsys, *check)
+    assert (status, "'loss' of the steps before the last one" in out) == (0, True)
+    losses[-1] += 1
+    save_file({"loss": losses}, tmp_path / "history.safetensors")
+    status, out, _ = outcome(capsys, *check)
+    assert (status, "received.content: 'loss'" in out) == (1, True)
+    (tmp_path / "result.json").write_text("[]")
+    assert "not the record of a result" in outcome(capsys, *check)[2]
+
+
+def test_what_is_not_there_or_cannot_be_written_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = folder / "good"
+    status, _, err = outcome(capsys, "receipt", "show", good, "--html", folder)
+    assert (status, "--html" in err, "cannot be written" in err) == (2, True, True)
+    status, _, err = outcome(
+        capsys, "replay", good, "--data", folder / "first.npz", "--state", folder / "first.npz"
+    )
+    assert (status, "expected the columns features, label" in " ".join(err.split())) == (2, True)
+    assert len(repr(SMALL.receipt())) < 100  # notebooks print it
+
+
 def test_a_damaged_receipt_and_a_missing_one_are_explained(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,7 +196,7 @@ def test_what_replay_lacks_is_named(folder: Path, capsys: pytest.CaptureFixture[
         in (outcome(capsys, "replay", good, *data, "--state", folder / "out" / "w1.npy")[2])
     )
     assert (
-        "the data has w1"
+        "found w1, expected the columns features, label"
         in (outcome(capsys, "replay", good, *state, "--data", folder / "out" / "w1.npy")[2])
     )
 
