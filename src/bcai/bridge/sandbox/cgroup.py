@@ -60,13 +60,30 @@ class Cgroup:
         return [os.open(name, os.O_WRONLY | os.O_CLOEXEC) for name in names]
 
     def was_out_of_memory(self) -> bool:
-        """Whether the kernel killed a process of the group for memory."""
+        """Whether the kernel killed a process of the group for want of its own memory."""
+        return self._had_kills() and self._met_its_limit()
+
+    def was_taken(self) -> bool:
+        """Whether the kernel killed one because the machine had no memory; the group had some."""
+        return self._had_kills() and not self._met_its_limit()
+
+    def _had_kills(self) -> bool:
         name = "memory.oom_control" if self.version == 1 else "memory.events"
+        return self._counted(name, "oom_kill")
+
+    def _met_its_limit(self) -> bool:
+        if self.version == 1:
+            return self._counted("memory.failcnt") or self._counted("memory.memsw.failcnt")
+        return self._counted("memory.events", "oom")
+
+    def _counted(self, name: str, event: str = "") -> bool:
+        """Whether a file that counts, perhaps one of several events, is not at 0."""
         try:
             lines = (self._memory / name).read_text().splitlines()
-        except OSError:
+        except OSError:  # a kernel that does not count this
             return False
-        return any(line.startswith("oom_kill ") and not line.endswith(" 0") for line in lines)
+        counts = {event: count for event, _, count in (line.rpartition(" ") for line in lines)}
+        return int(counts.get(event, 0)) > 0
 
     def remove(self) -> None:
         """Delete the group; the kernel may need a moment after its last process."""

@@ -9,13 +9,19 @@ import contextlib
 import os
 import select
 import signal
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from bcai.bridge.sandbox import libc, mounts
 from bcai.bridge.sandbox.confine import become_job
 from bcai.bridge.sandbox.status import Status
-from bcai.bridge.sandbox.watchdog import Watchdog, has_file_of, times_out_of_memory
+from bcai.bridge.sandbox.watchdog import (
+    RecentKills,
+    Watchdog,
+    has_file_of,
+    times_out_of_memory,
+)
 
 _POLL_MS, _POLL_MS_MAX = 50, 500
 
@@ -80,13 +86,14 @@ def watch(job: int, watchdog: Watchdog, status: Status, parent_alive: int) -> No
 
 def _watch(job: int, watchdog: Watchdog, status: Status, parent_alive: int) -> None:
     process = os.pidfd_open(job)
-    kills_before = times_out_of_memory()
+    kills = RecentKills(times_out_of_memory, time.monotonic)
     poll = select.poll()
     poll.register(process, select.POLLIN)
     poll.register(parent_alive, select.POLLIN | select.POLLHUP)
     pause_ms = _POLL_MS
     while not (events := poll.poll(pause_ms)):
         spent_s = watchdog.look()
+        kills.look()
         # A tenth of one core, unless a job makes each look so slow that it could hide meanwhile.
         pause_ms = min(max(_POLL_MS, int(spent_s * 10_000)), _POLL_MS_MAX)
         if watchdog.violation:
@@ -98,7 +105,7 @@ def _watch(job: int, watchdog: Watchdog, status: Status, parent_alive: int) -> N
     watchdog.look()  # now, while it still counts
     _, ended = os.waitpid(job, 0)
     code = os.waitstatus_to_exitcode(ended)
-    if code == -signal.SIGKILL and times_out_of_memory() > kills_before:
+    if code == -signal.SIGKILL and kills.look():
         status.say(machine_out_of_memory=True)
     status.say(ended=code)
 

@@ -87,6 +87,8 @@ def launch(
         report = replace(_report(probed, request, together and jail.cgroup), start=start)
         facts = Supervisor(jail, request, report, on_event, cancelled).watch()
         killed = jail.cgroup is not None and jail.cgroup.was_out_of_memory()
+        if jail.cgroup is not None:  # it knows whom the kernel killed; the machine only that
+            facts.is_machine_out_of_memory = jail.cgroup.was_taken()
         verdict = judge(facts, limits, killed_for_memory=killed)
         facts.warnings += limit_warnings(facts, limits, killed_for_memory=killed)
         kept, broken = _read_outputs(jail.outputs, facts, limits)

@@ -81,8 +81,8 @@ def limit_warnings(facts: Facts, limits: JailLimits, *, killed_for_memory: bool)
         f"have {format_size(limits.memory_bytes)}" * killed_for_memory,
         "limits.disk": f"its files took all of {most}: a write may have failed"
         * ("disk" in facts.ever_full),
-        "limits.file": f"one of its files has {format_size(limits.file_bytes or 0)}, all that it may "
-        "have: the end of a write may be missing" * ("file" in facts.full),
+        "limits.file": f"one of its files has {format_size(limits.file_bytes or 0)}, all that it "
+        "may have: the end of a write may be missing" * ("file" in facts.full),
         "limits.inodes": f"it made {limits.inodes} files and folders, all that it may have"
         * ("inodes" in facts.ever_full),
         "limits.processes": f"it had {limits.processes} processes and threads, all that it may have"
@@ -166,10 +166,13 @@ def _signal(facts: Facts, limits: JailLimits) -> Verdict:
         name = f"signal {number}"
     meaning = signal.strsignal(number)
     message = f"killed by {name}" + (f" ({meaning})" if meaning else "")
-    if facts.is_machine_out_of_memory:
+    if facts.is_machine_out_of_memory and number == signal.SIGKILL:
         # Not the job's doing: other nodes may have what it asked for.
         used, limit = format_size(facts.memory_bytes_peak), format_size(limits.memory_bytes)
-        message += f": the node ran out of memory; the script used {used} of its limit of {limit}"
+        message += (
+            ": the node ran out of memory at that time; "
+            f"the script used {used} of its limit of {limit}"
+        )
         return Verdict(Cause.JAIL_ERROR, message)
     hint = _OTHER_MACHINE if number == signal.SIGSYS else ""
     return Verdict(Cause.SIGNAL, message, hint)

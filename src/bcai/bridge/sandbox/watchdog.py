@@ -15,6 +15,7 @@ Note [Counting processor time]
 import os
 import resource
 import time
+from collections.abc import Callable
 
 from bcai.bridge.sandbox import mounts
 
@@ -22,6 +23,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _FULL_BYTES = 64 * 1024  # what is left of a folder in which the next write fails
 _REMEMBERED_MAX = 10_000  # processes that are gone
+_DYING_S = 1.0
 # Fields of /proc/PID/stat after the name, from 0: man proc_pid_stat, 14 to 17, 20 and 22.
 _OWN_TIME, _WAITED_TIME, _THREADS, _BORN = slice(11, 13), slice(13, 15), 17, 19
 
@@ -128,6 +130,28 @@ class Watchdog:
 
     def _note(self, name: str, value: int) -> None:
         self._seen[name] = max(self._seen.get(name, 0), value)
+
+
+class RecentKills:
+    """Whether the machine has killed some process for memory in the last second or two.
+
+    Whose it was is not told. A process that is killed takes its time to go: as long as it has much
+    memory to give back, which is why it was killed.
+    """
+
+    def __init__(self, count: Callable[[], int], now: Callable[[], float]) -> None:
+        self._count = count
+        self._now = now
+        self._older = self._newer = count()
+        self._newer_at = now()
+
+    def look(self) -> bool:
+        """Look, at least every second; whether there was one."""
+        count, now = self._count(), self._now()
+        is_recent = count > self._older
+        if now - self._newer_at >= _DYING_S:
+            self._older, self._newer, self._newer_at = self._newer, count, now
+        return is_recent
 
 
 def times_out_of_memory() -> int:
