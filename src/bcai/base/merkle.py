@@ -1,8 +1,8 @@
 """Merkle trees: one hash for a list, and short proofs that an entry is in its place.
 
 Leaves and inner nodes are hashed apart, so that neither passes for the other. A root alone does not
-say how long its list is; what is committed is a `TreeHead`, which does: a list that was cut short has
-another head.
+say how long its list is; what is committed is a `TreeHead`, which does: a list that was cut short
+has another head.
 
 Source: RFC 6962, section 2.1, and RFC 9162, section 2.1.3.2 (checking a path), with BLAKE3 in place
 of SHA-256.
