@@ -1,6 +1,7 @@
 """`bcai replay`: runs what a receipt is about once more, and compares every checkpoint."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,9 +15,11 @@ from bcai.cli.tensor_files import read_tensors
 from bcai.cli.terminal import print_json, stdout_console
 
 if TYPE_CHECKING:
+    from bcai.proof.data import Data
     from bcai.proof.feed import Feeder
     from bcai.proof.receipt import Receipt
     from bcai.proof.replay import Replayed
+    from bcai.proof.run import Batches
     from bcai.vm.compiler.backend import Executable
     from bcai.vm.isa.types import Array
     from bcai.vm.program.program import VerifiedProgram
@@ -73,7 +76,6 @@ def replay(
 
 def prepare(receipt: "Receipt", data: Path | None, state: Path | None, backend: str | None) -> Work:
     """Read the data and the state, hold them against the run, and compile the program."""
-    from bcai.proof.data import Data
     from bcai.proof.feed import Feeder
     from bcai.proof.run import Batches
     from bcai.settings import read_settings
@@ -88,17 +90,7 @@ def prepare(receipt: "Receipt", data: Path | None, state: Path | None, backend: 
         raise InputError("--state is missing: the program has parameters")
     given = {} if data is None else read_tensors(data, "--data")
     if isinstance(feed, Batches):
-        wanted = set(feed.columns.values())
-        if data is not None and wanted - given.keys():
-            raise InputError(
-                f"--data {data}: found {', '.join(sorted(given)[:5]) or 'nothing'}, "
-                f"expected the columns {', '.join(sorted(wanted))}"
-            )
-        whole = Data(given)
-        known = {name: column for name, column in given.items() if name in wanted}
-        feeder = Feeder(
-            receipt.run, program, whole if whole.root == feed.data_root else Data(known or given)
-        )
+        feeder = Feeder(receipt.run, program, _data(feed, given, data))
     else:
         feeder = Feeder(
             receipt.run, program, {name: given[name] for name in feed.names if name in given}
@@ -108,6 +100,20 @@ def prepare(receipt: "Receipt", data: Path | None, state: Path | None, backend: 
     names = {port.name for port in program.program.parameters}
     begin = {name: array for name, array in begin.items() if name in names}
     return Work(program, feeder, chosen.compile(program), begin, chosen.name)
+
+
+def _data(feed: "Batches", given: "Mapping[str, Array]", path: Path | None) -> "Data":
+    """The columns that the run takes; all of them where the run committed to more."""
+    from bcai.proof.data import Data
+
+    wanted = set(feed.columns.values())
+    if wanted - given.keys():
+        raise InputError(
+            f"--data {path}: found {', '.join(sorted(given)[:5]) or 'nothing'}, "
+            f"expected the columns {', '.join(sorted(wanted))}"
+        )
+    taken = Data({name: column for name, column in given.items() if name in wanted})
+    return taken if taken.root == feed.data_root else Data(given)
 
 
 class Counter:

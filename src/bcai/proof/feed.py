@@ -168,10 +168,13 @@ def _order(seed: int, epoch: int, rows: int) -> Array:
 
 
 def _check_type(run: Run, port: Port, source: Source) -> None:
-    if source is Source.SCHEDULE and (port.type.shape or not port.type.dtype.is_float):
-        raise InputError(
-            f"input {port.name!r} has a schedule and is {port.type}, expected a float scalar"
-        )
+    if source is Source.SCHEDULE:
+        if port.type.shape or not port.type.dtype.is_float:
+            raise InputError(
+                f"input {port.name!r} has a schedule and is {port.type}, expected a float scalar"
+            )
+        largest = max(run.schedules[port.name], key=lambda knot: abs(knot.value))
+        scheduled(run, port.name, largest.step, port.type.dtype)  # no step has a larger one
     if source is Source.COLUMN and isinstance(run.feed, Batches):
         first = port.type.shape[:1]
         if first != (run.feed.batch_size,):

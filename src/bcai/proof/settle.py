@@ -31,7 +31,7 @@ def settle(
 ) -> Settled:
     """Ask both sides until it is clear who lied.
 
-    A side that fails to answer, with an error of ours, has answered nothing.
+    A side that fails to answer, or is asked for what it does not have, has answered nothing.
     """
     started = clock()
     dispute, asks = begin_dispute(case, clock_s=clock_s, at=started)
@@ -59,5 +59,5 @@ def _round(
 def _reply(sides: Mapping[Side, Answerer], ask: Ask) -> Reply:
     try:
         return sides[ask.side].answer(ask.request)
-    except BcaiError:
+    except (BcaiError, LookupError):
         return None

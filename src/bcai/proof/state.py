@@ -131,8 +131,11 @@ def encode_tensor(tensor: TensorHash) -> list[object]:
 
 def decode_tensor(name: str, dtype: int, shape: Iterable[int], content: bytes) -> TensorHash:
     """Undo `encode_tensor`. Raises FormatError."""
+    sizes = tuple(shape)
+    if any(type(size) is not int or size < 0 for size in sizes):
+        raise FormatError(f"tensor {name!r}: found sizes {sizes!r}, expected whole numbers from 0")
     try:
-        return TensorHash(name, TensorType(DType(dtype), tuple(shape)), content)
+        return TensorHash(name, TensorType(DType(dtype), sizes), content)
     except ValueError as error:
         raise FormatError(f"tensor {name!r}: no element type {dtype!r}") from error
 

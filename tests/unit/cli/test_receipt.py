@@ -165,6 +165,18 @@ def test_replay_agrees_from_the_start_and_from_a_checkpoint(
     assert (status, document["agrees"], document["compared"]) == (0, True, 2)
 
 
+def test_columns_that_the_run_does_not_take_may_be_there(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = {**SMALL.data.columns, "other": np.zeros(3)}
+    np.savez(tmp_path / "more.npz", **more)  # pyright: ignore[reportArgumentType]
+    status, out, _ = outcome(
+        capsys, "replay", folder / "good", "--data", tmp_path / "more.npz",
+        "--state", folder / "first.npz", "--backend", "reference",
+    )  # fmt: skip
+    assert (status, out.startswith("agrees")) == (0, True)
+
+
 def test_replay_names_the_first_checkpoint_that_differs(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -240,6 +252,11 @@ def test_a_folder_without_the_answers_loses(
 ) -> None:
     _, out, _ = dispute(capsys, folder, "--evidence-a", tmp_path)
     assert "does not say where each of 5 steps ends [steps.count]" in out
+    liar = ReplayingSide(SMALL.program, SMALL.feeder(), WRONG, SMALL.trace(WRONG), {0: SMALL.state})
+    keep_evidence(tmp_path, liar, 1, 7)
+    (tmp_path / "step-7.leaves").write_bytes(b"bcai-leaves\x00\x82\x01\x80")
+    _, out, err = dispute(capsys, folder, "--evidence-a", tmp_path)
+    assert ("[step.size]" in out, err) == (True, "")
 
 
 def test_receipts_that_cannot_be_disputed(

@@ -106,6 +106,10 @@ BAD: Mapping[str, tuple[dict[str, object], str]] = {
         {"schedules": {"learning_rate": RATE, "step": RATE}},
         "'step' has a schedule and is int64",
     ),
+    "a rate beyond float32": (
+        {"schedules": {"learning_rate": (Knot(0, 0.1), Knot(5, -1e39))}},
+        r"schedules\['learning_rate'\] at step 5: the value is beyond the largest float32",
+    ),
     "batches of 3": ({"feed": replace(FEED, batch_size=3)}, "expected batches of 3"),
 }
 

@@ -1,6 +1,7 @@
 """Hashes of tensors: names, types, contents and their number are all in the root."""
 
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from bcai.proof.state import (
     StateHasher,
     canonical_tensors,
     content_hash,
+    decode_tensor,
     hash_tensors,
     tensors_root,
     tree_of,
@@ -108,6 +110,14 @@ def test_one_tensor_is_proved_by_its_path() -> None:
     tree = tree_of(hashes)
     assert tree.head.digest == tensors_root(PAIR)
     assert is_included(tree.head, 1, hashes[1].leaf, tree.path(1))
+
+
+@pytest.mark.parametrize("shape", [["2"], [-1], [True], [2.0], [[2]]])
+def test_what_is_no_shape_is_named(shape: list[Any]) -> None:
+    with pytest.raises(FormatError, match="tensor 'x': found sizes"):
+        decode_tensor("x", 1, shape, bytes(32))
+    with pytest.raises(FormatError, match="no element type 99"):
+        decode_tensor("x", 99, [2], bytes(32))
 
 
 def test_an_unknown_element_type_is_named() -> None:
