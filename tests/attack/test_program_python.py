@@ -9,7 +9,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from bcai.bridge.sandbox.level import JailReport
 from bcai.bridge.sandbox.probe import probe_jail
 from bcai.bridge.sandbox.warm import ZygotePolicy, ZygotePool
 from bcai.bridge.tensor_views import arrays_of, map_file
-from bcai.cluster.node.program_python import VERIFIED, ProgramPython
-from bcai.settings import Settings
+from bcai.cluster.node.ask_node import VERIFIED, NodePython, around_code
+from bcai.cluster.node.program_python import ProgramPython
+from bcai.cluster.node.run_program import REPORT
+from bcai.settings import EnhancedVmSettings, Settings
 
 from .jails import LIMITS
 
@@ -104,7 +107,7 @@ def node(tmp_path: Path) -> Generator[Node]:
 
 def test_an_honest_question_is_answered(node: Node) -> None:
     assert node.admit() is None
-    assert node.process.recv(4096) == b'{"kind": "admitted"}'
+    assert json.loads(node.process.recv(4096))["kind"] == "admitted"
     assert node.run() is None
     assert node.answer()["y"].tolist() == [0, 2, 4]
     assert node.log == ["in the jail\n"]
@@ -232,6 +235,39 @@ def test_the_jail_ends_with_the_jobs_time(node: Node) -> None:
     assert ended is not None
     assert ended.cause is Cause.WALL_TIME
     assert ended.message == "ran longer than its limit of 2m 0s"
+
+
+def test_the_jails_share_the_jobs_time_of_the_processors(node: Node) -> None:
+    node.python.request = replace(node.python.request, limits=replace(LIMITS, cpu_s=2.0))
+    burn = "import time\nwhile time.process_time() < 1.3: pass\ny = inputs[0]\n"
+    assert node.run(code=burn) is None
+    ended = node.run(code=burn)
+    assert ended is not None
+    assert ended.cause is Cause.CPU_TIME
+    assert "limit of 2.0 s" in ended.message
+    assert ended.hint == "do less work, or ask for more with limits.cpu"
+
+
+def test_an_owner_who_switched_python_off_runs_none_inside_programs_either(node: Node) -> None:
+    assert node.run() is None, "the control"
+    node.python.settings = Settings(enhanced_vm=EnhancedVmSettings(enable_python=False))
+    for ask in (node.admit, node.run):
+        with pytest.raises(RefusedError, match="enable_python"):
+            ask()
+
+
+def test_a_receipt_says_that_code_ran_and_behind_what(node: Node, tmp_path: Path) -> None:
+    told = NodePython(node.process)
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(told.admit, [("high", False)], 0)
+        text, files, _, _ = socket.recv_fds(node.node, 4096, 2)
+        assert node.ask(text, *files) is None
+    assert told.walls.startswith(f"Python code in a jail of level {probe_jail().level}: ")
+    layers = around_code(REPORT.layers, told.walls)
+    assert VERIFIED in REPORT.layers
+    assert VERIFIED not in layers
+    assert layers[-1] == told.walls
+    assert around_code(REPORT.layers, "") == REPORT.layers, "a program without code"
 
 
 def test_cancelling_the_job_ends_the_jail(node: Node) -> None:

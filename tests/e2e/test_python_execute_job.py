@@ -95,6 +95,10 @@ def test_the_network_gives_the_bits_of_this_process(client: SDK) -> None:
     assert any(
         each.startswith(f"Python code in a jail of level {level}: ") for each in result.jail.layers
     )
+    assert result.receipt is not None
+    signed = result.receipt.commitment.jail_layers
+    assert not any("no code of the user's" in each for each in signed)
+    assert signed[-1].startswith(f"Python code in a jail of level {level}: ")
     assert result.usage is not None
     assert result.usage.cpu_s > 0
 

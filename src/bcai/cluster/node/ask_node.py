@@ -4,9 +4,9 @@ Asked over a socket that keeps messages whole, the process's standard input. A q
 a `kind`; files in memory travel beside it:
 
 - `admit` (`wishes`: pairs of `sandbox` and `gpu`; `bytes_peak`: what the program itself takes),
-  before anything runs. Answered with `admitted`.
+  before anything runs. Answered with `admitted` and `walls`: what stands around the code, in words.
 - `run`, with two files: the code and what it asks for, as JSON, and its tensors, which are named by
-  their numbers. Answered with `done` and a file of the outputs, named as declared.
+  their numbers. Answered with `done`, `walls`, and a file of the outputs, named as declared.
 
 To whatever may not run, or fails, there is no answer: the node ends the process and the job.
 """
@@ -26,12 +26,36 @@ MESSAGE_BYTES_MAX = 1 << 12
 CODE_BYTES_MAX = 8 << 20  # a million characters of up to four bytes, some of them escaped
 FILES_MAX = 2
 
+VERIFIED = "verified program: no code of the user's runs"
+_VERIFIED_AROUND_CODE = "verified program around Python code"
+_CODE = "Python code in "
+
+
+def walls_of_code(level: str, layers: Iterable[str]) -> str:
+    """Say as one wall what stands around the Python code of a program."""
+    return f"{_CODE}a jail of level {level}: {', '.join(layers)}"
+
+
+def around_code(layers: Sequence[str], walls: str) -> tuple[str, ...]:
+    """The walls of a program, with those around its code; none of that, if `walls` is empty."""
+    if not walls:
+        return tuple(layers)
+    around = [_VERIFIED_AROUND_CODE if each == VERIFIED else each for each in layers]
+    return (*(each for each in around if not each.startswith(_CODE)), walls)
+
 
 class NodePython:
-    """The `PythonRunner` of a program's process."""
+    """The `PythonRunner` of a program's process.
+
+    Attributes
+    ----------
+    walls
+        What stands around the code, as the node said last.
+    """
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
+        self.walls = ""
 
     def admit(self, wishes: Iterable[tuple[str, bool]], bytes_peak: int) -> None:
         """Return if the node runs such code; else it ends this process."""
@@ -66,4 +90,5 @@ class NodePython:
         answer, given, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES_MAX, FILES_MAX)
         if not answer:
             raise ResourceError("PythonExecute: the node is gone")
+        self.walls = json.loads(answer)["walls"]
         return given

@@ -5,6 +5,7 @@ asks for is read as if it did: whatever it says, the job gets no more than its o
 as for any other job.
 """
 
+import json
 import os
 import socket
 import threading
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
 
-from bcai.base.errors import BcaiError, FormatError, JobFailedError
+from bcai.base.errors import BcaiError, FormatError, JobFailedError, RefusedError
 from bcai.base.units import MIB, format_duration_s, format_size
 from bcai.bridge.python_execute import JailPython, has_succeeded, outputs_of
 from bcai.bridge.sandbox.inputs import sealed_tensors, take_sealed
@@ -32,13 +33,11 @@ from bcai.bridge.sandbox.launcher import launch
 from bcai.bridge.sandbox.level import SECURITY_LEVELS, JailReport, weaker
 from bcai.bridge.sandbox.messages import parse_object, whole_number
 from bcai.bridge.sandbox.warm import ZygotePool
-from bcai.cluster.node.ask_node import CODE_BYTES_MAX, FILES_MAX
+from bcai.cluster.node.ask_node import CODE_BYTES_MAX, FILES_MAX, around_code, walls_of_code
 from bcai.settings import Settings
 from bcai.vm.compiler.backend import PythonCode
 from bcai.vm.isa.ops.hybrid import CODE_CHARACTERS_MAX, parse_outputs
 
-VERIFIED = "verified program: no code of the user's runs"
-_VERIFIED_AROUND_CODE = "verified program around Python code"
 _MEMORY_BYTES_MIN = 64 * MIB  # less is not enough for a Python with NumPy
 _WISHES_MAX = 2 * len(SECURITY_LEVELS)
 _BYTES_MAX = 1 << 60
@@ -80,7 +79,7 @@ class ProgramPython:
             question = parse_object(text)
             if question.get("kind") == "admit":
                 self._admit(question)
-                return self._refuse_narrow() or _send(channel, b'{"kind": "admitted"}')
+                return self._refuse_narrow() or _send(channel, "admitted", self._walls)
             if question.get("kind") != "run" or len(files) != FILES_MAX:
                 raise FormatError("an unknown question")
             code = _read_code(files[0])
@@ -92,12 +91,11 @@ class ProgramPython:
 
     def restate(self, report: JailReport) -> JailReport:
         """Say what stands around the code, beside what stands around the program."""
-        if not self._level:
-            return report
-        walls = f"Python code in a jail of level {self._level}: {', '.join(self._layers)}"
-        around = [_VERIFIED_AROUND_CODE if each == VERIFIED else each for each in report.layers]
-        kept = [each for each in around if not each.startswith("Python code in ")]
-        return replace(report, layers=(*kept, walls))
+        return replace(report, layers=around_code(report.layers, self._walls))
+
+    @property
+    def _walls(self) -> str:
+        return walls_of_code(self._level, self._layers) if self._level else ""
 
     def add_usage(self, ended: JailExit) -> JailExit:
         """Count what the code used as the job's."""
@@ -147,6 +145,11 @@ class ProgramPython:
         )
 
     def _python(self, limits: JailLimits | None = None) -> JailPython:
+        if not self.settings.enhanced_vm.enable_python:
+            raise RefusedError(
+                "PythonExecute: the node's owner switched Python off "
+                "(enhanced_vm.enable_python = false)"
+            )
         owner = self.settings.node
         return JailPython(
             limits or self.request.limits,
@@ -170,12 +173,16 @@ class ProgramPython:
         self, channel: socket.socket, code: PythonCode, tensors: int, deadline: float
     ) -> JailExit | None:
         limits = self.request.limits
-        log_bytes_used = 0 if self._used is None else self._used.log_bytes
+        used = self._used or JailExit(Cause.EXITED, "", JailReport("program"))
+        cpu_s_left = None if limits.cpu_s is None else limits.cpu_s - used.cpu_s
+        if cpu_s_left is not None and cpu_s_left <= 0:
+            return self._failed(replace(used, cause=Cause.CPU_TIME, exit_status=None))
         left = replace(
             limits,
             wall_s=max(deadline - time.monotonic(), 0.0),
             memory_bytes=limits.memory_bytes - self._program_bytes,
-            log_bytes=max(limits.log_bytes - log_bytes_used, 0),
+            cpu_s=cpu_s_left,
+            log_bytes=max(limits.log_bytes - used.log_bytes, 0),
         )
         python = self._python(left)
         python.refuse_unfit(code.sandbox, code.gpu)  # whatever was admitted
@@ -189,22 +196,27 @@ class ProgramPython:
         except JobFailedError as error:
             return JailExit(Cause.EXCEPTION, str(error), ended.jail, hint=error.hint)
         with sealed_tensors(outputs) as file:
-            return _send(channel, b'{"kind": "done"}', file)
+            return _send(channel, "done", self._walls, file)
 
     def _failed(self, ended: JailExit) -> JailExit:
         """The job fails as its code did; what was used is counted already."""
-        message = f"PythonExecute: {ended.message}"
-        if ended.cause is Cause.CANCELLED:
+        message, hint = f"PythonExecute: {ended.message}", ended.hint
+        limits = self.request.limits
+        if ended.cause is Cause.CPU_TIME:  # each had what those before it left
+            message = (
+                "PythonExecute: the code of the program used more time of the processors than its "
+                f"limit of {format_duration_s(limits.cpu_s or limits.wall_s)}, all of it together"
+            )
+            hint = "do less work, or ask for more with limits.cpu"
+        elif ended.cause is Cause.CANCELLED:
             message = ended.message
         elif ended.cause is Cause.WALL_TIME:  # the code had what the program left of it
-            message = (
-                f"ran longer than its limit of {format_duration_s(self.request.limits.wall_s)}"
-            )
+            message = f"ran longer than its limit of {format_duration_s(limits.wall_s)}"
         return JailExit(
             ended.cause,
             message,
             ended.jail,
-            hint=ended.hint,
+            hint=hint,
             exit_status=ended.exit_status,
             user_line=ended.user_line,
         )
@@ -236,9 +248,10 @@ def _wish(sandbox: object, gpu: object) -> tuple[str, bool]:
     return sandbox, gpu
 
 
-def _send(channel: socket.socket, answer: bytes, *files: int) -> None:
+def _send(channel: socket.socket, kind: str, walls: str, *files: int) -> None:
     """Answer; a process that is gone is noticed by whoever follows it."""
+    answer = json.dumps({"kind": kind, "walls": walls})
     try:
-        socket.send_fds(channel, [answer], files)
+        socket.send_fds(channel, [answer.encode()], files)
     except OSError:
         return

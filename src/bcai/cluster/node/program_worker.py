@@ -75,7 +75,8 @@ def _run(
         for index, (name, array) in enumerate(results.items())
     ]
     wall_s = time.monotonic() - started_at
-    return left, _sign(folder, verified, inputs, results, choice, wall_s)
+    walls = "" if python is None else python.walls
+    return left, _sign(folder, verified, inputs, results, choice, wall_s, walls)
 
 
 def _sign(
@@ -85,6 +86,7 @@ def _sign(
     results: Mapping[str, Array],
     choice: Choice,
     wall_s: float,
+    walls: str,
 ) -> str:
     """Sign for a run of one step; its parameters are the state."""
     given = canonical_tensors(inputs)
@@ -112,6 +114,7 @@ def _sign(
         outputs=outputs,
         choice=choice,
         wall_s=wall_s,
+        walls=walls,
     )
 
 

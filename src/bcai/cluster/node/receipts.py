@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bcai import __version__
 from bcai.bridge.sandbox.level import JailReport
+from bcai.cluster.node.ask_node import around_code
 from bcai.jobs.sign_spec import encode_spec
 from bcai.jobs.spec import JobSpec
 from bcai.proof.commitment import UsageClaim
@@ -85,8 +86,15 @@ def leave_receipt(
     outputs: Mapping[str, Array],
     choice: Choice,
     wall_s: float,
+    walls: str = "",
 ) -> str:
-    """Sign for a run that is over; return the name of the file, which is among the outputs'."""
+    """Sign for a run that is over; return the name of the file, which is among the outputs'.
+
+    Parameters
+    ----------
+    walls
+        What stood around the Python code of the program, if it has some.
+    """
     plan = ReceiptPlan.read(folder)
     used = resource.getrusage(resource.RUSAGE_SELF)
     circumstances = Circumstances(
@@ -95,7 +103,7 @@ def leave_receipt(
         choice.backend.device,
         _fingerprint(choice),
         plan.jail.level,
-        plan.jail.layers,
+        around_code(plan.jail.layers, walls),
         UsageClaim(wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024),
         time.time(),
     )

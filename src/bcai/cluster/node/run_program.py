@@ -6,7 +6,8 @@ import threading
 from bcai.bridge.sandbox.jail import JailExit, JailLimits, JailRequest, OnEvent
 from bcai.bridge.sandbox.level import JailReport
 from bcai.bridge.sandbox.warm import ZygotePool
-from bcai.cluster.node.program_python import VERIFIED, ProgramPython
+from bcai.cluster.node.ask_node import VERIFIED
+from bcai.cluster.node.program_python import ProgramPython
 from bcai.cluster.node.worker_process import Worker, run_worker
 from bcai.settings import Settings
 
