@@ -1,6 +1,11 @@
 """What the watchdog of a jail makes of what the kernel counts."""
 
-from bcai.bridge.sandbox.watchdog import RecentKills
+import os
+
+import pytest
+
+from bcai.bridge.sandbox import watchdog
+from bcai.bridge.sandbox.watchdog import RecentKills, Watchdog
 
 
 def test_a_kill_of_long_ago_or_of_before_the_job_explains_no_ending() -> None:
@@ -15,3 +20,32 @@ def test_a_kill_of_long_ago_or_of_before_the_job_explains_no_ending() -> None:
         now += 1.0
         kills.look()
     assert not kills.look(), "whoever ends now was not killed then"
+
+
+@pytest.mark.parametrize("gone", [1, 20_000])
+def test_a_process_that_nobody_waited_for_counts_however_many_came_before(
+    gone: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = {str(pid): 0 for pid in range(2, 2 + gone)}
+
+    def read(path: str) -> bytes:
+        return _stat(path.split("/")[2], ticks)
+
+    monkeypatch.setattr(watchdog, "_read", read)
+    hertz = os.sysconf("SC_CLK_TCK")
+    looking = Watchdog(1 << 30, cpu_s=10.0)
+    looking.look_at_time(list(ticks))
+    for worked_s, violation in ((6, ""), (6, "cpu")):
+        child = str(max(map(int, ticks)) + 1)
+        ticks.clear()
+        ticks[child] = worked_s * hertz
+        looking.look_at_time([child])
+        assert looking.violation == violation
+        looking.look_at_time([])  # it has ended, and nobody was told how much it used
+
+
+def _stat(pid: str, ticks: dict[str, int]) -> bytes:
+    """What /proc says of a process that was born when its number was given out."""
+    fields = ["S", *["0"] * 30]
+    fields[11], fields[19] = str(ticks[pid]), pid
+    return f"{pid} (a name) {' '.join(fields)}".encode()

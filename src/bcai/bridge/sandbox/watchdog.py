@@ -22,7 +22,6 @@ from bcai.bridge.sandbox import mounts
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _FULL_BYTES = 64 * 1024  # what is left of a folder in which the next write fails
-_REMEMBERED_MAX = 10_000  # processes that are gone
 _DYING_S = 1.0
 # Fields of /proc/PID/stat after the name, from 0: man proc_pid_stat, 14 to 17, 20 and 22.
 _OWN_TIME, _WAITED_TIME, _THREADS, _BORN = slice(11, 13), slice(13, 15), 17, 19
@@ -46,6 +45,7 @@ class Watchdog:
         self._cpu_s = cpu_s
         self._inodes = inodes
         self._last_seen: dict[tuple[str, str], float] = {}  # a process, and its ticks
+        self._gone = 0.0  # ticks of all that have ended, as last seen
         self._seen: dict[str, int] = {}
         self._ever_full: set[str] = set()
         self._full: set[str] = set()
@@ -92,6 +92,7 @@ class Watchdog:
     def _used_s(self, processes: list[str]) -> float:
         """Note [Counting processor time]."""
         threads, ticks = 0, 0.0
+        living: dict[tuple[str, str], float] = {}
         for name in processes:
             fields = (_read(f"/proc/{name}/stat") or b"").rpartition(b")")[2].split()
             if not fields:
@@ -99,12 +100,13 @@ class Watchdog:
             threads += int(fields[_THREADS])
             own = float(sum(int(field) for field in fields[_OWN_TIME]))
             ticks += own + sum(int(field) for field in fields[_WAITED_TIME])
-            if len(self._last_seen) < _REMEMBERED_MAX:
-                self._last_seen[name, fields[_BORN].decode()] = own
+            living[name, fields[_BORN].decode()] = own
         self._note("processes_peak", threads)
         orphans = resource.getrusage(resource.RUSAGE_CHILDREN)
         waited_s = ticks / _TICKS_PER_S + orphans.ru_utime + orphans.ru_stime
-        seen_s = sum(self._last_seen.values()) / _TICKS_PER_S
+        self._gone += sum(own for each, own in self._last_seen.items() if each not in living)
+        self._last_seen = living
+        seen_s = (self._gone + sum(living.values())) / _TICKS_PER_S
         return max(waited_s, seen_s)
 
     def _look_at_memory(self, processes: list[str]) -> None:
