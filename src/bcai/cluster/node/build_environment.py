@@ -42,6 +42,7 @@ from bcai.cluster.node.folders import remove_tree
 from bcai.cluster.node.installed import complete_extras, installed_versions
 from bcai.cluster.node.pip_install import ProgramFailed, install, run_program
 from bcai.cluster.node.python_facts import PythonFacts, ask_python
+from bcai.cluster.node.wheels_only import check_file, check_requirement
 
 ENVIRONMENTS_MAX = 32  # all of them travel in a node's first message
 _TOOLS = "tools"
@@ -139,8 +140,12 @@ def _check(home: Path, recipe: Recipe) -> None:
             raise InputError(
                 f"requirement {text[:200]!r}: {detail}; expected such as 'torch>=2.8'"
             ) from None
+        if not recipe.may_build:
+            check_requirement(text)
     if recipe.file is not None and not recipe.file.is_file():
         raise NotFoundError(f"requirements file {str(recipe.file)!r}: no such file")
+    if recipe.file is not None and not recipe.may_build:
+        check_file(recipe.file)
 
 
 def _make_virtual(python: str, folder: Path, held: int, *, with_pip: bool) -> list[str]:
