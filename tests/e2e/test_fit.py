@@ -205,6 +205,18 @@ def test_a_training_can_be_cancelled_and_has_its_limits(client: SDK) -> None:
         bcai.fit(network(), (X, Y), client=client, limits={"memory": "1KB"}, **OPTIONS)
 
 
+def test_ctrl_c_cancels_what_nobody_could_come_back_to(client: SDK) -> None:
+    def leave(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    options: dict[str, Any] = {**OPTIONS, "epochs": 100_000, "name": "left alone"}
+    with pytest.raises(KeyboardInterrupt):
+        bcai.fit(network(), (X, Y), client=client, on_step=leave, **options)
+    (job,) = [each for each in client.list_jobs() if each.name == "left alone"]
+    with pytest.raises(JobCancelledError):
+        job.wait()
+
+
 def test_a_module_is_trained_and_lives_on(client: SDK) -> None:
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)

@@ -87,7 +87,7 @@ class Trained:
     def evaluate(
         self,
         data: Any,
-        metrics: Sequence[str] = ("accuracy",),
+        metrics: str | Sequence[str] = ("accuracy",),
         *,
         batch_size: int = 256,
         output: str | None = None,
@@ -142,6 +142,8 @@ def fit(
     labels: Mapping[str, str] | None = None,
 ) -> Trained:
     """Train a model on the network: the same bits on every computer, and evidence of every step.
+
+    Ctrl-C cancels the job.
 
     Parameters
     ----------
@@ -198,13 +200,19 @@ def fit(
     )
     if resume is not None:
         plan = _continued(plan, resume)
+    if on_step is not None and not callable(on_step):
+        raise InputError(f"on_step: found {on_step!r}, expected a function (done, steps, values)")
     draft = draft_training(
         plan, name=name, limits=limits, timeout=timeout, max_retries=max_retries, labels=labels
     )
     with _Client(client) as sdk:
         job = sdk.job_of(draft).submit()
-        _follow(job, plan.run.steps, on_step or _line_on_terminal)
-        result = job.wait()
+        try:
+            _follow(job, plan.run.steps, on_step or _line_on_terminal)
+            result = job.wait()
+        except KeyboardInterrupt:
+            job.cancel()  # nobody could come back to it: its plan is here
+            raise
         return _trained(model, plan, result, resume.history if resume else {})
 
 
@@ -225,8 +233,10 @@ class _Client:
             self._own.close()
 
 
-def _continued(plan: TrainingPlan, earlier: Trained) -> TrainingPlan:
+def _continued(plan: TrainingPlan, earlier: object) -> TrainingPlan:
     """A plan that starts where an earlier run of the same kind ended."""
+    if not isinstance(earlier, Trained):
+        raise InputError(f"resume: found {type(earlier).__name__}, expected what fit returned")
     past, run = earlier.run, plan.run
     same = replace(run, steps=past.steps, schedules=past.schedules)
     differing = [

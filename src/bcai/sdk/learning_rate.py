@@ -25,11 +25,13 @@ def knots_of(rate: LearningRate, steps: int) -> "tuple[Knot, ...]":
     Raises
     ------
     InputError
-        A value is no finite number, or there are too few.
+        A value is no finite number or below 0, or there are too few.
     """
     from bcai.proof.schedule import Knot
 
     pairs: list[tuple[int, float]]
+    if rate is None or isinstance(rate, str | bytes):
+        raise InputError(f"learning_rate: found {rate!r}, expected a number, such as 1e-3")
     if isinstance(rate, Real):
         pairs = [(0, float(rate))]
     elif isinstance(rate, Mapping):
@@ -67,8 +69,10 @@ def cosine(peak: float, steps: int, *, warmup: int = 0, end: float = 0.0) -> Cal
 def _value(step: object, value: object) -> float:
     if not isinstance(step, int) or step < 0:
         raise InputError(f"learning_rate: found step {step!r}, expected a whole number from 0")
-    if not isinstance(value, Real) or not math.isfinite(value):
-        raise InputError(f"learning_rate at step {step}: found {value!r}, expected a finite number")
+    if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
+        raise InputError(
+            f"learning_rate at step {step}: found {value!r}, expected a finite number from 0"
+        )
     return float(value)
 
 

@@ -47,6 +47,8 @@ def predict(
     """
     from bcai.vm.runtime.choose_backend import choose_backend
 
+    if batch_size < 1:
+        raise InputError(f"batch_size: found {batch_size}, expected a whole number above 0")
     columns = columns_of((inputs,) if hasattr(inputs, "dtype") else inputs)
     rows = _rows(columns)
     program, values = _evaluation(model, columns, min(batch_size, rows), parameters)
@@ -77,7 +79,7 @@ def predict(
 def evaluate(
     model: "Model",
     data: Any,
-    metrics: Sequence[str] = ("accuracy",),
+    metrics: str | Sequence[str] = ("accuracy",),
     *,
     parameters: "Parameters | None" = None,
     batch_size: int = 256,
@@ -97,6 +99,7 @@ def evaluate(
     InputError
         Something does not fit; the message names it.
     """
+    metrics = (metrics,) if isinstance(metrics, str) else metrics
     unknown = [name for name in metrics if name not in METRICS]
     if unknown:
         raise InputError(f"metrics: no {unknown[0]!r}; {nearest(unknown[0], METRICS)}")
@@ -147,6 +150,10 @@ def _check_classes(output: "Array", target: "Array") -> None:
             f"target: found {target.dtype}{list(target.shape)} beside an output "
             f"{output.dtype}{list(output.shape)}, expected a whole number for each row"
         )
+    classes = output.shape[1]
+    wrong = target[(target < 0) | (target >= classes)]
+    if wrong.size:
+        raise InputError(f"target: found class {wrong[0]}, expected 0 to {classes - 1}")
 
 
 def _difference(output: "Array", target: "Array") -> "Array":
@@ -187,12 +194,18 @@ def _evaluation(
 ) -> "tuple[VerifiedProgram, dict[str, Any]]":
     """The model in evaluation mode, and its parameters' values."""
     from bcai.sdk.program import read_program
+    from bcai.sdk.training import require_model
 
+    require_model(model)
     if hasattr(model, "state_dict"):
         from bcai.sdk.torch import first_batch, from_torch
 
         module: Any = model
         program, own = from_torch(module, first_batch(columns, batch_size), train=False)
+        known = {*own, *module.state_dict(), *(name for name, _ in module.named_buffers())}
+        for name in parameters or ():
+            if name not in known:
+                raise InputError(f"parameters: the model has no {name!r}; {nearest(name, known)}")
         chosen: dict[str, Any] = {**own, **(parameters or {})}
     else:
         given: Any = model[0] if isinstance(model, tuple) else model

@@ -85,6 +85,10 @@ def to_torch(
     import torch
 
     is_trained = not isinstance(trained, Mapping)
+    given: Any = trained
+    if is_trained and not hasattr(given, "history"):
+        kind = type(given).__name__
+        raise InputError(f"to_torch: found {kind}, expected what fit returned, or arrays by name")
     parameters: Mapping[str, Any] = trained.parameters if is_trained else trained
     if module is None:
         if not is_trained or not isinstance(trained.model, torch.nn.Module):

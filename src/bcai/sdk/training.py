@@ -101,6 +101,8 @@ def plan_training(
     columns = columns_of(data)
     batches = _batches(columns, batch_size)
     _check_count("epochs", epochs)
+    if checkpoint_every is not None:
+        _check_count("checkpoint_every", checkpoint_every)
     forward, values = _forward(model, columns, batch_size, loss, parameters)
     ports = [port.name for port in forward.program.inputs if port.name not in _NOT_DATA]
     names = _columns_of_ports(ports, columns)
@@ -172,13 +174,25 @@ def _check_count(name: str, value: object) -> None:
 def _batches(columns: "Mapping[str | int, Array]", batch_size: int) -> int:
     """Whole batches in the data."""
     _check_count("batch_size", batch_size)
-    rows = min(len(column) for column in columns.values())
+    lengths = {name: len(column) for name, column in columns.items()}
+    rows = min(lengths.values())
+    if len(set(lengths.values())) > 1 or not rows:
+        found = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
+        raise InputError(f"data: expected the same number of rows, at least one: {found}")
     if rows < batch_size:
         raise InputError(
             f"batch_size: found {batch_size}, expected at most the data's {rows} rows",
             hint="only whole batches are used; what is left of an epoch's order is dropped",
         )
     return rows // batch_size
+
+
+def require_model(model: object) -> None:
+    """Raise InputError for what cannot be a model: a class in place of its instance, or None."""
+    if isinstance(model, type):
+        raise InputError(f"model: found the class {model.__name__}, expected an instance of it")
+    if model is None:
+        raise InputError("model: found None, expected a PyTorch module or a Program")
 
 
 def _forward(
@@ -191,11 +205,14 @@ def _forward(
     """The model with its loss as a program, and what its parameters start at."""
     from bcai.sdk.program import read_program
 
+    require_model(model)
     if hasattr(model, "state_dict"):
         from bcai.sdk.torch import first_batch, from_torch
 
         if loss is None:
             raise InputError("loss: a PyTorch module needs one, such as 'cross_entropy'")
+        if parameters is not None:
+            raise InputError("parameters: a PyTorch module has its own; leave this out")
         module: Any = model
         return from_torch(module, first_batch(columns, batch_size), loss=loss, train=True)
     if loss is not None:

@@ -35,6 +35,21 @@ def test_one_of_several_outputs_is_named() -> None:
         predict(model, X, output="y2")
 
 
+def test_a_class_that_the_model_does_not_have_is_no_number() -> None:
+    """NumPy would take -1 for the last class."""
+    model, options = product(), {"parameters": {"w": W}}
+    for wrong in (-1, 4):
+        target = np.full(10, wrong)
+        for metric in ("accuracy", "cross_entropy"):
+            with pytest.raises(InputError, match=f"found class {wrong}, expected 0 to 3"):
+                evaluate(model, (X, target), metric, **options)  # pyright: ignore[reportArgumentType]
+
+
+def test_no_rows_at_once_are_refused() -> None:
+    with pytest.raises(InputError, match="batch_size: found 0"):
+        predict(product(), X, parameters={"w": W}, batch_size=0)
+
+
 def test_metrics_are_what_they_say() -> None:
     scores = X @ W
     target = np.arange(10) % 4

@@ -41,6 +41,12 @@ def test_a_plan_commits_to_whole_batches_of_each_epoch() -> None:
     assert (run.feed.rows, run.feed.batch_size, run.feed.shuffle) == (10, 4, True)
 
 
+@pytest.mark.parametrize(("model", "found"), [(None, "None"), (TrainingPlan, "the class Training")])
+def test_what_cannot_be_a_model_is_named(model: object, found: str) -> None:
+    with pytest.raises(InputError, match=f"model: found {found}"):
+        plan_training(model, (X, Y), batch_size=4)  # pyright: ignore[reportArgumentType]
+
+
 def test_the_same_call_commits_to_the_same_run_and_any_other_to_another() -> None:
     same = plan().run.digest
     assert plan().run.digest == same
@@ -75,6 +81,9 @@ def test_columns_go_by_place_or_by_name() -> None:
         ({"parameters": None}, "parameters: w have no value"),
         ({"loss": "mse_loss"}, "a Program has its own"),
         ({"batch_size": 2}, r"'x' is float32\[4,4\], expected batches of 2"),
+        ({"checkpoint_every": 0}, "checkpoint_every: found 0, expected a whole number above 0"),
+        ({"learning_rate": -0.1}, "learning_rate at step 0: found -0.1"),
+        ({"learning_rate": "fast"}, "learning_rate: found 'fast', expected a number"),
     ],
 )
 def test_what_is_wrong_is_named(options: dict[str, object], complaint: str) -> None:
@@ -87,7 +96,8 @@ def test_what_is_wrong_is_named(options: dict[str, object], complaint: str) -> N
     [
         ((X,), "found 1 columns, the model takes 2: x, y"),
         ({"x": X, "z": Y}, "no input is called 'z'"),
-        ((X, Y[:9]), "'y' has 9"),
+        ((X, Y[:9]), "expected the same number of rows, at least one: 0 has 10, 1 has 9"),
+        ((X, Y[:2]), "expected the same number of rows"),  # and not that a batch is too big
         ((), "found no column"),
         ("text", "found str"),
         (X, "found ndarray"),

@@ -1,6 +1,7 @@
 """From a module to torch's exported graph, with the operations that the table knows kept whole."""
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, cast
@@ -8,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
+from torch.utils._pytree import tree_leaves
 
 from bcai.base.errors import InputError
 from bcai.bridge.guest.export.table import RULES
@@ -40,18 +42,33 @@ def capture(
         except InputError:
             raise
         except Exception as error:
-            reason = str(error).strip().splitlines() or [""]
+            reason, *_ = str(error).strip().splitlines() or [""]
             raise InputError(
-                f"torch.export cannot trace the model: {type(error).__name__}: {reason[0]}",
-                hint="the forward pass must not branch on tensor values; shapes are static",
+                f"torch.export cannot trace the model: {type(error).__name__}: "
+                f"{reason.rstrip('.')}; it was given {_described(args, kwargs)}",
+                hint="do the inputs fit the model? its forward pass must not branch on tensor "
+                "values; shapes are static",
             ) from error
+
+
+def _described(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """Element types and shapes of the tensors among the arguments; a target stands first."""
+    tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
+    types = [f"{str(each.dtype).removeprefix('torch.')}{list(each.shape)}" for each in tensors]
+    return ", ".join(types) or "no tensor"
 
 
 @contextlib.contextmanager
 def _quiet() -> Generator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """No warnings, and no traceback in torch's log of what is raised as an error anyway."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    was_disabled, log.disabled = log.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.disabled = was_disabled
 
 
 @contextlib.contextmanager

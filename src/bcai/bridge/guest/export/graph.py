@@ -67,9 +67,12 @@ class Writer:
         count = f"{len(unique)} operations" if len(unique) > 1 else "an operation"
         listed = "\n".join(f"  {each}" for each in unique[:SHOWN_MAX])
         more = f"\n  and {len(unique) - SHOWN_MAX} more" if len(unique) > SHOWN_MAX else ""
+        do_types_differ = any("element types differ" in each for each in unique)
         raise InputError(
             f"the model uses {count} that the instruction set cannot say:\n{listed}{more}",
-            hint="run the model as Python code in the jail, or write these lines otherwise",
+            hint="give inputs and parameters one element type: x.float(), x.astype('float32')"
+            if do_types_differ
+            else "run the model as Python code in the jail, or write these lines otherwise",
         )
 
     def _attribute(self, graph_module: GraphModule, target: str) -> object:
