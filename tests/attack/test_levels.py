@@ -181,7 +181,7 @@ def test_alone_reaches_no_other_process(alone: Jail, victim: int) -> None:
         "attempt('see', lambda: open(f'/proc/{pid}/cmdline').read())\n"
         "attempt('list', lambda: os.listdir('/proc'))\n"
         "attempt('move', lambda: os.sched_setaffinity(pid, os.sched_getaffinity(0)))\n"
-        "attempt('limit', lambda: resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0)))\n"
+        "attempt('limit', lambda: resource.prlimit(pid, resource.RLIMIT_SIGPENDING, (0, 0)))\n"
         "attempt('fork', lambda: os.fork() or os._exit(0))\n"
         "attempt('socket', lambda: socket.socketpair())\n"
         "attempt('kill', lambda: os.kill(pid, signal.SIGSTOP) or os.kill(pid, signal.SIGCONT))\n"

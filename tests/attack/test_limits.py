@@ -180,6 +180,25 @@ def test_processor_time(jail: Jail, code: str) -> None:
     assert run.exit.cpu_s >= 1.0
 
 
+def test_a_crash_starts_no_program_of_the_machine(jail: Jail) -> None:
+    """Linux pipes a crash to the program that core_pattern names unless this limit is exactly 1."""
+    code = """
+import os, resource
+def lower(kind):
+    try:
+        resource.setrlimit(kind, (0, 0))
+    except ValueError:  # what Python makes of EPERM
+        return "refused"
+    return "done"
+limits = [each for each in open("/proc/self/limits") if each.startswith("Max core file size")]
+found = limits[0].split()[4:6]
+told = [lower(resource.RLIMIT_CORE), lower(resource.RLIMIT_SIGPENDING)]
+"""
+    result = jail.run(code)
+    assert result.values["found"] == ["1", "1"]
+    assert result.values["told"] == ["refused", "done"]
+
+
 def test_processor_time_below_the_limit(jail: Jail) -> None:
     run = jail.run(BUSY.format(0.5) + "time.sleep(2)", cpu_s=1.5)
     assert run.exit.cause is Cause.EXITED

@@ -9,6 +9,11 @@ _LOCKED_BYTES = 64 << 20
 _SIGNALS_QUEUED = 1024
 _STACK_BYTES = 8 << 20
 
+# Not 0: where crashes are piped to a program (systemd-coredump, apport), which Linux starts as root
+# and outside of every jail, it heeds no limit but this one (man core; fs/coredump.c). No file is
+# as short.
+_CORE_BYTES = 1
+
 # Addresses beyond the memory limit, for what is mapped but holds no memory of the job's own:
 # libraries (torch maps about 0.7 GB of them), heaps that are only reserved, files.
 ADDRESS_ROOM_BYTES = 2 << 30
@@ -50,7 +55,7 @@ def apply(
     size, data = _inherited_bytes()
     infinite = resource.RLIM_INFINITY
     for kind, value in (
-        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CORE, _CORE_BYTES),
         (resource.RLIMIT_DATA, memory_bytes + data),
         (resource.RLIMIT_AS, memory_bytes + ADDRESS_ROOM_BYTES + size),
         (resource.RLIMIT_STACK, _STACK_BYTES),

@@ -68,6 +68,7 @@ REFUSED = _REFUSED_TEXT.split()
 _STARTS = ("execve", "execveat")
 
 _AF_UNIX = 1
+_CORE = 4  # RLIMIT_CORE
 _NAMESPACES = (
     libc.CLONE_NEWNS | libc.CLONE_NEWCGROUP | libc.CLONE_NEWUTS | libc.CLONE_NEWIPC
     | libc.CLONE_NEWUSER | libc.CLONE_NEWPID | libc.CLONE_NEWNET
@@ -108,8 +109,10 @@ def _common_rules(no: int) -> dict[str, Rule]:
         # clone3 hides its flags in memory, which a filter cannot read: C libraries fall back.
         "clone3": Rule([], refuse(errno.ENOSYS)),
         "prctl": Rule([Condition(0, option, ALLOW) for option in _PRCTL_ALLOWED], no),
-        # Pid 0 is the caller: a job must not change the limits of the process that watches it.
-        "prlimit64": Rule([Condition(0, 0, ALLOW)], no),
+        # Pid 0 is the caller: a job must not change the limits of the process that watches it. A
+        # lower limit of core files would start a program of the machine, see limits.py.
+        "prlimit64": Rule([Condition(1, _CORE, no), Condition(0, 0, ALLOW)], no),
+        "setrlimit": Rule([Condition(0, _CORE, no)], ALLOW),
         "socket": Rule([Condition(0, _AF_UNIX, ALLOW)], refuse(errno.EACCES)),
         "socketpair": Rule([Condition(0, _AF_UNIX, ALLOW)], refuse(errno.EACCES)),
         "ioctl": Rule([Condition(1, code, ALLOW) for code in _IOCTL_ALLOWED], refuse(errno.ENOTTY)),

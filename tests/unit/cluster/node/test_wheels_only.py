@@ -45,8 +45,8 @@ def test_what_pip_would_build_is_refused(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["-e .", "-e.", "--editable=src", "--no-binary a", "--no-bin=:all:", "--only-binary :none:", "--pre -e .",
-     "./a", "/src/a", "https://host/a.tar.gz", "git+https://host/a"],
+    ["-e .", "-e.", "--editable=src", "--no-binary a", "--no-bin=:all:", "--only-binary :none:",
+     "--pre -e .", "./a", "/src/a", "https://host/a.tar.gz", "git+https://host/a"],
 )  # fmt: skip
 @pytest.mark.parametrize("include", ["-r", "--requirement", "--requirem", "-c", "--con"])
 def test_lines_that_make_pip_build_are_refused_in_included_files_too(
