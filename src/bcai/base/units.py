@@ -47,6 +47,11 @@ def parse_duration_s(value: float | str) -> float:
     return sum(float(number) * _DURATION_S[unit] for number, unit in parts)
 
 
+def format_count(count: int, noun: str) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def format_size(size: float) -> str:
     """`1536` as `1.5 KiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):

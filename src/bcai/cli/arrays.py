@@ -31,7 +31,12 @@ def read_inputs(pairs: Iterable[str]) -> dict[str, Any]:
             array = np.load(Path(file), allow_pickle=False)
         except FileNotFoundError:
             raise NotFoundError(f"--input {name}: no file {file!r}") from None
-        except (OSError, ValueError, EOFError) as error:
-            raise FormatError(f"--input {name}: {file!r} is not a .npy file: {error}") from error
+        except OSError as error:
+            raise InputError(f"--input {name}: {file!r}: {error.strerror}") from error
+        except (ValueError, EOFError) as error:  # NumPy's own words advise to unpickle
+            raise FormatError(
+                f"--input {name}: {file!r} is not a .npy file of numbers",
+                hint="numpy.save writes one; an array of objects is none",
+            ) from error
         arrays[name] = array.view(ml_dtypes.bfloat16) if array.dtype.str == "|V2" else array
     return arrays

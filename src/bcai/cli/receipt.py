@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from bcai.base.errors import EXIT_FAILED, EXIT_OK, FormatError, InputError, NotFoundError
-from bcai.base.units import format_size
+from bcai.base.units import format_count, format_size
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
 from bcai.cli.terminal import print_json, say, stdout_console
 
@@ -139,14 +139,15 @@ def _print_report(
 ) -> None:
     console = stdout_console()
     verdict = "fits together" if report.is_clean else "DOES NOT FIT"
-    steps = f"{receipt.run.steps} step{'s' * (receipt.run.steps > 1)}"
+    steps = format_count(receipt.run.steps, "step")
+    checkpoints = format_count(len(receipt.checkpoints), "checkpoint")
     console.print(
-        f"{verdict}: {steps}, {len(receipt.checkpoints)} checkpoints, evidence "
+        f"{verdict}: {steps}, {checkpoints}, evidence "
         f"{receipt.commitment.evidence}; {format_size(size)}, checked in {took_s * 1e3:.1f} ms",
         markup=False, soft_wrap=True,
     )  # fmt: skip
     if received:
-        tensors = f"{len(received)} tensor{'s' * (len(received) > 1)}"
+        tensors = format_count(len(received), "tensor")
         console.print(f"held against what you have: {tensors}", markup=False)
     _print_findings(report)
 

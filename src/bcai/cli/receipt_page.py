@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING
 
-from bcai.base.units import format_size
+from bcai.base.units import format_count, format_size
 
 if TYPE_CHECKING:
     from bcai.proof.check import Report
@@ -41,16 +41,17 @@ def receipt_rows(receipt: "Receipt", size: int) -> Rows:
     )
     client = "not signed" if receipt.spec is None else key_id(receipt.spec.client)
     usage = at.usage
+    instructions = format_count(len(receipt.program.instructions), "instruction")
     memory = format_size(usage.memory_bytes_peak)
     return [
         ("job", at.job_id),
         ("evidence", at.evidence.value),
-        ("program", f"{len(receipt.program.instructions)} instructions, {run.program_root.hex()}"),
+        ("program", f"{instructions}, {run.program_root.hex()}"),
         ("run", run.digest.hex()),
         ("steps", f"{run.steps}, a checkpoint every {run.checkpoint_every}"),
         ("inputs", inputs),
         ("seed", str(run.seed)),
-        ("trace", f"{at.trace.size} checkpoints, {at.trace.root.hex()}"),
+        ("trace", f"{format_count(at.trace.size, 'checkpoint')}, {at.trace.root.hex()}"),
         ("final state", at.final_state.hex()),
         ("client", client),
         ("node", key_id(at.node)),

@@ -1,7 +1,7 @@
 """`bcai replay`: runs what a receipt is about once more, and compares every checkpoint."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from bcai.base.errors import EXIT_FAILED, EXIT_OK, InputError
+from bcai.base.units import format_count
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
 from bcai.cli.receipt import read_receipt
 from bcai.cli.tensor_files import read_tensors
@@ -92,9 +93,8 @@ def prepare(receipt: "Receipt", data: Path | None, state: Path | None, backend: 
     if isinstance(feed, Batches):
         feeder = Feeder(receipt.run, program, _data(feed, given, data))
     else:
-        feeder = Feeder(
-            receipt.run, program, {name: given[name] for name in feed.names if name in given}
-        )
+        _require(feed.names, given, data, "inputs")
+        feeder = Feeder(receipt.run, program, {name: given[name] for name in feed.names})
     chosen = choose_backend(backend or read_settings().enhanced_vm.hardware_backend).backend
     begin = {} if state is None else read_tensors(state, "--state")
     names = {port.name for port in program.program.parameters}
@@ -107,13 +107,20 @@ def _data(feed: "Batches", given: "Mapping[str, Array]", path: Path | None) -> "
     from bcai.proof.data import Data
 
     wanted = set(feed.columns.values())
-    if wanted - given.keys():
-        raise InputError(
-            f"--data {path}: found {', '.join(sorted(given)[:5]) or 'nothing'}, "
-            f"expected the columns {', '.join(sorted(wanted))}"
-        )
+    _require(wanted, given, path, "columns")
     taken = Data({name: column for name, column in given.items() if name in wanted})
     return taken if taken.root == feed.data_root else Data(given)
+
+
+def _require(
+    wanted: "Iterable[str]", given: "Mapping[str, Array]", path: Path | None, what: str
+) -> None:
+    if set(wanted) - given.keys():
+        raise InputError(
+            f"--data {path}: found {', '.join(sorted(given)[:5]) or 'nothing'}, "
+            f"expected the {what} {', '.join(sorted(wanted))}",
+            hint="a .npy file gives the tensor that it is named after",
+        )
 
 
 class Counter:
@@ -157,7 +164,7 @@ def _print(found: "Replayed", receipt: "Receipt", work: Work, took_s: float) -> 
     console = stdout_console()
     if found.difference is None:
         console.print(
-            f"agrees: {found.compared} checkpoints to the end, on {work.backend}, "
+            f"agrees: {format_count(found.compared, 'checkpoint')} to the end, on {work.backend}, "
             f"in {took_s:.2f} s",
             markup=False,
         )
