@@ -167,7 +167,8 @@ def fit(
     max_norm
         Clip all gradients to this common norm.
     checkpoint_every
-        Steps between two roots of the state in the trace.
+        Steps between two roots of the state in the trace; None: 10, or 100 where the state has
+        less than 4 MiB.
     resume
         Go on after an earlier run of the same kind, with more epochs: the same bits as one run.
     client

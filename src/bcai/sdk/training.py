@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bcai.base.errors import InputError
+from bcai.base.units import MIB
 from bcai.jobs.spec import JobKind, Mount
 from bcai.jobs.training import CHECKPOINTS, ENTRY, ROWS, RUN, STATE
 from bcai.sdk.draft import Draft, Quantity, check_submission, nearest
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         | tuple[VerifiedProgram, Parameters]
     )  # fmt: skip
 
+SMALL_STATE_BYTES = 4 * MIB
 _NOT_DATA = ("learning_rate", "seed", "step")
 
 
@@ -93,7 +95,7 @@ def plan_training(
     """
     from bcai.proof.data import Data
     from bcai.proof.feed import Feeder
-    from bcai.proof.run import CHECKPOINT_EVERY, Batches, Run
+    from bcai.proof.run import Batches, Run
     from bcai.proof.state import canonical_tensors, tensors_root
     from bcai.vm.compiler.training_step import training_step
     from bcai.vm.program.merkle import program_root
@@ -118,7 +120,7 @@ def plan_training(
         seed=seed,
         feed=Batches(rows.root, rows.rows, batch_size, shuffle, {port: port for port in ports}),
         schedules={"learning_rate": knots_of(learning_rate, steps)},
-        checkpoint_every=checkpoint_every or CHECKPOINT_EVERY,
+        checkpoint_every=checkpoint_every or _usual_checkpoints(state),
     )
     Feeder(run, training.program, rows)  # raises here what a node would refuse
     return TrainingPlan(forward, training.program, run, rows.columns, state, tuple(values), resume)
@@ -164,6 +166,14 @@ def draft_training(
     }
     given = {field: value for field, value in fields.items() if value is not None}
     return Draft(check_submission(given), tuple(files))
+
+
+def _usual_checkpoints(state: "Mapping[str, Array]") -> int:
+    """Steps between two checkpoints: a small model steps faster than its state is hashed."""
+    from bcai.proof.run import CHECKPOINT_EVERY
+
+    size = sum(each.nbytes for each in state.values())
+    return CHECKPOINT_EVERY if size >= SMALL_STATE_BYTES else 10 * CHECKPOINT_EVERY
 
 
 def _check_count(name: str, value: object) -> None:
