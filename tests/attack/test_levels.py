@@ -149,9 +149,12 @@ def test_alone_runs_an_ordinary_job(alone: Jail, tmp_path: Path) -> None:
 def test_alone_sees_nobody_elses_files_and_writes_none(alone: Jail, tmp_path: Path) -> None:
     other = tmp_path / "of another job.txt"
     other.write_text("secret")
+    os.setxattr(other, "user.note", b"secret")
     code = ATTEMPT + (
         f"import os\nother = {str(other)!r}\n"
         "attempt('read', lambda: open(other).read())\n"
+        "attempt('attribute', lambda: os.getxattr(other, 'user.note'))\n"
+        "attempt('attributes', lambda: os.listxattr(other))\n"
         "attempt('list', lambda: os.listdir(os.path.dirname(other)))\n"
         "attempt('write', lambda: open(other, 'a'))\n"
         "attempt('delete', lambda: os.unlink(other))\n"
@@ -165,10 +168,10 @@ def test_alone_sees_nobody_elses_files_and_writes_none(alone: Jail, tmp_path: Pa
     before = other.stat()
     lines = alone.run(code).stdout.splitlines()
     assert [line for line in lines if "OPEN" in line] == ["own OPEN"], lines
-    assert len(lines) == 10
+    assert len(lines) == 12
     assert other.stat() == before or other.stat().st_mode == before.st_mode
     outside = outside_of(alone, code)
-    for name in ("read", "list", "write", "here", "tmp"):
+    for name in ("read", "attribute", "attributes", "list", "write", "here", "tmp"):
         assert f"{name} OPEN" in outside
     Path("/tmp/bcai-level-c").unlink()
     Path("/dev/shm/bcai-level-c").unlink()

@@ -80,11 +80,13 @@ _IOCTL_ALLOWED = (0x5401, 0x540F, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 
 
 # Note [Alone]: at level C a job sees the machine's own processes and files, and Landlock guards
-# neither the mode and times of a file, nor the processor that another process runs on, nor sockets
-# that have a path, nor locks and leases on files that can be read. So these calls are refused
-# there, and so is starting a process: one can be measured, limited and killed for certain.
+# neither the mode and times of a file, nor its extended attributes, nor the processor that another
+# process runs on, nor sockets that have a path, nor locks and leases on files that can be read. So
+# these calls are refused there (but for locks by fcntl, which databases read with), and so is
+# starting a process: one can be measured, limited and killed for certain.
 _NOT_ALONE = f"""
 fork vfork chmod fchmod fchmodat fchmodat2 utimensat utime utimes flock setpgid pidfd_open
+listxattr llistxattr flistxattr getxattr lgetxattr fgetxattr
 {_UNIX_SOCKETS}
 """.split()
 _CLONE_THREAD = 0x00010000
