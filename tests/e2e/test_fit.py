@@ -103,6 +103,8 @@ def test_a_training_on_the_network_has_the_defined_bits(
     assert trained.losses.shape == (24,)
     assert trained.losses[-4:].mean() < trained.losses[:4].mean()
     assert trained.result.metrics[-1]["step"] == 23
+    assert trained.result.usage.cpu_s > 0
+    assert trained.result.usage.memory_bytes_peak > 0
 
 
 def test_what_was_saved_can_be_checked_and_run_again(client: SDK, tmp_path: Path) -> None:

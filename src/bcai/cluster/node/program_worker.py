@@ -25,7 +25,7 @@ from safetensors.numpy import (
 
 from bcai.cluster.node.ask_node import NodePython
 from bcai.cluster.node.receipts import leave_receipt
-from bcai.cluster.node.verified_worker import refuse_beyond, within_limits
+from bcai.cluster.node.verified_worker import refuse_beyond, used_so_far, within_limits
 from bcai.cluster.node.worker_messages import INPUTS, OUTPUTS, leave_output, tell
 from bcai.proof.recorder import Recorder
 from bcai.proof.run import Constant, Run
@@ -50,7 +50,7 @@ def main() -> None:
     with within_limits(memory_bytes):
         choice = choose_backend(wish, local_backends(threads))
         outputs, receipt = _run(folder, entry, memory_bytes, choice)
-        tell(kind="done", outputs=outputs, receipt=receipt)
+        tell(kind="done", outputs=outputs, receipt=receipt, used=used_so_far())
 
 
 def _run(

@@ -23,9 +23,10 @@ from safetensors.numpy import (
 )
 
 from bcai.base.errors import InputError
+from bcai.base.units import MIB
 from bcai.cluster.node.kept_run import KeptRun, Progress
 from bcai.cluster.node.receipts import leave_receipt
-from bcai.cluster.node.verified_worker import refuse_beyond, within_limits
+from bcai.cluster.node.verified_worker import refuse_beyond, used_so_far, within_limits
 from bcai.cluster.node.worker_messages import OUTPUTS, tell
 from bcai.jobs.training import (
     CHECKPOINTS,
@@ -50,6 +51,7 @@ from bcai.vm.runtime.choose_backend import Choice, choose_backend, local_backend
 
 TELL_EVERY_S = 0.1
 KEEP_EVERY_S = 15.0
+LARGE_STATE_BYTES = 4 * MIB
 
 
 def main() -> None:
@@ -59,7 +61,7 @@ def main() -> None:
     with within_limits(memory_bytes):
         choice = choose_backend(wish, local_backends(threads))
         outputs, receipt = _train(folder, memory_bytes, choice, kept)
-        tell(kind="done", outputs=outputs, receipt=receipt)
+        tell(kind="done", outputs=outputs, receipt=receipt, used=used_so_far())
 
 
 def _train(
@@ -73,6 +75,7 @@ def _train(
     feeder = Feeder(run, program, rows)
     kept = KeptRun(kept_folder, run)
     progress = kept.read(program) or _first(project, data, run, program)
+    is_large = sum(each.nbytes for each in progress.state.values()) >= LARGE_STATE_BYTES
     held = sum(each.nbytes for each in rows.columns.values())
     executable = choice.backend.compile(program)
     refuse_beyond(memory_bytes, held + executable.bytes_peak)
@@ -82,7 +85,7 @@ def _train(
             run,
             fixed=fixed_parameters(program),
             prefix=progress.checkpoints,
-            executor=hashing,
+            executor=hashing if is_large else None,  # a small state is hashed before a thread wakes
         )
         history = _History(run.steps, progress)
         teller = _Teller(run.steps, kept)

@@ -21,6 +21,12 @@ class _BeyondLimitError(Exception):
     """The program would need that much memory; it has not run."""
 
 
+def used_so_far() -> dict[str, float]:
+    """What this process used, under the names of `JailExit`."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {"cpu_s": used.ru_utime + used.ru_stime, "memory_bytes_peak": used.ru_maxrss * 1024}
+
+
 def refuse_beyond(memory_bytes: int, needed: int) -> None:
     """End a job before it runs if it would need more than its limit, with the number."""
     if needed > memory_bytes:
@@ -36,9 +42,10 @@ def within_limits(memory_bytes: int) -> Generator[None, None, None]:
     try:
         yield
     except BcaiError as error:
-        tell(kind="failed", cause=Cause.EXCEPTION, message=str(error), hint=error.hint)
+        tell(kind="failed", cause=Cause.EXCEPTION, message=str(error), hint=error.hint,
+             used=used_so_far())  # fmt: skip
     except (_BeyondLimitError, MemoryError) as error:
         needs = str(error) if isinstance(error, _BeyondLimitError) else "more"
         message = f"the program needs {needs} of memory; its limit is {format_size(memory_bytes)}"
         hint = "ask for more with limits.memory"
-        tell(kind="failed", cause=Cause.MEMORY, message=message, hint=hint)
+        tell(kind="failed", cause=Cause.MEMORY, message=message, hint=hint, used=used_so_far())
