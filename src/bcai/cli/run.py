@@ -124,7 +124,17 @@ def run(
         return EXIT_OK
     from bcai.cli.run_job import run_job
 
+    if options.out is not None and not options.detach:
+        _require_folder(options.out)
     return run_job(found, fields, options)
+
+
+def _require_folder(out: Path) -> None:
+    """Make the folder of the results now: hours of work must not end at a name that is taken."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be made: {error.strerror}") from error
 
 
 def _draft(target: Target, fields: dict[str, Any]) -> "Draft":

@@ -6,7 +6,7 @@ import pytest
 
 from bcai.base.errors import FormatError, InputError
 from bcai.cli.project import read_project
-from bcai.cli.run import RunOptions, job_fields
+from bcai.cli.run import RunOptions, job_fields, run
 from bcai.cli.target import read_target
 
 
@@ -34,6 +34,13 @@ def test_a_flag_that_stands_twice_is_refused() -> None:
     options = RunOptions(limit=("disk=1GB", "disk=2GB"))
     with pytest.raises(InputError, match="--limit 'disk' stands twice"):
         job_fields(read_target(None, "print(1)"), (), options)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    options = RunOptions(code="print(1)", out=tmp_path / "taken", endpoint="http://127.0.0.1:1")
+    with pytest.raises(InputError, match="--out .*taken: cannot be made"):
+        run(options=options)
 
 
 @pytest.mark.parametrize(
