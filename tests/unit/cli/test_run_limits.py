@@ -39,7 +39,7 @@ def test_a_flag_that_stands_twice_is_refused() -> None:
 def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     options = RunOptions(code="print(1)", out=tmp_path / "taken", endpoint="http://127.0.0.1:1")
-    with pytest.raises(InputError, match="--out .*taken: cannot be made"):
+    with pytest.raises(InputError, match=r"--out .*taken: cannot be made"):
         run(options=options)
 
 
