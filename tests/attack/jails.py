@@ -18,6 +18,7 @@ from bcai.bridge.sandbox.jail import (
     Progress,
 )
 from bcai.bridge.sandbox.launcher import launch
+from bcai.bridge.sandbox.trainer import Trainer
 from bcai.bridge.sandbox.warm import ZygotePool
 
 LIMITS = JailLimits(
@@ -58,6 +59,7 @@ class Jail:
     zygotes: ZygotePool | None = None
     level_max: str = "A"
     security_level: str = "high"
+    trainer: Trainer | None = None
 
     def run(self, code: str | bytes, **limits: float) -> Run:
         script = self.folder / "job.py"
@@ -84,7 +86,14 @@ class Jail:
             self.required_outputs,
             security_level=self.security_level,
         )
-        ended = launch(request, take, self.cancelled, self.zygotes, level_max=self.level_max)
+        ended = launch(
+            request,
+            take,
+            self.cancelled,
+            self.zygotes,
+            level_max=self.level_max,
+            trainer=self.trainer,
+        )
         return Run(ended, streams["stdout"], streams["stderr"], metrics, progress)
 
     def run_outside(self, code: str) -> str:

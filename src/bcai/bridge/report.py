@@ -8,7 +8,7 @@ plain `python`.
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 
 class Reporter(Protocol):
@@ -27,9 +27,32 @@ class Reporter(Protocol):
         ...
 
 
+class TrainedState(NamedTuple):
+    """What a training leaves: the state after the last step, each step's values, the receipt."""
+
+    state: dict[str, Any]
+    history: dict[str, Any]
+    receipt: bytes
+
+
+class Trainer(Protocol):
+    """Who trains for a script inside a job; `guest/training.py` is the one."""
+
+    def check(self) -> None:
+        """Raise where no training can be asked for."""
+        ...
+
+    def train(
+        self, program: bytes, run: bytes, rows: Mapping[str, Any], state: Mapping[str, Any]
+    ) -> TrainedState:
+        """Train; returns when it is over."""
+        ...
+
+
 _NAME_LENGTH_MAX = 200
 _reporter: Reporter | None = None
 _given: Mapping[str, Any] = {}
+_trainer: Trainer | None = None
 
 
 def report_to(reporter: Reporter) -> None:
@@ -42,6 +65,17 @@ def read_from(given: Mapping[str, Any]) -> None:
     """Find the inputs there from now on."""
     global _given  # one per process, set before the user's code starts
     _given = given
+
+
+def train_with(trainer: Trainer) -> None:
+    """Let it do all trainings from now on."""
+    global _trainer  # one per process, set before the user's code starts
+    _trainer = trainer
+
+
+def trainer() -> Trainer | None:
+    """Who trains for this script; None outside of a job."""
+    return _trainer
 
 
 def given() -> Mapping[str, Any]:

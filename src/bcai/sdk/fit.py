@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bcai.base.errors import InputError
+from bcai.bridge import report
+from bcai.bridge.report import TrainedState
 from bcai.jobs.training import FINAL_STATE, HISTORY
 from bcai.sdk.arrays import read_arrays
 from bcai.sdk.client import SDK
 from bcai.sdk.draft import Quantity
 from bcai.sdk.events import MetricEvent
+from bcai.sdk.fit_in_job import check_job_options, train_in_job
 from bcai.sdk.job import Job
 from bcai.sdk.learning_rate import LearningRate
 from bcai.sdk.result import Result
-from bcai.sdk.save import write_atomically
+from bcai.sdk.save import RECEIPT, write_atomically
 from bcai.sdk.training import Start, TrainingPlan, draft_training, plan_training
 
 if TYPE_CHECKING:
@@ -50,8 +53,10 @@ class Trained:
         What was committed before the job started.
     trace
         The checkpoints of the run, with the root of its state at each.
-    result
-        The job's result, with the node's receipt.
+    receipt_bytes
+        What the node signed, as the file that `bcai receipt check` reads.
+    job_result
+        The result of the training's own job; None if it was trained within another job.
     rows, first_state
         What the run started from: with the receipt, all that it takes to do it again.
     """
@@ -62,7 +67,8 @@ class Trained:
     history: "dict[str, Array]"
     run: "Run"
     trace: "Trace"
-    result: Result
+    receipt_bytes: bytes
+    job_result: Result | None
     rows: "dict[str, Array]"
     first_state: "dict[str, Array]"
 
@@ -75,6 +81,29 @@ class Trained:
     def losses(self) -> "Array":
         """The loss of each step: float32[steps]."""
         return self.history["loss"]
+
+    @property
+    def result(self) -> Result:
+        """The job's result, with the node's receipt.
+
+        Raises
+        ------
+        InputError
+            This is within a job, whose result is not there before its end.
+        """
+        if self.job_result is None:
+            raise InputError(
+                "result: trained within a job, which has no result before it ends",
+                hint="the receipt is here already: .receipt; the job's own result has it, too",
+            )
+        return self.job_result
+
+    @property
+    def receipt(self) -> "Receipt":
+        """What the node signed. It is not yet checked."""
+        from bcai.proof.receipt import decode_receipt
+
+        return decode_receipt(self.receipt_bytes)
 
     def predict(self, inputs: Any, *, batch_size: int = 256, output: str | None = None) -> "Array":
         """What the trained model says of some inputs; see `bcai.predict`."""
@@ -111,10 +140,17 @@ class Trained:
         """
         from safetensors.numpy import save
 
-        written = self.result.save(folder)
-        for name, tensors in (("rows", self.rows), ("first_state", self.first_state)):
+        tensors = {"rows": self.rows, "first_state": self.first_state}
+        if self.job_result is not None:
+            written = self.job_result.save(folder)
+        else:
+            written = {"receipt": Path(folder) / RECEIPT}
+            written["receipt"].parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(written["receipt"], self.receipt_bytes)
+            tensors |= {FINAL_STATE: self.state, HISTORY: self.history}
+        for name, values in tensors.items():
             written[name] = Path(folder) / f"{name}.safetensors"
-            write_atomically(written[name], save(tensors))
+            write_atomically(written[name], save(values))
         return written
 
 
@@ -172,11 +208,12 @@ def fit(
     resume
         Go on after an earlier run of the same kind, with more epochs: the same bits as one run.
     client
-        None: the network of the settings, else the one on this machine.
+        None: the network of the settings, else the one on this machine; in a job, its own node.
     on_step
-        Is told how far the training is, some times a second; None: a line on the terminal.
+        Is told how far the training is, some times a second; None: a line on the terminal. In a
+        job it is told the last step alone: the job's metrics have the others.
     name, limits, timeout, max_retries, labels
-        As for `SDK.create_job`.
+        As for `SDK.create_job`. Within a job, its own hold.
 
     Raises
     ------
@@ -185,6 +222,9 @@ def fit(
     JobFailedError, JobCancelledError, JobTimedOutError
         The job ended without success; `.result` tells all about it.
     """
+    trainer = report.trainer()
+    if trainer is not None:
+        check_job_options(trainer, client=client, resume=resume)
     plan = plan_training(
         model,
         data,
@@ -199,6 +239,9 @@ def fit(
         parameters=parameters,
         checkpoint_every=checkpoint_every,
     )
+    if trainer is not None:
+        left = train_in_job(trainer, plan)
+        return _trained_in_job(model, plan, left, on_step)
     if resume is not None:
         plan = _continued(plan, resume)
     if on_step is not None and not callable(on_step):
@@ -292,16 +335,34 @@ def _line_on_terminal(done: int, steps: int, values: Mapping[str, float]) -> Non
     sys.stderr.flush()
 
 
-def _receipt(result: Result) -> "Receipt":
-    receipt = result.receipt
-    assert receipt is not None, "every training leaves a receipt"
-    return receipt
+def _trained_in_job(
+    model: "Model", plan: TrainingPlan, left: TrainedState, on_step: OnStep | None
+) -> Trained:
+    from bcai.proof.receipt import decode_receipt
+
+    steps = plan.run.steps
+    if on_step is not None:
+        on_step(steps, steps, {name: float(values[-1]) for name, values in left.history.items()})
+    return Trained(
+        model=model,
+        parameters={name: left.state[name] for name in plan.parameters},
+        state=left.state,
+        history=left.history,
+        run=plan.run,
+        trace=decode_receipt(left.receipt).trace,
+        receipt_bytes=left.receipt,
+        job_result=None,
+        rows=plan.rows,
+        first_state=plan.state,
+    )
 
 
 def _trained(
     model: "Model", plan: TrainingPlan, result: Result, earlier: "Mapping[str, Array]"
 ) -> Trained:
     import numpy as np
+
+    from bcai.proof.receipt import decode_receipt
 
     content = result.outputs.content(FINAL_STATE)
     state = read_arrays(content, FINAL_STATE, widen=False)
@@ -310,14 +371,17 @@ def _trained(
         name: np.concatenate([earlier.get(name, values[:0]), values])
         for name, values in found.items()
     }
+    receipt = result.receipt_bytes
+    assert receipt is not None, "every training leaves a receipt"
     return Trained(
         model=model,
         parameters={name: state[name] for name in plan.parameters},
         state=state,
         history=history,
         run=plan.run,
-        trace=_receipt(result).trace,
-        result=result,
+        trace=decode_receipt(receipt).trace,
+        receipt_bytes=receipt,
+        job_result=result,
         rows=plan.rows,
         first_state=plan.state,
     )

@@ -17,8 +17,10 @@ JSON = st.recursive(
     max_leaves=20,
 )
 KEYS = ("name", "kind", "offset", "size", "value", "values", "step", "fraction", "cause", "message",
-        "hint", "line")  # fmt: skip
-TYPES = st.sampled_from(["metric", "progress", "output", "forget", "warning", "too_large", "end"])
+        "hint", "line", "memory_bytes")  # fmt: skip
+TYPES = st.sampled_from(
+    ["metric", "progress", "output", "forget", "warning", "too_large", "train", "end"]
+)
 
 
 def parse(**fields: object) -> object:

@@ -17,6 +17,7 @@ from bcai.bridge.guest.channel import Channel
 from bcai.bridge.guest.inputs import Inputs
 from bcai.bridge.guest.listed_imports import ask_before_imports
 from bcai.bridge.guest.programs import explain_spawned_workers
+from bcai.bridge.guest.training import NodeTrainer
 
 _CONTROL, _OUTPUTS, _INPUTS = 3, 4, 5
 _SPARE_BYTES = 4 << 20  # to tell of a failure where the script has left no memory
@@ -36,6 +37,7 @@ def run_guest(plan: dict[str, Any]) -> NoReturn:
     channel = Channel(_CONTROL, _OUTPUTS, plan["output_bytes"])
     report.report_to(channel)
     report.read_from(Inputs(_INPUTS))
+    report.train_with(NodeTrainer(_CONTROL))
     main = ModuleType("__main__")
     main.__file__ = f"{plan['work']}/{entry}"
     main.__builtins__ = builtins  # type: ignore[attr-defined]

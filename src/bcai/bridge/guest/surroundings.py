@@ -33,6 +33,11 @@ def enter(level: str, work_folder: str, *inputs: str | None, programs: bool) -> 
     folders = tuple(f"{each}/" for each in (work_folder, *inputs) if each)
 
 
+def level() -> str:
+    """The level of this job's jail."""
+    return _level
+
+
 def has_own_disk() -> bool:
     """Whether the work folder is a disk of the job's own, with a size of its own."""
     return _level not in ("C", "none")

@@ -24,6 +24,7 @@ from bcai.bridge.sandbox.watchdog import (
 )
 
 _POLL_MS, _POLL_MS_MAX = 50, 500
+_TOLD_TIMES_MAX = 64  # how often, at most, the host is told of a new peak of memory
 
 
 EnterRoot = Callable[[dict[str, Any], Status], None]
@@ -90,7 +91,7 @@ def _watch(job: int, watchdog: Watchdog, status: Status, parent_alive: int) -> N
     poll = select.poll()
     poll.register(process, select.POLLIN)
     poll.register(parent_alive, select.POLLIN | select.POLLHUP)
-    pause_ms = _POLL_MS
+    pause_ms, told_bytes = _POLL_MS, 0
     while not (events := poll.poll(pause_ms)):
         spent_s = watchdog.look()
         kills.look()
@@ -99,6 +100,9 @@ def _watch(job: int, watchdog: Watchdog, status: Status, parent_alive: int) -> N
         if watchdog.violation:
             status.say(over=watchdog.violation)
             return
+        if watchdog.peak_bytes - told_bytes > watchdog.memory_bytes // _TOLD_TIMES_MAX:
+            told_bytes = watchdog.peak_bytes
+            status.say(memory_bytes=told_bytes)
         _reap_orphans(job)
     if all(descriptor != process for descriptor, _ in events):
         return  # the launcher is gone

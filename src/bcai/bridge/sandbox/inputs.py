@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from bcai.base.errors import FormatError
 from bcai.base.units import format_size
 from bcai.bridge.sandbox.safetensors_check import check_header
-from bcai.bridge.tensor_file import TensorFile
+from bcai.bridge.tensor_file import TensorFile, write_all
 
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 _COPY_BYTES = 1 << 30
@@ -36,6 +36,18 @@ def sealed_tensors(tensors: Mapping[str, object]) -> Generator[int]:
         yield file
     finally:
         os.close(file)
+
+
+def sealed_file(content: bytes) -> int:
+    """Write bytes to a sealed file."""
+    file = _new_file()
+    try:
+        write_all(file, content, 0)
+        seal(file)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
 
 
 @contextmanager

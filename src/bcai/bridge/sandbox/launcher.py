@@ -35,6 +35,7 @@ from bcai.bridge.sandbox.process import (
 )
 from bcai.bridge.sandbox.start_alone import start_alone
 from bcai.bridge.sandbox.supervisor import Facts, Supervisor
+from bcai.bridge.sandbox.trainer import Trainer
 from bcai.bridge.sandbox.verdict import Verdict, judge, limit_warnings
 from bcai.bridge.sandbox.warm import ZygotePool
 
@@ -52,6 +53,7 @@ def launch(
     zygotes: ZygotePool | None = None,
     *,
     level_max: str = "A",
+    trainer: Trainer | None = None,
 ) -> JailExit:
     """Run the job and wait for its end. Whatever happens, nothing of it is left running.
 
@@ -68,6 +70,8 @@ def launch(
         For tests, and for owners who want to see a weaker one. It never gives a job less than
         `request.security_level` asks for: `high` takes A or B, `standard` C as well, `trusted`
         anything; a job that asks for more is refused. The level built stands in the result.
+    trainer
+        Does the training that the script may ask for; None: it may not.
 
     Raises
     ------
@@ -85,7 +89,7 @@ def launch(
     with _start(request, outputs, together, zygotes, probed.level) as jail:
         start = "cold" if isinstance(jail.process, ColdProcess) else "warm"
         report = replace(_report(probed, request, together and jail.cgroup), start=start)
-        facts = Supervisor(jail, request, report, on_event, cancelled).watch()
+        facts = Supervisor(jail, request, report, on_event, cancelled, trainer).watch()
         killed = jail.cgroup is not None and jail.cgroup.was_out_of_memory()
         if jail.cgroup is not None:  # it knows whom the kernel killed; the machine only that
             facts.is_machine_out_of_memory = jail.cgroup.was_taken()

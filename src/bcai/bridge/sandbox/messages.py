@@ -78,7 +78,14 @@ class Ended:
     line: int | None
 
 
-Message = Metric | Progress | Announced | Forgotten | Warned | TooLarge | Ended
+@dataclass(frozen=True, slots=True)
+class TrainingAsked:
+    """The script asks for a training; its files came with the message (`trainer.py`)."""
+
+    memory_bytes: int  # what the script has, by its own account
+
+
+Message = Metric | Progress | Announced | Forgotten | Warned | TooLarge | Ended | TrainingAsked
 
 
 def parse_message(data: bytes) -> Message:
@@ -105,6 +112,8 @@ def parse_message(data: bytes) -> Message:
         return Warned(_text(fields, "message"))
     if kind == "too_large":
         return TooLarge(_text(fields, "message"))
+    if kind == "train":
+        return TrainingAsked(whole_number(fields.get("memory_bytes"), 1 << 50))
     if kind == "end":
         return _ended(fields)
     raise FormatError("a report from the job has an unknown type")

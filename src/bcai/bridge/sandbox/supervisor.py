@@ -6,7 +6,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from bcai.bridge.sandbox.messages import (
     Ended,
     Forgotten,
     TooLarge,
+    TrainingAsked,
     Warned,
     parse_message,
 )
@@ -27,6 +28,8 @@ from bcai.bridge.sandbox.metrics import PER_S, MetricGate
 from bcai.bridge.sandbox.outputs import OUTPUTS_MAX
 from bcai.bridge.sandbox.process import JailProcess
 from bcai.bridge.sandbox.text import one_line
+from bcai.bridge.sandbox.trainer import FILES, Trainer
+from bcai.bridge.sandbox.training_asked import AskedTraining
 
 _TICK_S = 0.05
 _BUILD_S_MAX = 60.0  # from start to the first line of the user's code
@@ -76,6 +79,7 @@ class Supervisor:
         report: JailReport,
         on_event: OnEvent,
         cancelled: threading.Event,
+        trainer: Trainer | None = None,
     ) -> None:
         self._jail = jail
         self._limits = request.limits
@@ -96,6 +100,7 @@ class Supervisor:
         self._metrics = MetricGate(on_event)
         self._progress: Progress | None = None
         self._not_finite: set[str] = set()
+        self._training = AskedTraining(jail.pipes.control, trainer, request.limits.memory_bytes)
 
     def watch(self) -> Facts:
         """Return when nothing of the job is left."""
@@ -118,6 +123,7 @@ class Supervisor:
             self._serve(readers)
         finally:
             self._stop_alarm()
+            self._training.end()
         self._jail.end()
         self._stdout.finish()
         self._stderr.finish()
@@ -167,6 +173,8 @@ class Supervisor:
         elif now >= self._deadline:
             is_started = self._started_at is not None
             self._stop(Cause.WALL_TIME if is_started else Cause.JAIL_ERROR, "it took too long")
+        elif self._training.leaves_less_than(self._facts.memory_bytes_peak):
+            self._stop(Cause.MEMORY)
         elif self._budget.is_exceeded:
             self._stop(Cause.LOG_BYTES, "output")
         elif self._report_bytes > REPORT_BYTES_MAX:
@@ -181,6 +189,8 @@ class Supervisor:
         self._jail.let_go()
 
     def _flush_due(self) -> None:
+        for event in self._training.serve():
+            self._take_message(event)
         self._stdout.flush_if_due()
         self._stderr.flush_if_due()
         self._metrics.flush_if_due()
@@ -218,6 +228,8 @@ class Supervisor:
             facts.failed_wall = f"{fact['failed']}: {fact.get('error')}"
         elif "over" in fact:
             facts.over = str(fact["over"])
+        elif "memory_bytes" in fact:
+            facts.memory_bytes_peak = cast("int", fact["memory_bytes"])
         elif "machine_out_of_memory" in fact:
             facts.is_machine_out_of_memory = True
         elif "ended" in fact:
@@ -244,16 +256,33 @@ class Supervisor:
     def _read_control(self) -> bool:
         """Take one message. False when the job has closed its end (or sent an empty message)."""
         try:
-            data = self._jail.pipes.control.recv(MESSAGE_BYTES_MAX + 1)
+            data, files, _, _ = socket.recv_fds(
+                self._jail.pipes.control, MESSAGE_BYTES_MAX + 1, FILES, socket.MSG_CMSG_CLOEXEC
+            )
         except OSError:
             return False
+        try:
+            return self._take_datagram(data, files)
+        finally:
+            for file in files:
+                os.close(file)
+
+    def _take_datagram(self, data: bytes, files: Sequence[int]) -> bool:
         if not data:
             return False
         if self._facts.stopped is not None:
             return True  # read on, so that nothing blocks, but believe nothing any more
         self._report_bytes += len(data)
         try:
-            self._take_message(parse_message(data))
+            message = parse_message(data)
+            if isinstance(message, TrainingAsked):
+                wall_s = max(0.0, self._deadline - time.monotonic())
+                # Pid 1 has told what it saw at its last look; a script that says too little now is
+                # ended for it at the next.
+                used_bytes = max(self._facts.memory_bytes_peak, message.memory_bytes)
+                self._training.ask(files, self._report, wall_s, used_bytes)
+            else:
+                self._take_message(message)
         except FormatError:
             self._garbage += 1
         return True

@@ -108,6 +108,8 @@ def _stopped(facts: Facts, limits: JailLimits) -> Verdict:
             if facts.stop_detail == "metrics"
             else "print less, or ask for more with limits.log",
         )
+    if facts.stopped is Cause.MEMORY:
+        return _limit(Cause.MEMORY, limits, " beside its training")
     if facts.stopped is Cause.CANCELLED:
         return Verdict(Cause.CANCELLED, "cancelled while it ran")
     if facts.stopped is Cause.JAIL_ERROR:

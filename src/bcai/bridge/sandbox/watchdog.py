@@ -34,6 +34,8 @@ class Watchdog:
     ----------
     violation
         Why the job must end: `cpu`, another word for memory, or an empty string.
+    memory_bytes
+        The limit.
     peak_bytes
         The most memory seen.
     """
@@ -41,7 +43,7 @@ class Watchdog:
     def __init__(
         self, memory_bytes: int, cpu_s: float | None = None, inodes: int = mounts.INODES
     ) -> None:
-        self._memory_bytes = memory_bytes
+        self.memory_bytes = memory_bytes
         self._cpu_s = cpu_s
         self._inodes = inodes
         self._last_seen: dict[tuple[str, str], float] = {}  # a process, and its ticks
@@ -116,7 +118,7 @@ class Watchdog:
             resident += pages[0] * _PAGE_BYTES
             anonymous += (pages[0] - pages[1]) * _PAGE_BYTES
         # Resident memory counts shared pages many times: if even that fits, all is well.
-        if resident <= self._memory_bytes:
+        if resident <= self.memory_bytes:
             self.peak_bytes = max(self.peak_bytes, anonymous)
             return
         used = 0
@@ -127,7 +129,7 @@ class Watchdog:
                 return
             used += share
         self.peak_bytes = max(self.peak_bytes, used)
-        if used > self._memory_bytes:
+        if used > self.memory_bytes:
             self.violation = "memory"
 
     def _note(self, name: str, value: int) -> None:

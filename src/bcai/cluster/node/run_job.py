@@ -41,6 +41,7 @@ from bcai.cluster.node.run_program import REPORT, launch_program
 from bcai.cluster.node.run_python import launch_python
 from bcai.cluster.node.run_training import launch_training
 from bcai.cluster.node.run_wasm import launch_wasm
+from bcai.cluster.node.script_training import ScriptTrainer
 from bcai.cluster.node.signatures import SignatureGate
 from bcai.cluster.node.transfer import BlobTransfer
 from bcai.jobs.node import Capabilities
@@ -50,6 +51,7 @@ from bcai.jobs.spec import JobKind, JobSpec, Mount, SecurityLevel
 from bcai.settings import PythonConstraints, Settings
 
 KEY_FILE = "node.pem"
+TRAINING = "training"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
                 attempt.outbox.put(body_of(event, time.time()))
 
             request = _request(attempt, folder, limits, owner, environment)
-            run = _runner(attempt, bench, folder)
+            run = _runner(attempt, bench, folder, limits)
             ended = await anyio.to_thread.run_sync(
                 run, request, report, attempt.cancelled, limiter=bench.threads
             )
@@ -130,19 +132,21 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
         return failed_here(ReasonCode.NODE_ERROR, f"the node failed: {error}")
 
 
-def _runner(attempt: Attempt, bench: Workbench, folder: Path) -> Launch:
+def _runner(attempt: Attempt, bench: Workbench, folder: Path, limits: JailLimits) -> Launch:
     """What runs a job of this kind."""
     spec, settings = attempt.spec, bench.settings
     if spec.kind is JobKind.WASM:
         return partial(launch_wasm, fuel=spec.limits.fuel)
+    plan = ReceiptPlan.of(attempt.job_id, spec, settings.node_folder / KEY_FILE, REPORT)
+    kept = settings.node_folder / "runs"
     if spec.kind is JobKind.PYTHON:
+        machine = settings.enhanced_vm
+        trainer = ScriptTrainer(folder / TRAINING, limits, plan, machine, kept)
         level_max = settings.node.jail_level_max
-        return partial(launch_python, zygotes=bench.zygotes, level_max=level_max)
-    key_file = settings.node_folder / KEY_FILE
-    ReceiptPlan.of(attempt.job_id, spec, key_file, REPORT).write(folder)
+        return partial(launch_python, zygotes=bench.zygotes, level_max=level_max, trainer=trainer)
+    plan.write(folder)
     if spec.kind is JobKind.PROGRAM:
         return partial(launch_program, settings=settings, zygotes=bench.zygotes)
-    kept = settings.node_folder / "runs"
     return partial(launch_training, settings=settings.enhanced_vm, kept=kept)
 
 

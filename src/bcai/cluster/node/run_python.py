@@ -11,7 +11,10 @@ from bcai.bridge.sandbox.launcher import launch
 from bcai.bridge.sandbox.probe import probe_jail
 from bcai.bridge.sandbox.warm import ZygotePool
 from bcai.cluster.node.inputs import INPUT
+from bcai.cluster.node.script_training import ScriptTrainer
 from bcai.jobs.spec import INPUTS_NAME
+
+TRAINED_BESIDE = "its training ran outside the jail: a verified program, in a process of its own"
 
 
 def launch_python(
@@ -21,6 +24,7 @@ def launch_python(
     *,
     zygotes: ZygotePool,
     level_max: str,
+    trainer: ScriptTrainer | None = None,
 ) -> JailExit:
     """Run the job; blocks until nothing of it is left.
 
@@ -28,6 +32,8 @@ def launch_python(
     ----------
     level_max
         The strongest jail that the node's owner lets it build.
+    trainer
+        Does the training that the script may ask for.
     """
     path = request.project.parent / INPUT / INPUTS_NAME
     with ExitStack() as stack:
@@ -38,4 +44,10 @@ def launch_python(
             except FormatError as error:
                 message, hint = f"inputs: {error}", "send what the SDK or safetensors writes"
                 return JailExit(Cause.EXCEPTION, message, probe_jail(level_max), hint=hint)
-        return launch(request, on_event, cancelled, zygotes=zygotes, level_max=level_max)
+        ended = launch(
+            request, on_event, cancelled, zygotes=zygotes, level_max=level_max, trainer=trainer
+        )
+    if trainer is None or trainer.receipt is None:
+        return ended
+    jail = replace(ended.jail, layers=(*ended.jail.layers, TRAINED_BESIDE))
+    return replace(ended, jail=jail, receipt=trainer.receipt)
