@@ -167,7 +167,7 @@ FORGED = {
     ),
     "other rows than the run's": (
         "os.pwrite(files[2], b'1', os.fstat(files[2]).st_size - 1)",
-        "row",
+        "data: root is",
     ),
     "another state": ("os.pwrite(files[3], b'1', os.fstat(files[3]).st_size - 1)", "state"),
     "rows for the state": ("files[3] = files[2]", "state: parameter"),

@@ -222,6 +222,8 @@ def fit(
     JobFailedError, JobCancelledError, JobTimedOutError
         The job ended without success; `.result` tells all about it.
     """
+    if on_step is not None and not callable(on_step):
+        raise InputError(f"on_step: found {on_step!r}, expected a function (done, steps, values)")
     trainer = report.trainer()
     if trainer is not None:
         check_job_options(trainer, client=client, resume=resume)
@@ -244,8 +246,6 @@ def fit(
         return _trained_in_job(model, plan, left, on_step)
     if resume is not None:
         plan = _continued(plan, resume)
-    if on_step is not None and not callable(on_step):
-        raise InputError(f"on_step: found {on_step!r}, expected a function (done, steps, values)")
     draft = draft_training(
         plan, name=name, limits=limits, timeout=timeout, max_retries=max_retries, labels=labels
     )
