@@ -8,6 +8,7 @@ import pytest
 from bcai.bridge.inspect.policy import ImportPolicy, guest_list, import_policy
 from bcai.bridge.sandbox import launcher
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailRequest, OnEvent
+from bcai.bridge.sandbox.trainer import Trainer
 from bcai.bridge.sandbox.warm import ZygotePool
 
 from .jails import Jail
@@ -28,9 +29,10 @@ def use_policy(monkeypatch: pytest.MonkeyPatch, policy: ImportPolicy) -> None:
         zygotes: ZygotePool | None,
         *,
         level_max: str,
+        trainer: Trainer | None,
     ) -> JailExit:
         asked = replace(request, allowed_imports=guest_list(policy))
-        return launch(asked, on_event, cancelled, zygotes, level_max=level_max)
+        return launch(asked, on_event, cancelled, zygotes, level_max=level_max, trainer=trainer)
 
     monkeypatch.setattr("tests.attack.jails.launch", launch_with)
 
