@@ -58,6 +58,8 @@ class Launch:
         Buffers, for the plan of memory.
     position
         The instruction that it belongs to.
+    in_place
+        Pairs of a buffer that is read and one that is written, which may lie in the same memory.
     """
 
     kernel: Kernel
@@ -68,6 +70,7 @@ class Launch:
     position: int
     grain: int = 1
     scratch_bytes: int = 0
+    in_place: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

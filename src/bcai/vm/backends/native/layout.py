@@ -121,7 +121,8 @@ def lay_out(steps: Steps) -> Layout:
 def _arena(steps: Steps) -> Arena:
     """Where every temporary lies."""
     sizes = {each.number: each.nbytes for each in steps.buffers if each.role is Role.TEMPORARY}
-    return schedule_memory(sizes, [touched(step) for step in steps.steps])
+    in_place = [each.in_place if isinstance(each, Launch) else () for each in steps.steps]
+    return schedule_memory(sizes, [touched(step) for step in steps.steps], in_place)
 
 
 def _segments(steps: Sequence[Step]) -> tuple[Segment, ...]:

@@ -146,14 +146,38 @@ def lowered(loop: Loop, target: Target, threads: int = 1) -> tuple[Sequence[Laun
 
 
 def results(
-    loop: Loop, target: Target, splits: Sequence[float] = (), threads: int = 1
+    loop: Loop,
+    target: Target,
+    splits: Sequence[float] = (),
+    threads: int = 1,
+    pairs: Sequence[tuple[int, int]] = (),
 ) -> list[Array]:
-    """What native code stores, and what else lies in the buffers of the stores."""
+    """What native code stores, and what else lies in the buffers of the stores.
+
+    `pairs` are buffers that are read and written in the same memory.
+    """
     launches, buffers = lowered(loop, target, threads)
     memory = [_placed(each) for each in loop.buffers]
     memory += [aligned(max(64, each.nbytes)) for each in buffers[len(loop.buffers) :]]
+    for read, written in pairs:
+        shared, content = memory[written], memory[read]
+        shared[: content.size] = content
+        memory[read] = shared
     assert run_launches(launches, memory, target, splits) == 0
     return [memory[view.buffer] for _, view in loop.stores]
+
+
+def pairs_in_place(launches: Sequence[Launch]) -> list[tuple[int, int]]:
+    """Pairs that may all lie in the same memory: no operand is needed later, none given twice."""
+    found: list[tuple[int, int]] = []
+    taken = set[int]()
+    for place, launch in enumerate(launches):
+        later = {each for after in launches[place + 1 :] for each in after.reads}
+        for read, written in launch.in_place:
+            if not {read, written} & taken and read not in later:
+                found.append((read, written))
+                taken |= {read, written}
+    return found
 
 
 def _placed(content: Array) -> Array:
@@ -170,10 +194,19 @@ def defined(loop: Loop) -> list[Array]:
 
 
 def assert_same(loop: Loop, target: Target, splits: Sequence[float] = (), threads: int = 1) -> None:
-    """Native code stores the defined bits (any not-a-number is one), and nothing else."""
-    for (number, _), found, expected in zip(
-        loop.stores, results(loop, target, splits, threads), defined(loop), strict=True
-    ):
+    """Native code stores the defined bits (any not-a-number is one), and nothing else.
+
+    Also where it may store in the memory of its operands.
+    """
+    expected = defined(loop)
+    compare(loop, results(loop, target, splits, threads), expected)
+    if pairs := pairs_in_place(lowered(loop, target, threads)[0]):
+        compare(loop, results(loop, target, splits, threads, pairs), expected)
+
+
+def compare(loop: Loop, got: Sequence[Array], wanted: Sequence[Array]) -> None:
+    """What is stored has the wanted bits."""
+    for (number, _), found, expected in zip(loop.stores, got, wanted, strict=True):
         dtype = loop.dtype(number)
         a, b = found.view(dtype.numpy), expected.view(dtype.numpy)
         bits = np.dtype(f"u{dtype.itemsize}")

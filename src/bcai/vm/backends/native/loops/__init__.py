@@ -7,6 +7,7 @@ from bcai.vm.backends.native.launch import Launch
 from bcai.vm.backends.native.loops.canonical import canonical
 from bcai.vm.backends.native.loops.cost import units_for_a_thread
 from bcai.vm.backends.native.loops.form import Read
+from bcai.vm.backends.native.loops.in_place import in_place
 from bcai.vm.backends.native.loops.kernel import LoopKernel
 from bcai.vm.backends.native.loops.memory import memory_of
 from bcai.vm.backends.native.loops.shares import shares
@@ -32,7 +33,7 @@ def lower_loop(task: LoopTask, scope: Scope) -> Sequence[Launch]:
 
 def _launch(part: Addressed, position: int, target: Target) -> Launch:
     form, addresses = part.form, part.addresses
-    cut = shares(form, target)
+    cut, memory = shares(form, target), memory_of(form, target)
     read = {each.access.slot for each in form.nodes if isinstance(each, Read)}
     written = {each.access.slot for each in form.stores}
     return Launch(
@@ -43,5 +44,6 @@ def _launch(part: Addressed, position: int, target: Target) -> Launch:
         tuple(sorted({addresses[each].buffer for each in written})),
         position,
         units_for_a_thread(cut.unit_ns),
-        memory_of(form, target).nbytes,
+        memory.nbytes,
+        in_place(form, addresses, memory.passes, target),
     )
