@@ -40,6 +40,7 @@ def job_document(
         "security_level": job.spec.security_level.value,
         "environment": None if ran_in is None else asdict(ran_in),
         "reason": _reason(job),
+        "settlement": None if job.settlement is None else asdict(job.settlement),
         "outputs": {} if outcome is None else {o.name: _output(o) for o in outcome.outputs},
         "usage": None,
         "exit_status": None if outcome is None else outcome.exit_status,

@@ -6,6 +6,7 @@ from typing import Any
 from bcai.base.units import format_duration_s, format_size
 from bcai.cli.terminal import print_block, print_json, stdout_console
 from bcai.jobs.spec import JobKind, JobSpec, Mount, SecurityLevel
+from bcai.jobs.verify import Policy, parse_verify
 from bcai.sdk.draft import Draft
 
 _FILES_SHOWN_MAX = 12
@@ -65,6 +66,7 @@ def explain_job(draft: Draft, place: str, *, as_json: bool) -> None:
         ("What is sent", _sent(draft, spec)),
         ("Where it runs", [("network", place), ("needs", _needs(spec)), _wall(draft)]),
         ("Limits", _limits(spec)),
+        ("Who checks the result", [(str(draft.submission.verify), _check_cost(draft))]),
     ):
         console.print(Text(f"\n{title}", style="bold cyan"))
         print_block(console, Padding(two_columns(rows), (0, 0, 0, 2)))
@@ -75,7 +77,7 @@ def explain_job(draft: Draft, place: str, *, as_json: bool) -> None:
 
 def _spec_of(draft: Draft) -> JobSpec:
     """Lower the draft as the gateway would; files are named by a digest only once they are sent."""
-    update = {"entry": None, "code": "", "kind": JobKind.PYTHON}
+    update = {"entry": None, "code": "", "kind": JobKind.PYTHON, "verify": "none"}
     submission = draft.submission.model_copy(update=update)
     return submission.to_spec()
 
@@ -89,6 +91,17 @@ def _wall(draft: Draft) -> tuple[str, str]:
     jails = {SecurityLevel.STANDARD: _STANDARD, SecurityLevel.TRUSTED: _TRUSTED}
     jail = jails.get(draft.submission.security_level, _JAIL)
     return walls.get(draft.submission.kind, ("jail", jail))
+
+
+def _check_cost(draft: Draft) -> str:
+    """What a check does, and the computing that it is expected to cost."""
+    verify = parse_verify(draft.submission.verify)
+    if verify.policy is Policy.NONE:
+        return "nobody; no extra computing"
+    return (
+        f"a challenger does the job again with probability {verify.rate:g}; expected extra "
+        f"computing: {verify.rate:g} x this job. The result is SETTLED or DISPUTED after that"
+    )
 
 
 def _sent(draft: Draft, spec: JobSpec) -> list[tuple[str, str]]:
@@ -160,6 +173,8 @@ def _document(draft: Draft, spec: JobSpec, place: str) -> dict[str, Any]:
         "max_retries": spec.max_retries,
         "required_outputs": list(spec.required_outputs),
         "security_level": spec.security_level.value,
+        "verify": draft.submission.verify,
+        "expected_extra_computing": parse_verify(draft.submission.verify).rate,
         "visible_to_the_nodes_owner": ["code", "data", "arguments", "logs", "weights", "outputs"],
         "who_can_see_it": " ".join(_SEEN),
     }

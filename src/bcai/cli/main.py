@@ -43,6 +43,11 @@ _REPLAY_HELP = """Run what a receipt is about once more, and compare every check
 
 Any backend gives the same bits. Exit status 1 if a checkpoint comes out otherwise.
 """
+_CHALLENGE_HELP = """Do jobs of other nodes again, and name those that lied.
+
+It takes the jobs that asked for a check (`--verify`) and were drawn. Needs a key of its own, for
+role `node`. Nothing is lost when it is stopped: what it has not reported is due for the next one.
+"""
 _DISPUTE_HELP = """Find where two receipts of one run part, and say which is wrong.
 
 The steps are run again here. With the folder that a node kept, down to step and instruction.
@@ -70,6 +75,7 @@ _KEYS = {
     "add": ("bcai.cli.keys:add_key", "Make an API key; its secret is shown once."),
     "revoke": ("bcai.cli.keys:revoke_key", "Switch an API key off."),
 }
+_NODE = {"challenge": ("bcai.cli.challenge:challenge", _CHALLENGE_HELP)}
 _ENVIRONMENTS = {
     "add": ("bcai.cli.environments:add_environment", _ENVIRONMENT_HELP),
     "list": ("bcai.cli.environments:list_environments", "List the environments."),
@@ -118,7 +124,7 @@ def build_app() -> App:
     )
     node = App(
         name="node",
-        help="What a node on this machine offers to jobs.",
+        help="What a node on this machine offers to jobs, and audits of other nodes.",
         help_epilogue="",
         sort_key=10,
     )
@@ -135,6 +141,7 @@ def build_app() -> App:
     )
     groups = (
         (app, _COMMANDS),
+        (node, _NODE),
         (environments, _ENVIRONMENTS),
         (jobs, _JOBS),
         (keys, _KEYS),
@@ -142,7 +149,7 @@ def build_app() -> App:
         (receipt, _RECEIPT),
     )
     for parent, commands in groups:
-        if parent not in (app, environments):
+        if parent not in (app, node, environments):
             app.command(parent)
         for place, (name, (home, help_text)) in enumerate(commands.items()):
             parent.command(home, name=name, help=help_text, sort_key=place, help_epilogue="")

@@ -81,6 +81,14 @@ class RunOptions(NetworkOptions):
             "start programs, as torch.compile does. Default: high.",
         ),
     ] = None
+    verify: Annotated[
+        str | None,
+        Parameter(
+            group=JOB,
+            help="Have a program's result checked by others: 'full', or 'audited:0.1' for one job "
+            "in ten. Default: none.",
+        ),
+    ] = None
     out: Annotated[
         Path | None,
         Parameter(group=OUTPUT, help="Folder for the outputs, the metrics and their curves."),
@@ -165,6 +173,7 @@ def program_fields(
         "limits": _limits(options) or None,
         "timeout": options.timeout,
         "max_retries": options.max_retries,
+        "verify": options.verify,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -174,6 +183,7 @@ def wasm_fields(target: Target, arguments: tuple[str, ...], options: RunOptions)
     from bcai.cli.arrays import read_inputs
 
     _refuse_files("module", options)
+    _refuse_verify(options)
     limits = {**_limits(options), "fuel": options.fuel}
     fields: dict[str, Any] = {
         "module": target.module,
@@ -203,12 +213,23 @@ def _refuse_files(noun: str, options: RunOptions, *more: tuple[str, tuple[str, .
             raise InputError(f"{name}: a {noun} takes none; its inputs are --input NAME=FILE.npy")
 
 
+def _refuse_verify(options: RunOptions) -> None:
+    """Refuse a check of what cannot be checked."""
+    if options.verify not in (None, "none"):
+        raise InputError(
+            f"--verify: found {options.verify!r}, but this job leaves no receipt: what it computes "
+            "has no bits that another computer must get too",
+            hint="a .bcai program leaves one, and so does bcai.fit(..., verify=...)",
+        )
+
+
 def job_fields(target: Target, arguments: tuple[str, ...], options: RunOptions) -> dict[str, Any]:
     """Keyword arguments of `create_job`: flags first, then what the project says."""
     from bcai.cli.arrays import read_inputs
 
     if options.fuel is not None:
         raise InputError("--fuel: only a .wasm module has a limit of fuel")
+    _refuse_verify(options)
     project = target.project
     gpu_memory = options.gpu_memory or project.gpu_memory
     fields: dict[str, Any] = {

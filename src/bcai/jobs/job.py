@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bcai.jobs.outcome import Outcome, Reason
+from bcai.jobs.settlement import Settlement
 from bcai.jobs.spec import JobSpec
 from bcai.jobs.states import JobState
 
@@ -47,6 +48,7 @@ class Job:
     finished_at: float | None = None
     outcome: Outcome | None = None
     warnings: tuple[str, ...] = ()
+    settlement: Settlement | None = None  # of a job that asked for a check and has succeeded
 
 
 class EventKind(StrEnum):

@@ -5,7 +5,8 @@ r"""Signed specs: what a client asked for, so that nobody on the way can change 
 
 A field's value is a number, text, null or truth value; a list; for labels, pairs in ascending order
 of the key's UTF-8 bytes; for parts such as limits, pairs of field and value again. Fields stand in
-the order in which `JobSpec` declares them.
+the order in which `JobSpec` declares them. `verify` is left out where it is none: it came later,
+and signatures from before hold.
 """
 
 import re
@@ -18,6 +19,7 @@ from bcai.base.errors import FormatError, InputError
 from bcai.base.units import format_duration_s
 from bcai.jobs.signature import SignedBy, SpecSignature
 from bcai.jobs.spec import JobSpec
+from bcai.jobs.verify import NO_CHECK
 from bcai.proof.keys import Domain, SigningKey, is_signed, key_id, parse_key_id
 from bcai.vm.program import cbor
 
@@ -83,7 +85,8 @@ def encode_spec(spec: JobSpec) -> bytes:
     """Canonical bytes of a spec with the terms of its signature, but not its value."""
     terms = spec.signature
     assert terms is not None
-    content = [pair for pair in _pairs(spec) if pair[0] != "signature"]
+    left_out = {"signature"} | ({"verify"} if spec.verify == NO_CHECK else set[str]())
+    content = [pair for pair in _pairs(spec) if pair[0] not in left_out]
     signed = [terms.key, terms.nonce, terms.issued_at, terms.expires_at, terms.by.value]
     return MAGIC + cbor.encode([VERSION, content, signed])
 

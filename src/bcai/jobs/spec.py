@@ -9,6 +9,7 @@ from bcai.base.errors import InputError
 from bcai.base.units import GIB, MIB, format_size
 from bcai.jobs.environment import check_name
 from bcai.jobs.signature import SpecSignature
+from bcai.jobs.verify import NO_CHECK, Verify
 
 CODE_BYTES_MAX = MIB  # a longer script is a project
 FILES_MAX = 10_000
@@ -24,6 +25,9 @@ class JobKind(StrEnum):
     PROGRAM = "program"
     TRAINING = "training"
     WASM = "wasm"
+
+
+LEAVES_RECEIPT = frozenset({JobKind.PROGRAM, JobKind.TRAINING})
 
 
 class SecurityLevel(StrEnum):
@@ -143,6 +147,7 @@ class JobSpec:
     kind: JobKind = JobKind.PYTHON
     security_level: SecurityLevel = SecurityLevel.HIGH
     environment: str | None = None  # of a node, by name; None: the first that has the requirements
+    verify: Verify = NO_CHECK
     signature: SpecSignature | None = None
 
     def __post_init__(self) -> None:
@@ -159,6 +164,7 @@ class JobSpec:
                 "'code'"
             )
         self._check_jail()
+        self._check_verify()
         if len(self.files) > FILES_MAX:
             raise InputError(f"files: found {len(self.files)}, expected at most {FILES_MAX}")
         paths = [(file.mount, file.path) for file in self.files]
@@ -185,6 +191,15 @@ class JobSpec:
             raise InputError(
                 f"security_level: found {self.security_level.value!r}, but a job of kind "
                 f"{self.kind.value!r} has none to choose: it runs no code in a jail"
+            )
+
+    def _check_verify(self) -> None:
+        """Refuse a check of what cannot be checked."""
+        if self.verify != NO_CHECK and self.kind not in LEAVES_RECEIPT:
+            raise InputError(
+                f"verify: found {str(self.verify)!r}, but a job of kind {self.kind.value!r} leaves "
+                "no receipt: what it computes has no bits that another computer must get too",
+                hint="a Program or a training leaves one",
             )
 
     def _check_inputs(self, taken: set[tuple[Mount, str]]) -> None:

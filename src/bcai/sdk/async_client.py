@@ -124,6 +124,7 @@ class AsyncSDK:
         max_retries: int = 3,
         required_outputs: Sequence[str] = (),
         labels: Mapping[str, str] | None = None,
+        verify: str = "none",
     ) -> AsyncJob:
         """Make a job of a Program, without sending it; see `SDK.create_program_job`."""
         from bcai.sdk.program import draft_program
@@ -137,6 +138,7 @@ class AsyncSDK:
             max_retries=max_retries,
             required_outputs=required_outputs,
             labels=labels,
+            verify=verify,
         )
         return AsyncJob(self.transport, draft=draft)
 

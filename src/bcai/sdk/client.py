@@ -172,6 +172,7 @@ class SDK:
         max_retries: int = 3,
         required_outputs: Sequence[str] = (),
         labels: Mapping[str, str] | None = None,
+        verify: str = "none",
     ) -> Job:
         """Make a job of a Program of the instruction set, without sending it.
 
@@ -181,6 +182,9 @@ class SDK:
             A program, its canonical bytes, or a file with its bytes or its assembly.
         inputs
             A NumPy array (or what converts to one) for every input and parameter, by name.
+        verify
+            Who checks the result: `none`, `full` (a challenger does the job again), or
+            `audited:0.1` (it does one in ten).
         name, limits, timeout, max_retries, required_outputs, labels
             As for `create_job`.
 
@@ -198,6 +202,7 @@ class SDK:
             max_retries=max_retries,
             required_outputs=required_outputs,
             labels=labels,
+            verify=verify,
         )
         return Job(job.blocking())
 

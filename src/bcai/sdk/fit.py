@@ -176,6 +176,7 @@ def fit(
     timeout: float | str = 3600,
     max_retries: int = 3,
     labels: Mapping[str, str] | None = None,
+    verify: str = "none",
 ) -> Trained:
     """Train a model on the network: the same bits on every computer, and evidence of every step.
 
@@ -212,6 +213,9 @@ def fit(
     on_step
         Is told how far the training is, some times a second; None: a line on the terminal. In a
         job it is told the last step alone: the job's metrics have the others.
+    verify
+        Who checks the result: `none`, `full` (a challenger does the training again), or
+        `audited:0.1` (it does one in ten); see `Result.settlement`.
     name, limits, timeout, max_retries, labels
         As for `SDK.create_job`. Within a job, its own hold.
 
@@ -247,7 +251,13 @@ def fit(
     if resume is not None:
         plan = _continued(plan, resume)
     draft = draft_training(
-        plan, name=name, limits=limits, timeout=timeout, max_retries=max_retries, labels=labels
+        plan,
+        name=name,
+        limits=limits,
+        timeout=timeout,
+        max_retries=max_retries,
+        labels=labels,
+        verify=verify,
     )
     with _Client(client) as sdk:
         job = sdk.job_of(draft).submit()

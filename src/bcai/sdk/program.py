@@ -27,6 +27,7 @@ def draft_program(
     max_retries: int = 3,
     required_outputs: Sequence[str] = (),
     labels: Mapping[str, str] | None = None,
+    verify: str = "none",
 ) -> Draft:
     """Check a program and its inputs, and put them in a submission.
 
@@ -59,6 +60,7 @@ def draft_program(
         "max_retries": max_retries,
         "required_outputs": list(required_outputs),
         "labels": dict(labels) if labels else None,
+        "verify": verify,
     }
     given = {field: value for field, value in fields.items() if value not in (None, [])}
     return Draft(check_submission(given), tuple(files))

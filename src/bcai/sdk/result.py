@@ -10,6 +10,7 @@ from bcai.base.errors import JobCancelledError, JobError, JobFailedError, JobTim
 from bcai.base.values import encode_value
 from bcai.bridge.sandbox.level import JailReport
 from bcai.jobs.outcome import Outcome, Reason, Usage
+from bcai.jobs.settlement import Settlement
 from bcai.jobs.states import JobState
 from bcai.sdk.history import Metric
 from bcai.sdk.outputs import Outputs
@@ -100,6 +101,14 @@ class Result:
     def jail(self) -> JailReport | None:
         """The walls it ran behind; None if it never ran."""
         return self.outcome.jail if self.outcome else None
+
+    @property
+    def settlement(self) -> Settlement | None:
+        """Whether the result is taken for true, as it was known when the job ended.
+
+        None for jobs that asked for no check. An audit comes later: `client.job(id)` knows.
+        """
+        return self.job.settlement
 
     @property
     def receipt(self) -> "Receipt | None":

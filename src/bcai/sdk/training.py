@@ -134,6 +134,7 @@ def draft_training(
     timeout: float | str = 3600,
     max_retries: int = 3,
     labels: Mapping[str, str] | None = None,
+    verify: str = "none",
 ) -> Draft:
     """Put a plan in a submission."""
     from safetensors.numpy import save
@@ -163,6 +164,7 @@ def draft_training(
         "timeout": timeout,
         "max_retries": max_retries,
         "labels": dict(labels) if labels else None,
+        "verify": verify,
     }
     given = {field: value for field, value in fields.items() if value is not None}
     return Draft(check_submission(given), tuple(files))

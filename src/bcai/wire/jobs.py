@@ -8,6 +8,7 @@ from bcai.base.errors import BcaiError, error_class, http_status
 from bcai.jobs.job import Attempt, Job, JobEvent
 from bcai.jobs.node import Capabilities, Node
 from bcai.jobs.outcome import Outcome, Reason
+from bcai.jobs.settlement import Settlement
 from bcai.jobs.spec import JobSpec
 from bcai.jobs.states import JobState
 
@@ -15,6 +16,7 @@ SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
 OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
 CAPABILITIES: TypeAdapter[Capabilities] = TypeAdapter(Capabilities)
 ATTEMPTS: TypeAdapter[tuple[Attempt, ...]] = TypeAdapter(tuple[Attempt, ...])
+SETTLEMENT: TypeAdapter[Settlement] = TypeAdapter(Settlement)
 REASON: TypeAdapter[Reason] = TypeAdapter(Reason)
 
 
@@ -49,11 +51,20 @@ class JobView(JobSummary):
     attempts: tuple[Attempt, ...]
     outcome: Outcome | None = Field(description="Set once the state is final.")
     spec: JobSpec
+    settlement: Settlement | None = Field(
+        default=None, description="Whether the result is taken for true, if that was asked for."
+    )
 
     @classmethod
     def of(cls, job: Job) -> Self:
         """Show a job."""
-        return cls(**_summary(job), attempts=job.attempts, outcome=job.outcome, spec=job.spec)
+        return cls(
+            **_summary(job),
+            attempts=job.attempts,
+            outcome=job.outcome,
+            spec=job.spec,
+            settlement=job.settlement,
+        )
 
 
 def _summary(job: Job) -> dict[str, Any]:
@@ -98,6 +109,7 @@ class ResultView(BaseModel):
     outcome: Outcome
     attempts: tuple[Attempt, ...]
     warnings: tuple[str, ...]
+    settlement: Settlement | None = None
 
 
 class NodeList(BaseModel):

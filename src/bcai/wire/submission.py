@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from bcai.base.errors import InputError
 from bcai.jobs.environment import NAME_PATTERN
 from bcai.jobs.signature import SpecSignature
 from bcai.jobs.spec import (
@@ -18,9 +19,19 @@ from bcai.jobs.spec import (
     Mount,
     SecurityLevel,
 )
+from bcai.jobs.verify import EXPECTED, parse_verify
 from bcai.wire.quantities import Count, Duration, Size, Text
 
 Digest = Annotated[str, Field(pattern=r"^blake3:[0-9a-f]{64}$")]
+
+
+def _check_verify(text: str) -> str:
+    """Refuse what `to_spec` could not lower."""
+    try:
+        parse_verify(text)
+    except InputError:
+        raise ValueError(EXPECTED) from None
+    return text
 
 
 class _Strict(BaseModel):
@@ -124,6 +135,13 @@ class JobSubmission(_Strict):
     required_outputs: list[Text] = Field(default_factory=list[Text], max_length=1000)
     reward_tokens: Count = Field(default=0, ge=0, le=2**53)
     labels: dict[Text, Text] = Field(default_factory=dict[Text, Text], max_length=64)
+    verify: Annotated[str, AfterValidator(_check_verify)] = Field(
+        default="none",
+        max_length=64,
+        examples=["audited:0.1"],
+        description="`none`, `full` or `audited:RATE`: whether others do the job again to check "
+        "its result, always or with that probability. For kinds `program` and `training`.",
+    )
     signature: SignatureMessage | None = None
 
     def to_spec(self) -> JobSpec:
@@ -172,5 +190,6 @@ class JobSubmission(_Strict):
             labels=dict(self.labels),
             kind=self.kind,
             security_level=self.security_level,
+            verify=parse_verify(self.verify),
             signature=SpecSignature(**self.signature.model_dump()) if self.signature else None,
         )

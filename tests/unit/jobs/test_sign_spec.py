@@ -9,6 +9,7 @@ from bcai import InputError
 from bcai.jobs.sign_spec import SKEW_S, check_signature, encode_spec, sign_spec
 from bcai.jobs.signature import SignedBy
 from bcai.jobs.spec import FileRef, Hardware, JobKind, JobSpec, Limits, Mount, SecurityLevel
+from bcai.jobs.verify import Policy, Verify
 from bcai.proof.keys import SigningKey
 from bcai.wire.jobs import SPEC
 
@@ -40,6 +41,7 @@ OTHERS: dict[str, Any] = {
     "kind": JobKind.PROGRAM,
     "security_level": SecurityLevel.STANDARD,
     "environment": "ml",
+    "verify": Verify(Policy.AUDITED, 0.25),
 }
 
 
@@ -58,7 +60,8 @@ def test_a_signature_holds_and_names_its_key() -> None:
 def test_every_field_is_signed(field: str) -> None:
     if field in ("code", "signature"):
         return
-    spec = signed()
+    # Only a program may be checked by others.
+    spec = signed(replace(SPEC_OF_ALL, kind=JobKind.PROGRAM) if field == "verify" else SPEC_OF_ALL)
     changes = {field: OTHERS[field]}
     if field == "entry":
         changes["files"] = OTHERS["files"]

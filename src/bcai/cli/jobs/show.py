@@ -71,6 +71,11 @@ def _asked(job: JobView) -> list[tuple[str, str]]:
     rows += [("lacking", wall) for wall in (jail.missing if jail else ())]
     rows += audit_rows(job.outcome) if job.outcome else []
     rows += [("asked for", f"security level {jail.asked}")] if jail and jail.asked else []
+    if job.settlement is not None:
+        found = job.settlement
+        rows.append(("settlement", f"{found.state.value}: {found.text}"))
+        rows += [("by", found.by)] if found.by else []
+        rows.append(("verify", str(found.verify)))
     rows.append(("submitted", f"{format_age(time.time() - job.created_at)} ago"))
     rows.append(("starts", spec["entry"]))
     if spec["requirements"]:

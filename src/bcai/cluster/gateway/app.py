@@ -20,6 +20,7 @@ from bcai.cluster.gateway.problems import (
     validation_problem,
 )
 from bcai.cluster.gateway.routes import (
+    audits,
     blobs,
     client_socket,
     events,
@@ -33,7 +34,19 @@ from bcai.cluster.gateway.routes import (
 )
 from bcai.cluster.gateway.services import Services
 
-_ROUTES = (health, jobs, results, logs, events, nodes, blobs, keys, client_socket, node_socket)
+_ROUTES = (
+    health,
+    jobs,
+    results,
+    logs,
+    events,
+    nodes,
+    blobs,
+    audits,
+    keys,
+    client_socket,
+    node_socket,
+)
 
 
 def create_app(services: Services) -> FastAPI:

@@ -66,6 +66,7 @@ def _requiring(*roles: Role) -> Callable[..., ApiKey]:
 
 
 AnyCaller = Annotated[ApiKey, Depends(_requiring(Role.CLIENT, Role.NODE))]
+NodeCaller = Annotated[ApiKey, Depends(_requiring(Role.NODE))]
 ClientCaller = Annotated[ApiKey, Depends(_requiring(Role.CLIENT))]
 AdminCaller = Annotated[ApiKey, Depends(_requiring())]
 

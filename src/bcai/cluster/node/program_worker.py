@@ -28,14 +28,12 @@ from bcai.cluster.node.receipts import leave_receipt
 from bcai.cluster.node.verified_worker import refuse_beyond, used_so_far, within_limits
 from bcai.cluster.node.worker_messages import INPUTS, OUTPUTS, leave_output, tell
 from bcai.proof.recorder import Recorder
-from bcai.proof.run import Constant, Run
-from bcai.proof.state import canonical_tensors, tensors_root
+from bcai.proof.single_run import single_run
 from bcai.vm.backends.reference.backend import ReferenceExecutable
 from bcai.vm.compiler.backend import Executable, Observer
 from bcai.vm.isa.ops.hybrid import python_execute
 from bcai.vm.isa.types import Array
 from bcai.vm.program.codec import decode_program
-from bcai.vm.program.merkle import program_root
 from bcai.vm.program.program import VerifiedProgram
 from bcai.vm.program.verifier import verify
 from bcai.vm.runtime.choose_backend import Choice, choose_backend, local_backends
@@ -89,25 +87,15 @@ def _sign(
     walls: str,
 ) -> str:
     """Sign for a run of one step; its parameters are the state."""
-    given = canonical_tensors(inputs)
+    single = single_run(verified, inputs)
     names = {port.name for port in verified.program.parameters}
-    first = {name: array for name, array in given.items() if name in names}
-    fed = {name: array for name, array in given.items() if name not in names}
-    run = Run(
-        program_root=program_root(verified.program),
-        isa_version=verified.program.isa_version,
-        steps=1,
-        first_state=tensors_root(first),
-        seed=0,
-        feed=Constant(tensors_root(fed), tuple(fed)),
-    )
-    state = first | {name: array for name, array in results.items() if name in names}
+    state = single.state | {name: array for name, array in results.items() if name in names}
     outputs = {name: array for name, array in results.items() if name not in names}
-    recorder = Recorder(run)
+    recorder = Recorder(single.run)
     recorder.record(1, state, outputs)
     return leave_receipt(
         folder,
-        run,
+        single.run,
         verified,
         recorder,
         state=state,

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from bcai.base.errors import StaleError
 from bcai.cluster.store.rows import dump, dump_plain, no_such_job, read_job
+from bcai.cluster.store.settlements_sql import commit_result
 from bcai.cluster.store.tables import ATTEMPTS, EVENTS, JOBS
 from bcai.cluster.store.verdict import judge
 from bcai.jobs.job import EventKind, Job
@@ -147,7 +148,8 @@ class JobEdit:
             A job in this state cannot end like that.
         """
         self.save()
-        verdict = judge(read_job(self.connection, self.job_id), outcome, delay_s=delay_s)
+        job = read_job(self.connection, self.job_id)
+        verdict = judge(job, outcome, delay_s=delay_s)
         ended = verdict.outcome
         self.connection.execute(
             update(ATTEMPTS)
@@ -162,6 +164,7 @@ class JobEdit:
             self.change(finished_at=self.now, outcome=dump(OUTCOME, ended), waiting=None)
         if verdict.state is JobState.SUCCEEDED:
             self.change(progress=1.0)
+            commit_result(self.connection, job, outcome, secrets.token_hex(16), self.now)
         self.change(lease_until=None)
         self.renew_token()
         self.move(

@@ -14,6 +14,7 @@ from bcai.base.errors import StaleError
 from bcai.jobs.job import EventKind, Job, JobEvent
 from bcai.jobs.node import Capabilities, Node
 from bcai.jobs.outcome import Outcome, Reason
+from bcai.jobs.settlement import Lie
 from bcai.jobs.spec import JobSpec
 from bcai.jobs.states import JobState
 from bcai.wire.nodes import Report
@@ -162,6 +163,26 @@ class JobStore(Protocol):
 
     async def finish(self, job: Job, outcome: Outcome) -> Job:
         """End a job from the scheduler's side (TIME_OUT, FAIL). Raises StaleError."""
+        ...
+
+    # Settlement: challengers, through the gateway
+
+    async def audits_due(self, limit: int = 100) -> list[Job]:
+        """Jobs whose result is COMMITTED and waits for its audit, oldest first."""
+        ...
+
+    async def settle(self, job_id: str, key: ApiKey, lie: Lie | None, remark: str = "") -> Job:
+        """SETTLED, or DISPUTED for what `lie` says, by whoever has the API key. Idempotent.
+
+        Raises
+        ------
+        NotFoundError
+            No such job, or it asked for no check, or has no result.
+        ForbiddenError
+            The node that is audited came with this very key.
+        ConflictError
+            The result is settled or disputed already, otherwise.
+        """
         ...
 
     # Nodes

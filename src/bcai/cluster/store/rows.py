@@ -8,11 +8,14 @@ from pydantic import TypeAdapter
 from sqlalchemy import Connection, Row, select
 
 from bcai.base.errors import NotFoundError
-from bcai.cluster.store.tables import ATTEMPTS, JOBS
+from bcai.cluster.store.tables import ATTEMPTS, JOBS, SETTLEMENTS
 from bcai.jobs.job import Attempt, EventKind, Job, JobEvent
 from bcai.jobs.outcome import Reason
+from bcai.jobs.settlement import Settlement
+from bcai.jobs.spec import JobSpec
 from bcai.jobs.states import JobState
-from bcai.wire.jobs import OUTCOME, REASON, SPEC
+from bcai.jobs.verify import NO_CHECK
+from bcai.wire.jobs import OUTCOME, REASON, SETTLEMENT, SPEC
 
 T = TypeVar("T")
 
@@ -53,7 +56,24 @@ def to_jobs(connection: Connection, rows: Sequence[Row[Any]]) -> list[Job]:
         query = select(ATTEMPTS).where(ATTEMPTS.c.job_id.in_(tried))
         for row in connection.execute(query.order_by(ATTEMPTS.c.job_id, ATTEMPTS.c.number)):
             attempts[row.job_id].append(_to_attempt(row))
-    return [_to_job(row, tuple(attempts[row.id])) for row in rows]
+    specs = {row.id: SPEC.validate_python(json.loads(row.spec)) for row in rows}
+    settlements = _settlements(
+        connection,
+        [row.id for row in rows if row.outcome and specs[row.id].verify != NO_CHECK],
+    )
+    return [
+        _to_job(row, specs[row.id], tuple(attempts[row.id]), settlements.get(row.id))
+        for row in rows
+    ]
+
+
+def _settlements(connection: Connection, job_ids: Sequence[str]) -> dict[str, Settlement]:
+    """Where the results of these jobs stand; most jobs ask for no check, and cost no query."""
+    if not job_ids:
+        return {}
+    query = select(SETTLEMENTS).where(SETTLEMENTS.c.job_id.in_(job_ids))
+    rows = connection.execute(query)
+    return {row.job_id: SETTLEMENT.validate_python(json.loads(row.body)) for row in rows}
 
 
 def to_event(row: Row[Any]) -> JobEvent:
@@ -67,8 +87,9 @@ def to_event(row: Row[Any]) -> JobEvent:
     )
 
 
-def _to_job(row: Row[Any], attempts: tuple[Attempt, ...]) -> Job:
-    spec = SPEC.validate_python(json.loads(row.spec))
+def _to_job(
+    row: Row[Any], spec: JobSpec, attempts: tuple[Attempt, ...], settlement: Settlement | None
+) -> Job:
     return Job(
         id=row.id,
         owner=row.owner,
@@ -88,6 +109,7 @@ def _to_job(row: Row[Any], attempts: tuple[Attempt, ...]) -> Job:
         finished_at=row.finished_at,
         outcome=load(OUTCOME, row.outcome),
         warnings=tuple(json.loads(row.warnings)),
+        settlement=settlement,
     )
 
 

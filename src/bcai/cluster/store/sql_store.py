@@ -13,7 +13,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bcai.base.errors import StaleError
 from bcai.base.ids import new_id
-from bcai.cluster.store import jobs_sql, keys_sql, nodes_sql, queries_sql, reports_sql
+from bcai.cluster.store import (
+    jobs_sql,
+    keys_sql,
+    nodes_sql,
+    queries_sql,
+    reports_sql,
+    settlements_sql,
+)
 from bcai.cluster.store.doorbell import Doorbell
 from bcai.cluster.store.edit import new_lock_token
 from bcai.cluster.store.engines import READERS_MAX, reading_engine, writing_engine
@@ -26,6 +33,7 @@ from bcai.cluster.store.writer import Writer
 from bcai.jobs.job import EventKind, Job, JobEvent
 from bcai.jobs.node import Capabilities, Node
 from bcai.jobs.outcome import Outcome, Reason
+from bcai.jobs.settlement import Audited, Lie
 from bcai.jobs.spec import JobSpec
 from bcai.jobs.states import JobState
 from bcai.wire.jobs import SPEC
@@ -151,6 +159,15 @@ class SqlStore:
     async def finish(self, job: Job, outcome: Outcome) -> Job:
         return await self._write(
             lambda connection: jobs_sql.finish(connection, job, outcome, self._clock())
+        )
+
+    async def audits_due(self, limit: int = 100) -> list[Job]:
+        return await self._read(lambda connection: settlements_sql.audits_due(connection, limit))
+
+    async def settle(self, job_id: str, key: ApiKey, lie: Lie | None, remark: str = "") -> Job:
+        message = Audited(self._clock(), key.name, lie, remark)
+        return await self._write(
+            lambda connection: settlements_sql.settle(connection, job_id, message, key.id)
         )
 
     async def node_seen(

@@ -95,6 +95,16 @@ API_KEYS = Table(
     Column("revoked_at", Double),
 )
 
+SETTLEMENTS = Table(
+    "settlements",
+    METADATA,
+    Column("job_id", Text, ForeignKey("jobs.id"), primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("committed_at", Double, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("settlements_by_state", "state", "committed_at", "job_id"),
+)
+
 IDEMPOTENCY = Table(
     "idempotency",
     METADATA,

@@ -44,6 +44,7 @@ async def get_results(services: UseServices, caller: ClientCaller, job_id: JobId
         outcome=job.outcome,
         attempts=job.attempts,
         warnings=job.warnings,
+        settlement=job.settlement,
     )
     return json_response(view)
 

@@ -1,0 +1,116 @@
+"""`bcai node challenge`: does jobs of other nodes again, and names those that lied."""
+
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from bcai.base.errors import EXIT_FAILED, EXIT_OK, BcaiError, FormatError
+from bcai.cli.options import DEFAULT_NETWORK, NetworkOptions
+from bcai.cli.session import with_network
+from bcai.cli.terminal import print_json, say, stdout_console
+
+if TYPE_CHECKING:
+    from bcai.sdk.async_client import AsyncSDK
+    from bcai.vm.compiler.backend import Backend
+    from bcai.wire.jobs import JobView
+
+POLL_S = 2.0
+BATCH = 20
+_ONCE = Parameter(negative="", help="Do the audits that are due, then end; 1 if a node lied.")
+
+
+def challenge(
+    *, once: Annotated[bool, _ONCE] = False, options: NetworkOptions = DEFAULT_NETWORK
+) -> int:
+    """Do audits until Ctrl-C, or until none is due."""
+    from bcai.settings import read_settings
+    from bcai.vm.runtime.choose_backend import choose_backend
+
+    backend = choose_backend(read_settings().enhanced_vm.hardware_backend).backend
+    challenger = _Challenger(backend, options, once)
+    with_network(options, challenger.run)
+    if once and options.json:
+        print_json({"audits": challenger.done})
+    lied = any(each["lie"] is not None for each in challenger.done)
+    return EXIT_FAILED if once and lied else EXIT_OK
+
+
+class _Challenger:
+    """Takes one audit after the other. It keeps nothing: what is not reported stays due."""
+
+    def __init__(self, backend: "Backend", options: NetworkOptions, once: bool) -> None:
+        self._backend, self._options, self._once = backend, options, once
+        self._skipped: set[str] = set()
+        self.done: list[dict[str, Any]] = []
+
+    async def run(self, client: "AsyncSDK") -> None:
+        """Ask for audits, and do them."""
+        import anyio
+
+        from bcai.wire.audits import AuditList
+
+        while True:
+            due = await client.transport.get(
+                "/v1/audits", AuditList, limit=BATCH + len(self._skipped)
+            )
+            new = [job for job in due.items if job.id not in self._skipped]
+            for job in new:
+                try:
+                    await self._audit(client, job)
+                except BcaiError as error:  # ours, not the node's: another challenger may do it
+                    self._skipped.add(job.id)
+                    say(f"{job.id} ({job.name}): not audited: {error}")
+            if not new and self._once:
+                return
+            if not new:
+                await anyio.sleep(POLL_S)
+
+    async def _audit(self, client: "AsyncSDK", job: "JobView") -> None:
+        import anyio.to_thread
+
+        from bcai.cluster.node.audit import audit, digests_of
+        from bcai.sdk.transport import job_path
+        from bcai.wire.audits import VerdictMessage
+        from bcai.wire.jobs import JobView
+
+        assert job.outcome is not None
+        wanted = digests_of(job.spec, job.outcome)
+        blobs = {digest: await _fetch(client, digest) for digest in wanted}
+        act = partial(audit, job.id, job.spec, job.outcome, blobs, self._backend)
+        report = await anyio.to_thread.run_sync(act, abandon_on_cancel=True)
+        path = job_path(job.id).replace("/v1/jobs/", "/v1/audits/")
+        settled = await client.transport.post(
+            path, JobView, body=VerdictMessage.of(report.lie, report.remark)
+        )
+        self._tell(settled)
+
+    def _tell(self, job: "JobView") -> None:
+        found = job.settlement
+        assert found is not None
+        document = {
+            "job": job.id,
+            "name": job.name,
+            "node": found.node_name,
+            "node_id": found.node_id,
+            "state": found.state.value,
+            "text": found.text,
+            "lie": None if found.lie is None else asdict(found.lie),
+        }
+        if self._once:
+            self.done.append(document)
+        if not self._options.json:
+            line = f"{found.state.value}  {job.id} ({job.name}): {found.text}"
+            stdout_console().print(line, markup=False, soft_wrap=True)
+        elif not self._once:
+            print_json(document)
+
+
+async def _fetch(client: "AsyncSDK", digest: str) -> bytes:
+    from bcai.base.digest import digest_of, parse_digest
+
+    answer = await client.transport.request("GET", f"/v1/blobs/{parse_digest(digest)}")
+    if digest_of(answer.content) != digest:
+        raise FormatError(f"what the gateway sent is not {digest}")
+    return answer.content

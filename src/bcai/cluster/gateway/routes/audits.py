@@ -1,0 +1,41 @@
+"""What challengers ask and say."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from bcai.cluster.gateway.auth import NodeCaller
+from bcai.cluster.gateway.limits import PAGE_SIZE_MAX
+from bcai.cluster.gateway.openapi import JobId, problems
+from bcai.cluster.gateway.rendering import json_response
+from bcai.cluster.gateway.services import UseServices
+from bcai.wire.audits import AuditList, VerdictMessage
+from bcai.wire.jobs import JobView
+
+router = APIRouter(tags=["network"])
+
+
+@router.get("/v1/audits", response_model=AuditList, responses=problems(401, 403, 422))
+async def list_audits(
+    services: UseServices,
+    _: NodeCaller,
+    limit: Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)] = 20,
+) -> Response:
+    """List jobs whose result waits for its audit, oldest first."""
+    jobs = await services.store.audits_due(limit)
+    return json_response(AuditList(items=[JobView.of(job) for job in jobs]))
+
+
+@router.post(
+    "/v1/audits/{job_id}",
+    response_model=JobView,
+    response_description="The job with its settlement.",
+    responses=problems(401, 403, 404, 409, 413, 422),
+)
+async def settle_job(
+    services: UseServices, caller: NodeCaller, job_id: JobId, verdict: VerdictMessage
+) -> Response:
+    """Settle or dispute a result. Harmless if it is repeated; refused for a node's own work."""
+    remark = "" if verdict.code else verdict.message
+    job = await services.store.settle(job_id, caller, verdict.lie, remark)
+    return json_response(JobView.of(job))

@@ -1,0 +1,71 @@
+"""Where results stand: committed when a job succeeds, settled or disputed by an audit."""
+
+import json
+
+from sqlalchemy import Connection, insert, select, update
+
+from bcai.base.errors import ForbiddenError, NotFoundError
+from bcai.cluster.store.rows import dump, read_job, to_jobs
+from bcai.cluster.store.tables import JOBS, NODES, SETTLEMENTS
+from bcai.jobs.job import Job
+from bcai.jobs.outcome import Outcome
+from bcai.jobs.settlement import Audited, SettlementState, commit, step
+from bcai.jobs.verify import NO_CHECK
+from bcai.wire.jobs import SETTLEMENT
+
+
+def commit_result(
+    connection: Connection, job: Job, outcome: Outcome, salt: str, now: float
+) -> None:
+    """Write down that a job that asked for a check has a result. `salt` is random, and new."""
+    if job.spec.verify == NO_CHECK:
+        return
+    attempt = job.attempts[-1]
+    settlement = commit(
+        job.spec.verify,
+        job_id=job.id,
+        receipt=outcome.receipt,
+        salt=salt,
+        node_id=attempt.node_id,
+        node_name=attempt.node_name,
+        at=now,
+    )
+    connection.execute(
+        insert(SETTLEMENTS).values(
+            job_id=job.id,
+            state=settlement.state,
+            committed_at=settlement.committed_at,
+            body=dump(SETTLEMENT, settlement),
+        )
+    )
+
+
+def audits_due(connection: Connection, limit: int) -> list[Job]:
+    """Return jobs whose result waits for its audit, the oldest first."""
+    query = select(JOBS).join(SETTLEMENTS, SETTLEMENTS.c.job_id == JOBS.c.id)
+    query = query.where(SETTLEMENTS.c.state == SettlementState.COMMITTED)
+    query = query.order_by(SETTLEMENTS.c.committed_at, SETTLEMENTS.c.job_id).limit(limit)
+    return to_jobs(connection, connection.execute(query).all())
+
+
+def settle(connection: Connection, job_id: str, message: Audited, key_id: str) -> Job:
+    """Take an audit's end from whoever has the API key `key_id`."""
+    query = select(SETTLEMENTS.c.body).where(SETTLEMENTS.c.job_id == job_id).with_for_update()
+    text = connection.execute(query).scalar_one_or_none()
+    if text is None:
+        raise NotFoundError(f"no result of a job {job_id[:80]!r} can be settled")
+    before = SETTLEMENT.validate_python(json.loads(text))
+    owner = select(NODES.c.key_id).where(NODES.c.id == before.node_id)
+    if connection.execute(owner).scalar_one_or_none() == key_id:
+        raise ForbiddenError(
+            "a node's work is not audited with the key that the node itself came with",
+            hint="give the challenger a key of its own: bcai keys add",
+        )
+    after = step(before, message)
+    if after != before:
+        connection.execute(
+            update(SETTLEMENTS)
+            .where(SETTLEMENTS.c.job_id == job_id)
+            .values(state=after.state, body=dump(SETTLEMENT, after))
+        )
+    return read_job(connection, job_id)

@@ -1,0 +1,140 @@
+"""Whether a result is taken for true, beside the job's own state.
+
+A job that asked for a check is COMMITTED once its node has handed in a result. A lot decides
+whether it is audited; if not, it is SETTLED at once. An audit ends in SETTLED or DISPUTED, and
+nothing follows on that. `step` is the whole machine; the store writes down what it says.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from blake3 import blake3
+
+from bcai.base.errors import ConflictError
+from bcai.jobs.verify import Verify
+
+_LOTS = 1 << 64
+
+
+class SettlementState(StrEnum):
+    """Where a result stands."""
+
+    COMMITTED = "COMMITTED"  # handed in; an audit is due
+    SETTLED = "SETTLED"  # not audited, or the audit agreed
+    DISPUTED = "DISPUTED"  # the audit found something else
+
+
+@dataclass(frozen=True, slots=True)
+class Lie:
+    """What a node said that is not so.
+
+    Attributes
+    ----------
+    code
+        Its stable name, such as `replay.differs`.
+    checkpoint, steps
+        The first wrong checkpoint and the steps that it is over, where a replay found it.
+    """
+
+    code: str
+    message: str
+    checkpoint: int | None = None
+    steps: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """An audit is over; `by` did it, and `lie` is what it found, if anything."""
+
+    at: float
+    by: str
+    lie: Lie | None = None
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Where one result stands. Times are Unix seconds.
+
+    Attributes
+    ----------
+    salt
+        What the lot was drawn with, in hexadecimal digits; random, and made only once the node's
+        receipt was in, so that no node can know whether it will be audited. With `drawn` anyone
+        can draw the same lot again.
+    text
+        What happened, in words.
+    by
+        Who settled or disputed it; empty: the lot.
+    node_id, node_name
+        Whose result it is: who is accused where it is DISPUTED.
+    """
+
+    state: SettlementState
+    verify: Verify
+    salt: str
+    node_id: str
+    node_name: str
+    committed_at: float
+    at: float
+    text: str
+    by: str = ""
+    lie: Lie | None = None
+
+
+def is_drawn(job_id: str, receipt: str, salt: str, rate: float) -> bool:
+    """Whether a job is audited. Of many jobs the share `rate` is."""
+    lot = blake3(f"bcai-audit\0{salt}\0{job_id}\0{receipt}".encode()).digest()[:8]
+    return int.from_bytes(lot, "big") < rate * _LOTS
+
+
+def commit(
+    verify: Verify,
+    *,
+    job_id: str,
+    receipt: str | None,
+    salt: str,
+    node_id: str,
+    node_name: str,
+    at: float,
+) -> Settlement:
+    """The first settlement of a result; without a receipt there is nothing that could be checked.
+
+    `receipt` is the digest of what the node signed.
+    """
+    first = Settlement(
+        SettlementState.COMMITTED, verify, salt, node_id, node_name, at, at, "waits for its audit"
+    )
+    if receipt is None:
+        lie = Lie("receipt.missing", "the node left no receipt, which every such job leaves")
+        return replace(first, state=SettlementState.DISPUTED, text=lie.message, lie=lie)
+    if not is_drawn(job_id, receipt, salt, verify.rate):
+        text = "not drawn for an audit"
+        return replace(first, state=SettlementState.SETTLED, text=text)
+    return first
+
+
+def step(settlement: Settlement, message: Audited) -> Settlement:
+    """Take an audit's end.
+
+    The same verdict once more changes nothing: a challenger may have to send it twice.
+
+    Raises
+    ------
+    ConflictError
+        It has been settled or disputed otherwise.
+    """
+    lie = message.lie
+    state = SettlementState.SETTLED if lie is None else SettlementState.DISPUTED
+    if settlement.state is not SettlementState.COMMITTED:
+        if settlement.state is state and settlement.by == message.by and settlement.lie == lie:
+            return settlement
+        raise ConflictError(
+            f"the result is {settlement.state} since {settlement.by or 'its commitment'}: "
+            "no other verdict follows"
+        )
+    text = message.remark or "the audit agrees"
+    if lie is not None:
+        text = f"{settlement.node_name} ({settlement.node_id}) did not tell the truth: "
+        text += lie.message
+    return replace(settlement, state=state, at=message.at, by=message.by, text=text, lie=lie)

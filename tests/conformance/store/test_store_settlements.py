@@ -1,0 +1,122 @@
+"""Where results stand: beside the jobs, durable, moved once, never by the node's own key."""
+
+import secrets
+from dataclasses import replace
+
+import pytest
+from tests.conformance.store.store_samples import (
+    CAPABILITIES,
+    LEASE_S,
+    NODE,
+    Clock,
+    failure,
+    finished,
+    started,
+    success,
+)
+
+from bcai.base.errors import ConflictError, ForbiddenError, NotFoundError
+from bcai.cluster.store.open import open_store
+from bcai.cluster.store.protocol import ApiKey, JobStore, Role
+from bcai.jobs.job import Job
+from bcai.jobs.outcome import Outcome
+from bcai.jobs.settlement import Lie, Settlement, SettlementState, is_drawn
+from bcai.jobs.spec import FileRef, JobKind, JobSpec
+from bcai.jobs.verify import NO_CHECK, Policy, Verify
+from bcai.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+RECEIPT = "blake3:" + "a" * 64
+FULL = Verify(Policy.FULL, 1.0)
+LIE = Lie("replay.differs", "state of checkpoint 1 differs", 1, (4, 8))
+
+
+async def ended(store: JobStore, verify: Verify = FULL, outcome: Outcome | None = None) -> Job:
+    file = FileRef("step.bcai", RECEIPT, 3)
+    spec = JobSpec("job", entry="step.bcai", files=(file,), kind=JobKind.PROGRAM, verify=verify)
+    job, _ = await store.submit("ann", spec)
+    job = await store.assign(job, NODE, lease_s=LEASE_S)
+    outcome = outcome or replace(success(), receipt=RECEIPT)
+    assert await store.record(NODE.id, [started(job), finished(job, 2, outcome)]) == [None, None]
+    return await store.get(job.id)
+
+
+async def challenger(store: JobStore) -> ApiKey:
+    return await store.add_key("challenger", Role.NODE, secrets.token_hex())
+
+
+def settlement(job: Job) -> Settlement:
+    assert job.settlement is not None
+    return job.settlement
+
+
+async def test_a_result_is_committed_until_its_audit(store: JobStore, clock: Clock) -> None:
+    first, second = await ended(store), await ended(store)
+    assert settlement(first).state is SettlementState.COMMITTED
+    assert {job.id for job in await store.audits_due()} == {first.id, second.id}
+    assert len(await store.audits_due(limit=1)) == 1
+    clock.now += 5
+    key = await challenger(store)
+    agreed = await store.settle(first.id, key, None, "done again")
+    assert agreed == await store.get(first.id)
+    assert settlement(agreed).state is SettlementState.SETTLED
+    assert (settlement(agreed).by, settlement(agreed).at) == ("challenger", clock.now)
+    disputed = settlement(await store.settle(second.id, key, LIE))
+    assert (disputed.state, disputed.lie) == (SettlementState.DISPUTED, LIE)
+    assert disputed.node_name == NODE.name
+    assert await store.audits_due() == []
+    assert (await store.settle(second.id, key, LIE)).settlement == disputed
+    with pytest.raises(ConflictError):
+        await store.settle(second.id, key, None)
+
+
+async def test_what_stands_outlives_the_process(store: JobStore, settings: Settings) -> None:
+    job = await ended(store)
+    other = open_store(settings)
+    await other.start()
+    try:
+        assert [each.id for each in await other.audits_due()] == [job.id]
+        assert (await other.get(job.id)).settlement == job.settlement
+    finally:
+        await other.stop()
+
+
+async def test_the_lot_is_drawn_anew_and_can_be_drawn_again(store: JobStore) -> None:
+    half = Verify(Policy.AUDITED, 0.5)
+    jobs = [await ended(store, half) for _ in range(24)]
+    assert len({settlement(job).salt for job in jobs}) == len(jobs)
+    for job in jobs:
+        found = settlement(job)
+        drawn = is_drawn(job.id, RECEIPT, found.salt, 0.5)
+        expected = SettlementState.COMMITTED if drawn else SettlementState.SETTLED
+        assert found.state is expected
+
+
+async def test_a_node_does_not_settle_its_own_work(store: JobStore) -> None:
+    own = await store.add_key("the node's", Role.NODE, "secret")
+    await store.node_seen(
+        NODE.id, name=NODE.name, capabilities=CAPABILITIES, key_id=own.id, lease_s=LEASE_S
+    )
+    job = await ended(store)
+    with pytest.raises(ForbiddenError, match="the node itself came with"):
+        await store.settle(job.id, own, None)
+    assert settlement(await store.get(job.id)).state is SettlementState.COMMITTED
+    settled = await store.settle(job.id, await challenger(store), None)
+    assert settlement(settled).state is SettlementState.SETTLED
+
+
+async def test_jobs_that_asked_for_no_check_or_failed_have_none(store: JobStore) -> None:
+    key = await challenger(store)
+    for job in (await ended(store, NO_CHECK), await ended(store, FULL, failure())):
+        assert job.settlement is None
+        with pytest.raises(NotFoundError):
+            await store.settle(job.id, key, None)
+    assert await store.audits_due() == []
+
+
+async def test_a_result_without_a_receipt_is_disputed_at_once(store: JobStore) -> None:
+    found = settlement(await ended(store, FULL, success()))
+    assert found.state is SettlementState.DISPUTED
+    assert found.lie is not None
+    assert found.lie.code == "receipt.missing"

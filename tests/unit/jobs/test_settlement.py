@@ -1,0 +1,105 @@
+"""A result is settled or disputed once; a lot that nobody can foresee decides who is audited."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bcai import InputError
+from bcai.base.errors import ConflictError
+from bcai.jobs.settlement import (
+    Audited,
+    Lie,
+    Settlement,
+    SettlementState,
+    commit,
+    is_drawn,
+    step,
+)
+from bcai.jobs.spec import FileRef, JobKind, JobSpec
+from bcai.jobs.verify import NO_CHECK, Policy, Verify, parse_verify
+
+RECEIPT = "blake3:" + "0" * 64
+FULL = Verify(Policy.FULL, 1.0)
+LIE = Lie("replay.differs", "state of checkpoint 1 differs", 1, (4, 8))
+MESSAGES = st.builds(
+    Audited,
+    at=st.floats(0, 1e9),
+    by=st.sampled_from(["ann", "bob"]),
+    lie=st.sampled_from([None, LIE, Lie("receipt.format", "no receipt")]),
+)
+
+
+def committed(verify: Verify = FULL, receipt: str | None = RECEIPT) -> Settlement:
+    return commit(
+        verify, job_id="job_1", receipt=receipt, salt="00", node_id="n", node_name="box", at=1.0
+    )
+
+
+@pytest.mark.parametrize("text", ["none", "full", "audited:0.1", "audited:0.0", "audited:1.0"])
+def test_a_policy_reads_as_it_is_written(text: str) -> None:
+    assert str(parse_verify(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "audited", "audited:", "audited:2", "audited:-0.1", "audited:nan", "full:1", "all"]
+)
+def test_what_is_no_policy_is_refused_with_what_was_expected(text: str) -> None:
+    with pytest.raises(InputError, match=r"verify: found .*expected 'none', 'full' or 'audited"):
+        parse_verify(text)
+
+
+def test_only_jobs_with_a_receipt_can_be_checked() -> None:
+    with pytest.raises(InputError, match="kind 'python' leaves no receipt"):
+        JobSpec("job", code="x = 1", verify=FULL)
+    file = FileRef("step.bcai", RECEIPT, 3)
+    assert JobSpec("job", entry="step.bcai", files=(file,), kind=JobKind.PROGRAM, verify=FULL)
+    assert JobSpec("job", code="x = 1").verify == NO_CHECK
+
+
+def test_an_audit_ends_in_settled_or_disputed_and_names_the_node() -> None:
+    assert committed().state is SettlementState.COMMITTED
+    assert step(committed(), Audited(2.0, "ann")).state is SettlementState.SETTLED
+    disputed = step(committed(), Audited(2.0, "ann", LIE))
+    assert (disputed.state, disputed.lie, disputed.by) == (SettlementState.DISPUTED, LIE, "ann")
+    assert disputed.text == "box (n) did not tell the truth: state of checkpoint 1 differs"
+
+
+def test_a_result_without_a_receipt_is_disputed_at_once() -> None:
+    found = committed(Verify(Policy.AUDITED, 0.0), receipt=None)
+    assert found.state is SettlementState.DISPUTED
+    assert found.lie is not None
+    assert found.lie.code == "receipt.missing"
+
+
+@given(first=MESSAGES, second=MESSAGES)
+def test_the_first_verdict_stands(first: Audited, second: Audited) -> None:
+    once = step(committed(), first)
+    assert step(once, first) == once
+    if (first.by, first.lie) == (second.by, second.lie):
+        assert step(once, second) == once
+    else:
+        with pytest.raises(ConflictError):
+            step(once, second)
+
+
+@given(salt=st.text("0123456789abcdef"), job=st.text(), rate=st.floats(0, 1))
+def test_a_lot_depends_on_the_rate_as_it_should(salt: str, job: str, rate: float) -> None:
+    assert is_drawn(job, RECEIPT, salt, 1.0)
+    assert not is_drawn(job, RECEIPT, salt, 0.0)
+    if is_drawn(job, RECEIPT, salt, rate):
+        assert is_drawn(job, RECEIPT, salt, min(1.0, rate * 2))
+
+
+def test_of_many_jobs_the_share_is_drawn_and_the_salt_decides_which() -> None:
+    drawn = [{i for i in range(2000) if is_drawn(f"job_{i}", RECEIPT, salt, 0.1)} for salt in "ab"]
+    assert all(140 < len(each) < 260 for each in drawn)
+    assert drawn[0] != drawn[1]
+
+
+def test_who_is_not_drawn_is_settled_at_once() -> None:
+    found = committed(Verify(Policy.AUDITED, 0.0))
+    assert (found.state, found.by, found.text) == (
+        SettlementState.SETTLED,
+        "",
+        "not drawn for an audit",
+    )
