@@ -176,7 +176,11 @@ def test_a_nodes_own_key_does_not_settle_its_work(
 ) -> None:
     job = fit(client, 3, "full").result
     identity = json.loads(next(network_of_liars.home.glob("**/network.json")).read_text())
-    process = command("--once", BCAI_API_KEY=identity["node_key"])
+    process = command(
+        "--once",
+        BCAI_API_KEY=identity["node_key"],
+        BCAI_ENDPOINT=str(network_of_liars.endpoint()["url"]),
+    )
     _, errors = process.communicate(timeout=120)
     assert f"{job.job_id} (training): not audited: a node's work is not audited with the key" in (
         errors
