@@ -217,9 +217,9 @@ def _refuse_verify(options: RunOptions) -> None:
     """Refuse a check of what cannot be checked."""
     if options.verify not in (None, "none"):
         raise InputError(
-            f"--verify: found {options.verify!r}, but this job leaves no receipt: what it computes "
-            "has no bits that another computer must get too",
-            hint="a .bcai program leaves one, and so does bcai.fit(..., verify=...)",
+            f"--verify: found {options.verify!r}, but this job cannot be checked: what its code "
+            "computes has no bits that another computer must get too",
+            hint="a .bcai program can, and so can bcai.fit(..., verify=...)",
         )
 
 

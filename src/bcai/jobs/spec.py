@@ -27,7 +27,7 @@ class JobKind(StrEnum):
     WASM = "wasm"
 
 
-LEAVES_RECEIPT = frozenset({JobKind.PROGRAM, JobKind.TRAINING})
+CHECKABLE = frozenset({JobKind.PROGRAM, JobKind.TRAINING})
 
 
 class SecurityLevel(StrEnum):
@@ -195,11 +195,11 @@ class JobSpec:
 
     def _check_verify(self) -> None:
         """Refuse a check of what cannot be checked."""
-        if self.verify != NO_CHECK and self.kind not in LEAVES_RECEIPT:
+        if self.verify != NO_CHECK and self.kind not in CHECKABLE:
             raise InputError(
-                f"verify: found {str(self.verify)!r}, but a job of kind {self.kind.value!r} leaves "
-                "no receipt: what it computes has no bits that another computer must get too",
-                hint="a Program or a training leaves one",
+                f"verify: found {str(self.verify)!r}, but a job of kind {self.kind.value!r} cannot "
+                "be checked: what its code computes has no bits that another computer must get too",
+                hint="a Program or a training can: their receipt covers every step",
             )
 
     def _check_inputs(self, taken: set[tuple[Mount, str]]) -> None:

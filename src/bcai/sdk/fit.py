@@ -230,7 +230,7 @@ def fit(
         raise InputError(f"on_step: found {on_step!r}, expected a function (done, steps, values)")
     trainer = report.trainer()
     if trainer is not None:
-        check_job_options(trainer, client=client, resume=resume)
+        check_job_options(trainer, client=client, resume=resume, verify=verify)
     plan = plan_training(
         model,
         data,
@@ -246,19 +246,13 @@ def fit(
         checkpoint_every=checkpoint_every,
     )
     if trainer is not None:
-        left = train_in_job(trainer, plan)
-        return _trained_in_job(model, plan, left, on_step)
+        return _trained_in_job(model, plan, train_in_job(trainer, plan), on_step)
     if resume is not None:
         plan = _continued(plan, resume)
     draft = draft_training(
-        plan,
-        name=name,
-        limits=limits,
-        timeout=timeout,
-        max_retries=max_retries,
-        labels=labels,
+        plan, name=name, limits=limits, timeout=timeout, max_retries=max_retries, labels=labels,
         verify=verify,
-    )
+    )  # fmt: skip
     with _Client(client) as sdk:
         job = sdk.job_of(draft).submit()
         try:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from bcai.sdk.training import TrainingPlan
 
 
-def check_job_options(trainer: Trainer, *, client: Any, resume: Any) -> None:
+def check_job_options(trainer: Trainer, *, client: Any, resume: Any, verify: str) -> None:
     """Refuse, before anything is exported, what a script in a job cannot have.
 
     Raises
@@ -27,6 +27,11 @@ def check_job_options(trainer: Trainer, *, client: Any, resume: Any) -> None:
         raise InputError(
             "resume: a job has one training, so there is no earlier one to go on from",
             hint="ask for all epochs at once, or go on where you are",
+        )
+    if verify != "none":
+        raise InputError(
+            f"verify: found {verify!r}, but a script in a job cannot have its training checked",
+            hint="call bcai.fit where you are: then the training is the job",
         )
 
 

@@ -48,8 +48,8 @@ def test_what_is_no_policy_is_refused_with_what_was_expected(text: str) -> None:
         parse_verify(text)
 
 
-def test_only_jobs_with_a_receipt_can_be_checked() -> None:
-    with pytest.raises(InputError, match="kind 'python' leaves no receipt"):
+def test_only_jobs_with_defined_bits_can_be_checked() -> None:
+    with pytest.raises(InputError, match="kind 'python' cannot be checked"):
         JobSpec("job", code="x = 1", verify=FULL)
     file = FileRef("step.bcai", RECEIPT, 3)
     assert JobSpec("job", entry="step.bcai", files=(file,), kind=JobKind.PROGRAM, verify=FULL)
