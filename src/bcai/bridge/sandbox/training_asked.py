@@ -2,6 +2,7 @@
 
 import os
 import socket
+from array import array
 from collections.abc import Iterator, Sequence
 
 from bcai.bridge.sandbox.jail import Metric, Progress
@@ -59,7 +60,10 @@ class AskedTraining:
     def _send(self, answer: Answer) -> None:
         """Never waits: a script that does not read its answers gets no more of them."""
         try:
-            socket.send_fds(self._control, [answer.text], answer.files, socket.MSG_DONTWAIT)
+            # Not `socket.send_fds`: Python 3.11's takes flags and forgets them.
+            rights = array("i", answer.files)
+            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
+            self._control.sendmsg([answer.text], ancillary, socket.MSG_DONTWAIT)
         except OSError:
             pass
         finally:
