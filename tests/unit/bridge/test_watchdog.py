@@ -32,9 +32,12 @@ def test_a_process_that_nobody_waited_for_counts_however_many_came_before(
     def read(path: str) -> bytes:
         return _stat(path.split("/")[2], ticks)
 
+    def no_children(who: int) -> resource.struct_rusage:
+        del who  # this process has had children of its own
+        return resource.struct_rusage((0,) * 16)
+
     monkeypatch.setattr(watchdog, "_read", read)
-    nothing = resource.struct_rusage((0,) * 16)  # this process has had children of its own
-    monkeypatch.setattr(resource, "getrusage", lambda _: nothing)
+    monkeypatch.setattr(resource, "getrusage", no_children)
     hertz = os.sysconf("SC_CLK_TCK")
     looking = Watchdog(1 << 30, cpu_s=10.0)
     looking.look_at_time(list(ticks))
