@@ -64,6 +64,7 @@ def test_a_script_trains_to_the_bits_of_the_same_lines_outside(client: SDK, tmp_
     values = {name: result.outputs[name] for name in result.outputs}
     assert values["difference"] < 1e-4
     assert values["accuracy"] > 0.8
+    assert sorted(values["trained"]) == ["0.bias", "0.weight", "2.bias", "2.weight"]
     assert values["files"] == [
         *("first_state.safetensors", "history.safetensors", "receipt.bcai"),
         *("rows.safetensors", "state.safetensors"),

@@ -84,7 +84,6 @@ def plan_training(
     max_norm: float | None = None,
     parameters: "Parameters | None" = None,
     checkpoint_every: int | None = None,
-    resume: Start | None = None,
 ) -> TrainingPlan:
     """Fix everything that decides a training's result; see `fit` for the parameters.
 
@@ -123,7 +122,7 @@ def plan_training(
         checkpoint_every=checkpoint_every or _usual_checkpoints(state),
     )
     Feeder(run, training.program, rows)  # raises here what a node would refuse
-    return TrainingPlan(forward, training.program, run, rows.columns, state, tuple(values), resume)
+    return TrainingPlan(forward, training.program, run, rows.columns, state, tuple(values))
 
 
 def draft_training(

@@ -82,6 +82,9 @@ def encode_variable(value: object) -> Encoded:
     """
     if is_module(value):
         return _encode_tensors("state_dict", _tensors_of(cast("Any", value).state_dict()))
+    fit = cast("Any", sys.modules.get("bcai.sdk.fit"))
+    if hasattr(fit, "Trained") and isinstance(value, fit.Trained):
+        return _encode_tensors("state_dict", dict(cast("Any", value).parameters))
     if (is_tensor(value) or is_array(value)) and cast("Any", value).ndim:
         return _encode_tensors("array", {"value": value})
     if isinstance(value, dict) and value:
