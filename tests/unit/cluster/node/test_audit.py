@@ -74,7 +74,7 @@ def plan(seed: int = 1, *, epochs: int = 2, start: Start | None = None) -> Train
     x, y = build.input("x", "float32[4,3]"), build.input("y", "int64[4]")
     weights = build.parameter("weights", "float32[3,2]")
     loss, *_ = build.emit("CrossEntropy", [x @ weights, y], {})
-    return plan_training(
+    planned = plan_training(
         build.finish(loss=loss),
         (X, Y),
         parameters={"weights": WEIGHTS},
@@ -82,8 +82,8 @@ def plan(seed: int = 1, *, epochs: int = 2, start: Start | None = None) -> Train
         epochs=epochs,
         seed=seed,
         checkpoint_every=2,
-        resume=start,
     )
+    return replace(planned, start=start)
 
 
 def do(work: TrainingPlan, *, lie_at: int = -1) -> Done:
