@@ -10,7 +10,7 @@ import os
 import tomllib
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -25,6 +25,7 @@ from pydantic_settings import (
 from bcai.base.errors import InputError
 
 DEFAULT_PORT = 8080
+SIGNING_KEY = r"^ed25519:[0-9a-f]{64}$"
 _SECRETS = frozenset({"api_key"})
 
 
@@ -85,10 +86,10 @@ class NodeSettings(BaseModel):
         description="The strongest jail that it builds; a weaker one is for tests. Jobs that ask "
         "for more are refused.",
     )
-    trusted_owners: tuple[str, ...] = Field(
+    trusted_keys: tuple[Annotated[str, Field(pattern=SIGNING_KEY)], ...] = Field(
         default=(),
-        description="Ids of the keys whose jobs may ask for security_level 'trusted': they run "
-        "also where no jail can be built.",
+        description="Keys whose jobs may ask for security_level 'trusted', which run also where no "
+        "jail can be built: `bcai keys own` shows one's own.",
     )
     cache_mb: int = Field(default=10_240, ge=1, description="Disk for files of earlier jobs.")
     grace_s: float = Field(default=5.0, ge=0, description="How long jobs may go on after SIGTERM.")
@@ -120,6 +121,11 @@ class Settings(BaseSettings):
     def network_folder(self) -> Path:
         """Where a network on this machine keeps its database, blobs and endpoint."""
         return self.home / "network"
+
+    @property
+    def client_key_file(self) -> Path:
+        """The key that signs what this user submits; made on first use."""
+        return self.home / "client.pem"
 
     @property
     def node_folder(self) -> Path:

@@ -29,8 +29,8 @@ _STANDARD = (
     "namespaces it is one process behind Landlock and seccomp, which starts none, writes none."
 )
 _TRUSTED = (
-    "The job asks for trust: a node whose owner knows you runs it behind whatever it has, even "
-    "behind no wall at all. Every other node refuses it."
+    "The job asks for trust: a node whose owner names the key that you sign with (bcai keys own) "
+    "runs it behind whatever it has, even behind no wall at all. Every other node refuses it."
 )
 _PROGRAM = (
     "The job is a Program: instructions on tensors, no code. The node verifies it before it runs, "

@@ -52,6 +52,10 @@ _DISPUTE_HELP = """Find where two receipts of one run part, and say which is wro
 
 The steps are run again here. With the folder that a node kept, down to step and instruction.
 """
+_OWN_KEY_HELP = """Print the key that signs what you submit; it is made on first use.
+
+It is public. A node that names it in `[node] trusted_keys` runs your jobs of level `trusted`.
+"""
 _COMMANDS = {
     "run": ("bcai.cli.run:run", _RUN_HELP),
     "inspect": ("bcai.cli.inspect:inspect", _INSPECT_HELP),
@@ -74,6 +78,7 @@ _KEYS = {
     "list": ("bcai.cli.keys:list_keys", "List the API keys."),
     "add": ("bcai.cli.keys:add_key", "Make an API key; its secret is shown once."),
     "revoke": ("bcai.cli.keys:revoke_key", "Switch an API key off."),
+    "own": ("bcai.cli.own_key:show_own_key", _OWN_KEY_HELP),
 }
 _NODE = {"challenge": ("bcai.cli.challenge:challenge", _CHALLENGE_HELP)}
 _ENVIRONMENTS = {
@@ -112,7 +117,7 @@ def build_app() -> App:
     )
     keys = App(
         name="keys",
-        help="List, add and revoke API keys, as an admin.",
+        help="List, add and revoke API keys, as an admin; show the key that signs your jobs.",
         help_epilogue="",
         sort_key=10,
     )

@@ -27,7 +27,7 @@ class Capabilities:
     gpus: tuple[Gpu, ...] = ()
     platform: str = ""
     environments: tuple[Environment, ...] = ()
-    trusted_owners: tuple[str, ...] = ()  # whose jobs of security level `trusted` run here
+    trusted_keys: tuple[str, ...] = ()  # whose jobs of security level `trusted` run here
 
     @property
     def offered(self) -> tuple[Environment, ...]:

@@ -14,20 +14,16 @@ from bcai.jobs.spec import JobKind, JobSpec
 WASM_ENGINE = Requirement("wasmtime>=48,<51")
 
 
-def misfit(
-    spec: JobSpec, capabilities: Capabilities, *, gpu_fallback: bool, owner: str = ""
-) -> Reason | None:
+def misfit(spec: JobSpec, capabilities: Capabilities, *, gpu_fallback: bool) -> Reason | None:
     """Say why a node can never run a job, or None if it can.
 
     Parameters
     ----------
     gpu_fallback
         The network runs GPU jobs on the CPU: whether the node has a GPU does not matter.
-    owner
-        Whose job it is.
     """
     return (
-        jail_misfit(spec, capabilities, owner)
+        jail_misfit(spec, capabilities)
         or _kind_misfit(spec, capabilities)
         or _hardware_misfit(spec, capabilities)
         or (None if gpu_fallback else gpu_misfit(spec, capabilities))

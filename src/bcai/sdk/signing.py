@@ -8,8 +8,6 @@ from bcai.sdk.notices import say_of_network
 from bcai.settings import read_settings
 from bcai.wire.submission import JobSubmission, SignatureMessage
 
-KEY_FILE = "client.pem"
-
 
 def sign_submission(submission: JobSubmission, nonce: str) -> JobSubmission:
     """Add a signature over the spec that a submission stands for.
@@ -24,7 +22,7 @@ def sign_submission(submission: JobSubmission, nonce: str) -> JobSubmission:
     from bcai.jobs.sign_spec import sign_spec
     from bcai.proof.keys import own_key
 
-    path = read_settings().home / KEY_FILE
+    path = read_settings().client_key_file
     try:
         key = own_key(path, os.urandom)
     except (OSError, BcaiError) as error:

@@ -7,7 +7,7 @@ import pytest
 
 from bcai.jobs.sign_spec import check_signature
 from bcai.proof.keys import key_id, own_key
-from bcai.sdk.signing import KEY_FILE, sign_submission
+from bcai.sdk.signing import sign_submission
 from bcai.wire.submission import JobSubmission
 
 NONCE = "0123456789abcdef" * 2
@@ -27,8 +27,8 @@ def test_a_submission_is_signed_with_the_same_key_every_time(home: Path) -> None
         assert spec.signature is not None
         check_signature(spec, spec.signature.issued_at)
         assert spec.signature.nonce == NONCE
-        assert spec.signature.key == key_id(own_key(home / KEY_FILE, bytes).public)
-    assert (home / KEY_FILE).stat().st_mode & 0o077 == 0
+        assert spec.signature.key == key_id(own_key(home / "client.pem", bytes).public)
+    assert (home / "client.pem").stat().st_mode & 0o077 == 0
 
 
 def test_it_survives_the_way_to_the_gateway(home: Path) -> None:

@@ -63,9 +63,7 @@ async def check_files(spec: JobSpec, blobs: BlobStore) -> None:
             raise InputError(f"file {file.path!r}: size is {size} bytes, the job says {file.size}")
 
 
-def judge(
-    spec: JobSpec, online: Sequence[Node], *, gpu_fallback: bool, owner: str = ""
-) -> tuple[str, ...]:
+def judge(spec: JobSpec, online: Sequence[Node], *, gpu_fallback: bool) -> tuple[str, ...]:
     """Return the warnings that a job gets. With no node online it waits, and is accepted.
 
     Raises
@@ -79,7 +77,7 @@ def judge(
         parse_requirement(text)
     misfits: list[tuple[Node, Reason]] = []
     for node in online:
-        reason = misfit(spec, node.capabilities, gpu_fallback=gpu_fallback, owner=owner)
+        reason = misfit(spec, node.capabilities, gpu_fallback=gpu_fallback)
         if reason is not None:
             misfits.append((node, reason))
     if online and len(misfits) == len(online):

@@ -38,7 +38,7 @@ async def submit(
     online = await services.nodes.online()
     fallback = services.settings.gpu_fallback
     spec = signed(spec, services.signing_key)
-    warnings = judge(spec, online, gpu_fallback=fallback, owner=caller.id)
+    warnings = judge(spec, online, gpu_fallback=fallback)
     await services.inspector.refuse_certain(spec, services.blobs)
     return await services.store.submit(
         caller.id, spec, warnings=warnings, idempotency_key=idempotency_key

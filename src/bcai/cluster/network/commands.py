@@ -51,7 +51,7 @@ def node_commands(settings: Settings, url: str, node_key: str, count: int) -> li
             "BCAI_NODE__NAME": machine + suffix,
             "BCAI_NODE__SLOTS": str(settings.node.slots or max(1, cores // count)),
             "BCAI_NODE__LOG": str(_log(settings, name)),
-            "BCAI_NODE__TRUSTED_OWNERS": json.dumps(settings.node.trusted_owners),
+            "BCAI_NODE__TRUSTED_KEYS": json.dumps(settings.node.trusted_keys),
         }
         commands.append(
             Command(

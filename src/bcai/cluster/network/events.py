@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 class NetworkEvent:
     """Something worth knowing about the network. `kind` is stable; `text` is for people."""
 
-    kind: str  # ready, ended, restarted, stopping, stopped
+    kind: str  # ready, ended, restarted, stopping, stopped, untrusted
     text: str
     details: dict[str, object] = field(default_factory=dict[str, object])
 
@@ -20,7 +20,7 @@ Tell = Callable[[NetworkEvent], None]
 
 def tell_people(event: NetworkEvent) -> None:
     """Write a line; what went wrong goes to stderr."""
-    stream = sys.stderr if event.kind in ("ended", "restarted") else sys.stdout
+    stream = sys.stderr if event.kind in ("ended", "restarted", "untrusted") else sys.stdout
     stream.write(event.text + "\n")
     stream.flush()
 

@@ -73,8 +73,8 @@ def write_identity(folder: Path, identity: NetworkIdentity, *, port: int) -> Non
     write_private(folder / IDENTITY_FILE, asdict(replace(identity, port=port)))
 
 
-async def register_keys(store: JobStore, identity: NetworkIdentity, *, place: str) -> str:
-    """Make the store know our keys, and none that we had before; return the id of the user's own.
+async def register_keys(store: JobStore, identity: NetworkIdentity, *, place: str) -> None:
+    """Make the store know our keys, and none that we had before.
 
     Parameters
     ----------
@@ -85,15 +85,12 @@ async def register_keys(store: JobStore, identity: NetworkIdentity, *, place: st
         (f"network {place}", Role.ADMIN, identity.admin_key),
         (f"nodes of {place}", Role.NODE, identity.node_key),
     )
-    own = ""
     for name, role, secret in keys:
         key = await store.find_key(secret) or await store.add_key(name, role, secret)
         for other in await store.list_keys():
             # Made for a network.json that was removed since: nobody is meant to hold it any more.
             if (other.name, other.role) == (name, role) and other.id != key.id:
                 await store.revoke_key(other.id)
-        own = own or key.id
-    return own
 
 
 def write_private(file: Path, content: dict[str, object]) -> None:

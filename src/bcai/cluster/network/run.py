@@ -27,6 +27,7 @@ from bcai.cluster.network.identity import (
 from bcai.cluster.network.idle import until_idle
 from bcai.cluster.network.port import address_of, listen
 from bcai.cluster.store.open import open_store
+from bcai.proof.keys import key_id, own_key
 from bcai.settings import Settings
 
 READY_S_MAX = 90.0  # four interpreters start, on a slow and busy machine
@@ -88,8 +89,8 @@ def run_network(
         with listen(settings.host, settings.port, preferred=identity.port) as listener:
             write_identity(folder, identity, port=listener.getsockname()[1])
             # A loop of its own: its threads are gone before we fork.
-            user = anyio.run(_register, settings, identity)
-            network = _assemble(_trusting(settings, user), identity, listener, nodes, tell)
+            anyio.run(_register, settings, identity)
+            network = _assemble(_trusting(settings, tell), identity, listener, nodes, tell)
             failures: list[BcaiError] = []
             try:
                 anyio.run(_serve, network, idle_s)
@@ -125,20 +126,25 @@ async def _serve(network: _Network, idle_s: float | None) -> None:
                     await network.client.close()
 
 
-def _trusting(settings: Settings, user: str) -> Settings:
-    """Let our own nodes trust the user whose network this is."""
-    trusted = tuple(dict.fromkeys((*settings.node.trusted_owners, user)))
-    node = settings.node.model_copy(update={"trusted_owners": trusted})
+def _trusting(settings: Settings, tell: Tell) -> Settings:
+    """Let our own nodes trust the user whose network this is, by what their key has signed."""
+    try:
+        user = key_id(own_key(settings.client_key_file, os.urandom).public)
+    except (OSError, BcaiError) as error:
+        tell(NetworkEvent("untrusted", f"no job can be trusted here: no key of yours: {error}"))
+        return settings
+    trusted = tuple(dict.fromkeys((*settings.node.trusted_keys, user)))
+    node = settings.node.model_copy(update={"trusted_keys": trusted})
     return settings.model_copy(update={"node": node})
 
 
-async def _register(settings: Settings, identity: NetworkIdentity) -> str:
+async def _register(settings: Settings, identity: NetworkIdentity) -> None:
     """Bring the database up to date and our keys into it, before anybody else opens it."""
     store = open_store(settings)
     await store.start()
     try:
         place = f"{socket.gethostname()}:{settings.home.absolute()}"
-        return await register_keys(store, identity, place=place)
+        await register_keys(store, identity, place=place)
     finally:
         with anyio.CancelScope(shield=True):
             await store.stop()

@@ -37,7 +37,7 @@ def measure_capabilities(
         gpus=find_gpus() if settings.enhanced_vm.enable_gpu else (),
         platform=f"{platform.system()} {platform.machine()}",
         environments=tuple(environments),
-        trusted_owners=settings.node.trusted_owners if settings.enhanced_vm.enable_python else (),
+        trusted_keys=settings.node.trusted_keys if settings.enhanced_vm.enable_python else (),
     )
 
 

@@ -126,8 +126,8 @@ def _log_jail(capabilities: Capabilities) -> None:
     logger.info("jail level %s, %d slots; walls: %s", jail.level, capabilities.slots, walls)
     for wall in jail.missing:
         logger.info("lacking: %s", wall)
-    if capabilities.trusted_owners:
-        logger.warning("trusted, even without a jail: %s", ", ".join(capabilities.trusted_owners))
+    if capabilities.trusted_keys:
+        logger.warning("trusted, even without a jail: %s", ", ".join(capabilities.trusted_keys))
 
 
 def _environments(home: Path) -> dict[str, NodeEnvironment]:

@@ -52,6 +52,8 @@ class ProgramPython:
     ----------
     request
         The job that the program is; its limits hold for the program and its code together.
+    trusts
+        A key that the node's owner trusts signed it.
     """
 
     request: JailRequest
@@ -59,6 +61,7 @@ class ProgramPython:
     cancelled: threading.Event
     zygotes: ZygotePool
     settings: Settings
+    trusts: bool = False
     _program_bytes: int = 0
     _level: str = ""
     _layers: tuple[str, ...] = ()
@@ -160,7 +163,7 @@ class ProgramPython:
             allowed_imports=self.request.allowed_imports,
             python=self.request.python,
             level_max=owner.jail_level_max,
-            trusts=self.request.tenant in owner.trusted_owners,
+            trusts=self.trusts,
             gpu_fallback=self.settings.gpu_fallback,
         )
 

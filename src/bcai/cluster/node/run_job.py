@@ -44,6 +44,7 @@ from bcai.cluster.node.run_wasm import launch_wasm
 from bcai.cluster.node.script_training import ScriptTrainer
 from bcai.cluster.node.signatures import SignatureGate
 from bcai.cluster.node.transfer import BlobTransfer
+from bcai.jobs.jail_misfit import is_trusted
 from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
 from bcai.jobs.placement import environment_of, misfit
@@ -146,7 +147,8 @@ def _runner(attempt: Attempt, bench: Workbench, folder: Path, limits: JailLimits
         return partial(launch_python, zygotes=bench.zygotes, level_max=level_max, trainer=trainer)
     plan.write(folder)
     if spec.kind is JobKind.PROGRAM:
-        return partial(launch_program, settings=settings, zygotes=bench.zygotes)
+        trusts = is_trusted(spec, bench.capabilities.trusted_keys)
+        return partial(launch_program, settings=settings, zygotes=bench.zygotes, trusts=trusts)
     return partial(launch_training, settings=settings.enhanced_vm, kept=kept)
 
 
@@ -193,7 +195,7 @@ def _unsigned(attempt: Attempt, bench: Workbench) -> Reason | None:
 def _unfit(attempt: Attempt, bench: Workbench) -> Reason | None:
     fallback = bench.settings.gpu_fallback
     try:
-        return misfit(attempt.spec, bench.capabilities, gpu_fallback=fallback, owner=attempt.owner)
+        return misfit(attempt.spec, bench.capabilities, gpu_fallback=fallback)
     except InputError as error:  # the gateway lets no such job in; we need not trust it
         return Reason(ReasonCode.REQUIREMENTS, str(error), error.hint)
 

@@ -24,8 +24,14 @@ def launch_program(
     *,
     settings: Settings,
     zygotes: ZygotePool,
+    trusts: bool,
 ) -> JailExit:
     """Run the Program in `request.entry`; blocks until its process has ended.
+
+    Parameters
+    ----------
+    trusts
+        Its Python code may ask for `sandbox="trusted"`.
 
     Raises
     ------
@@ -38,7 +44,7 @@ def launch_program(
         *(str(request.project.parent), request.entry, str(request.limits.memory_bytes)),
         *(machine.hardware_backend, str(machine.threads or 0)),
     )
-    python = ProgramPython(request, on_event, cancelled, zygotes, settings)
+    python = ProgramPython(request, on_event, cancelled, zygotes, settings, trusts)
     worker = Worker("program", command, report_of(request.limits), asks=python)
     return run_worker(worker, request, on_event, cancelled)
 

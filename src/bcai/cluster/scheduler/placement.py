@@ -53,8 +53,7 @@ class Floor:
 
     def _misfit(self, job: Job, node: Node) -> Reason | None:
         try:
-            fallback = self._gpu_fallback
-            return misfit(job.spec, node.capabilities, gpu_fallback=fallback, owner=job.owner)
+            return misfit(job.spec, node.capabilities, gpu_fallback=self._gpu_fallback)
         except InputError as error:  # stored by a gateway that knew less: nothing may stop here
             return Reason(ReasonCode.REQUIREMENTS, str(error), error.hint)
 

@@ -8,6 +8,8 @@ from bcai.cluster.network.commands import node_commands, scheduler_command
 from bcai.cluster.network.events import NetworkEvent, tell_people, tell_programs
 from bcai.settings import NodeSettings, Settings
 
+KEYS = ("ed25519:" + "ab" * 32, "ed25519:" + "cd" * 32)
+
 
 def test_nodes_have_their_own_folders_and_share_the_cores(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
@@ -20,12 +22,12 @@ def test_nodes_have_their_own_folders_and_share_the_cores(tmp_path: Path) -> Non
 
 
 def test_what_the_owner_set_reaches_the_node(tmp_path: Path) -> None:
-    node = NodeSettings(slots=7, name="attic", trusted_owners=("key_a", "key_b"))
+    node = NodeSettings(slots=7, name="attic", trusted_keys=KEYS)
     settings = Settings(home=tmp_path, node=node)
     (command,) = node_commands(settings, "http://127.0.0.1:1", "bcai_secret", 1)
     assert command.environment["BCAI_NODE__SLOTS"] == "7"
     assert command.environment["BCAI_NODE__NAME"] == "attic"
-    assert json.loads(command.environment["BCAI_NODE__TRUSTED_OWNERS"]) == ["key_a", "key_b"]
+    assert json.loads(command.environment["BCAI_NODE__TRUSTED_KEYS"]) == list(KEYS)
 
 
 def test_only_nodes_get_the_nodes_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

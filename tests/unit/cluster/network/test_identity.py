@@ -60,11 +60,8 @@ async def test_keys_of_an_identity_that_was_removed_stop_working(tmp_path: Path)
     await store.start()
     first, second, elsewhere = (NetworkIdentity(f"bcai_a{n}", f"bcai_n{n}") for n in range(3))
     for identity, place in ((first, "here"), (elsewhere, "there"), (second, "here")):
-        user = await register_keys(store, identity, place=place)
-        assert user == await register_keys(store, identity, place=place)
-        own = await store.find_key(identity.admin_key)
-        assert own is not None
-        assert own.id == user, "the network trusts its own user"
+        await register_keys(store, identity, place=place)
+        await register_keys(store, identity, place=place)
     found = [
         await store.find_key(key)
         for one in (first, second, elsewhere)

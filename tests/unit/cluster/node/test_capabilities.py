@@ -10,6 +10,8 @@ from bcai.cluster.node.capabilities import (
 from bcai.jobs.node import Gpu
 from bcai.settings import EnhancedVmSettings, NodeSettings, Settings
 
+KEY = "ed25519:" + "ab" * 32
+
 
 def test_gpus_are_read_from_the_drivers_table() -> None:
     text = "NVIDIA H200, 143771\nNVIDIA RTX 4090, 24564\n"
@@ -35,22 +37,22 @@ def test_memory_is_what_the_machine_has_or_less() -> None:
 
 
 def test_a_node_says_whom_it_trusts_and_builds_no_more_than_it_may(tmp_path: Path) -> None:
-    node = NodeSettings(jail_level_max="none", trusted_owners=("key_me",))
+    node = NodeSettings(jail_level_max="none", trusted_keys=(KEY,))
     capabilities = measure_capabilities(Settings(home=tmp_path, node=node))
     assert capabilities.jail.level == "none"
     assert "jail_level_max" in capabilities.jail.missing[0]
-    assert capabilities.trusted_owners == ("key_me",)
+    assert capabilities.trusted_keys == (KEY,)
 
 
 def test_an_owner_who_switches_python_off_offers_no_jail(tmp_path: Path) -> None:
     settings = Settings(
         home=tmp_path,
-        node=NodeSettings(slots=3, trusted_owners=("key_me",)),
+        node=NodeSettings(slots=3, trusted_keys=(KEY,)),
         enhanced_vm=EnhancedVmSettings(enable_python=False),
     )
     capabilities = measure_capabilities(settings)
     assert capabilities.jail.level == "none"
     assert "enable_python" in capabilities.jail.missing[0]
     assert capabilities.slots == 3
-    assert capabilities.trusted_owners == ()
+    assert capabilities.trusted_keys == ()
     assert capabilities.gpus == ()
