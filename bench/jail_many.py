@@ -8,19 +8,23 @@ sleeps. Prints a table and writes bench/results/jail_many.json.
 """
 
 import argparse
+import os
 import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from jail_jobs import descendants, percentile, pss_bytes, ready_pool, run, write
+from jail_jobs import LIMITS, descendants, percentile, pss_bytes, ready_pool, run, write
 
 from bcai.bridge.sandbox.jail import Cause, JailEvent, LogText
 from bcai.bridge.sandbox.warm import ZygotePool
 
-_WAIT_S_MAX = 100.0  # below the wall limit
-WAIT = "import time\nprint('x', flush=True)\ntime.sleep(1000)"
+_WAIT_S_MAX = 600.0  # on a machine that is busy with other things
+_LIMITS = replace(LIMITS, wall_s=2 * _WAIT_S_MAX)
+WAIT = "import time\nprint('x', flush=True)\ntime.sleep(2000)"
 KINDS = {"waiting": WAIT, "touched": f"import torch\ntorch.randn(64, 64).mm(torch.eye(64))\n{WAIT}"}
 
 
@@ -37,7 +41,8 @@ def measure(folder: Path, pool: ZygotePool, count: int) -> dict[str, float]:
     before = pss_bytes(descendants())
     began = time.perf_counter()
     with ThreadPoolExecutor(count) as threads:
-        jobs = [threads.submit(run, folder, pool, after=wait) for _ in range(count)]
+        start = partial(run, folder, pool, limits=_LIMITS, after=wait)
+        jobs = [threads.submit(start) for _ in range(count)]
         everybody.wait(_WAIT_S_MAX)
         running_s = time.perf_counter() - began
         pids = descendants()
@@ -47,6 +52,7 @@ def measure(folder: Path, pool: ZygotePool, count: int) -> dict[str, float]:
     assert all(each.exit.cause is Cause.CANCELLED for each in ended), ended
     return {
         "jobs": count,
+        "started_warm": sum(each.exit.jail.start == "warm" for each in ended),
         "all_run_after_s": running_s,
         "all_ended_after_s": time.perf_counter() - began,
         "first_s_p50": percentile([each.first_s or 0.0 for each in ended], 0.5),
@@ -69,10 +75,11 @@ def main() -> None:
             rows[title] = row = measure(Path(name), pool, count)
             pool.close()
             print(
-                f"{count} jobs, {title}: all run after {row['all_run_after_s']:.1f} s, "
+                f"{count} jobs ({row['started_warm']} warm), {title}: all run after {row['all_run_after_s']:.1f} s, "
                 f"{row['pss_mb_each']:.1f} MB each ({row['processes']:.0f} processes), "
                 f"all ended after {row['all_ended_after_s']:.1f} s"
             )
+    rows["machine"] = {"load": os.getloadavg()[0], "processors": os.cpu_count() or 0}
     write("jail_many", rows)
 
 

@@ -1,49 +1,26 @@
 """Runs one job of untrusted Python in a jail, from request to exit."""
 
-import os
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import replace
-from itertools import count
-from pathlib import Path
 
 from bcai.base.errors import FormatError, NoJailError
-from bcai.base.units import MIB, format_size
+from bcai.base.units import format_size
 from bcai.bridge.limits import ALL_VALUES_BYTES_MAX
-from bcai.bridge.sandbox import mounts
-from bcai.bridge.sandbox.cgroup import Cgroup, GroupLimits, group_name, new_cgroup
-from bcai.bridge.sandbox.environment import environment_variables, own_python
+from bcai.bridge.sandbox.cgroup import Cgroup
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailLimits, JailOutput, JailRequest, OnEvent
-from bcai.bridge.sandbox.level import (
-    ALONE,
-    JailReport,
-    is_enough,
-    runs_programs,
-    said_aloud,
-    weaker,
-)
+from bcai.bridge.sandbox.level import ALONE, JailReport, is_enough, said_aloud, weaker
 from bcai.bridge.sandbox.outputs import new_output_file, read_output
 from bcai.bridge.sandbox.probe import NO_CGROUP, probe_jail
-from bcai.bridge.sandbox.process import (
-    ColdProcess,
-    JailProcess,
-    environment_binds,
-    input_bind,
-    program_binds,
-    start_jail,
-)
-from bcai.bridge.sandbox.start_alone import start_alone
+from bcai.bridge.sandbox.process import ColdProcess
+from bcai.bridge.sandbox.start_job import clashing_name, start_job
 from bcai.bridge.sandbox.supervisor import Facts, Supervisor
 from bcai.bridge.sandbox.trainer import Trainer
 from bcai.bridge.sandbox.verdict import Verdict, judge, limit_warnings
 from bcai.bridge.sandbox.warm import ZygotePool
 
-_CGROUP_ROOM_BYTES = 64 * MIB  # for the jail's own two processes
 # Twice what may travel, which is refused with more words. A value of a few bytes costs as many
 # times its size once it is parsed: a job must not make us read a gigabyte of them.
 _VALUES_READ_MAX = 2 * ALL_VALUES_BYTES_MAX
-_numbers = count(1)
 
 
 def launch(
@@ -79,16 +56,17 @@ def launch(
         This machine cannot build the jail that the job asks for; nothing of the job ran.
     """
     probed = _standing(request, level_max)
-    clash = _clashing_name(request)
+    clash = clashing_name(request)
     if clash:
         message = f"the project and the data both have an entry named {clash!r}"
         return JailExit(Cause.EXCEPTION, message, probed, hint="rename one of the two")
     limits = request.limits
-    together = None if weaker(level_max, "B") == level_max else _group_limits(limits)
+    in_cgroup = weaker(level_max, "B") != level_max
     outputs = new_output_file(limits.output_bytes)
-    with _start(request, outputs, together, zygotes, probed.level) as jail:
+    with start_job(request, outputs, zygotes, probed.level, in_cgroup=in_cgroup) as jail:
         start = "cold" if isinstance(jail.process, ColdProcess) else "warm"
-        report = replace(_report(probed, request, together and jail.cgroup), start=start)
+        cgroup = jail.cgroup if in_cgroup else None  # one that stands by has no limits
+        report = replace(_report(probed, request, cgroup), start=start)
         facts = Supervisor(jail, request, report, on_event, cancelled, trainer).watch()
         killed = jail.cgroup is not None and jail.cgroup.was_out_of_memory()
         if jail.cgroup is not None:  # it knows whom the kernel killed; the machine only that
@@ -110,118 +88,6 @@ def _standing(request: JailRequest, level_max: str) -> JailReport:
         f"asks for, only level {probed.level}: " + "; ".join(probed.missing),
         hint="see `bcai doctor` and docs/security.md",
     )
-
-
-@contextmanager
-def _start(
-    request: JailRequest,
-    outputs: int,
-    together: GroupLimits | None,
-    zygotes: ZygotePool | None,
-    level: str,
-) -> Generator[JailProcess, None, None]:
-    """A jail that runs the job, warm if it can be; gone when the block is left."""
-    plan, folders = _plan(request, level), _folders(request)
-    python = request.python or own_python()
-    processes = request.limits.processes
-    if level in ALONE:
-        cgroup = _new_cgroup(together)
-        with start_alone(plan, request, python, outputs=outputs, cgroup=cgroup) as jail:
-            yield jail
-        return
-    programs = runs_programs(level, request.security_level)
-    if programs:
-        zygotes = None  # a warm Python sees no programs
-    if zygotes is not None:
-        warm = {**plan, "folders": folders, "environment": environment_variables(processes)}
-        started = zygotes.start(
-            request.tenant,
-            warm,
-            outputs=outputs,
-            limits=together,
-            python=python,
-            inputs=request.inputs,
-        )
-        if started is not None:
-            jail, zygote = started
-            try:
-                with jail:
-                    yield jail
-            finally:
-                zygotes.done(zygote)
-            return
-    binds = [*environment_binds(python), *(program_binds() if programs else ()), *folders]
-    cold = {**plan, "binds": binds}
-    cgroup = _new_cgroup(together)
-    with start_jail(
-        cold,
-        processes=processes,
-        outputs=outputs,
-        cgroup=cgroup,
-        executable=python.executable,
-        inputs=request.inputs,
-    ) as jail:
-        yield jail
-    if zygotes is not None:
-        # For the next one; this one wanted the processor itself.
-        zygotes.warm_up(request.tenant, python)
-
-
-def _folders(request: JailRequest) -> list[dict[str, object]]:
-    """The job's own folders, as binds."""
-    folders = [input_bind(os.path.realpath(request.project), mounts.PROJECT)]
-    if request.data is not None:
-        folders.append(input_bind(os.path.realpath(request.data), mounts.DATA))
-    return folders
-
-
-def _plan(request: JailRequest, level: str) -> dict[str, object]:
-    """What the jail's processes need to know, as JSON data."""
-    limits, python = request.limits, request.python or own_python()
-    return {
-        "level": level,
-        "programs": runs_programs(level, request.security_level),
-        "linked": [each["target"] for each in _folders(request)],
-        "memory_bytes": limits.memory_bytes,
-        "disk_bytes": limits.disk_bytes,
-        "processes": limits.processes,
-        "cpu_s": limits.cpu_s,
-        "file_bytes": limits.file_bytes,
-        "inodes": limits.inodes,
-        "guest": {
-            "entry": request.entry,
-            "arguments": list(request.arguments),
-            "sys_path": python.sys_path,
-            "allowed_imports": request.allowed_imports,
-            "prefix": python.prefix,
-            "exec_prefix": python.exec_prefix,
-            "executable": python.executable,
-            "output_bytes": limits.output_bytes,
-            "level": level,
-            "programs": runs_programs(level, request.security_level),
-            "work": mounts.WORK,
-            "project": mounts.PROJECT,
-            "data": mounts.DATA,
-        },
-    }
-
-
-def _clashing_name(request: JailRequest) -> str:
-    """Name of an entry that both input folders have; both would be `/job/<name>`."""
-    if request.data is None:
-        return ""
-    names = {path.name for path in Path(request.project).iterdir()}
-    return next((path.name for path in sorted(request.data.iterdir()) if path.name in names), "")
-
-
-def _group_limits(limits: JailLimits) -> GroupLimits:
-    """Cap everything together: the work folder and the results are memory, too."""
-    most = limits.memory_bytes + limits.disk_bytes + 2 * limits.output_bytes + _CGROUP_ROOM_BYTES
-    return GroupLimits(most, limits.processes)
-
-
-def _new_cgroup(together: GroupLimits | None) -> Cgroup | None:
-    return together and new_cgroup(group_name(str(next(_numbers))), together)
 
 
 def _report(probed: JailReport, request: JailRequest, cgroup: Cgroup | None) -> JailReport:
