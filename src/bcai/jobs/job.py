@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bcai.jobs.outcome import Outcome, Reason
+from bcai.jobs.replication import Replica
 from bcai.jobs.settlement import Settlement
 from bcai.jobs.spec import JobSpec
 from bcai.jobs.states import JobState
@@ -49,6 +50,7 @@ class Job:
     outcome: Outcome | None = None
     warnings: tuple[str, ...] = ()
     settlement: Settlement | None = None  # of a job that asked for a check and has succeeded
+    replica: Replica | None = None  # of a job that several nodes do
 
 
 class EventKind(StrEnum):

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from bcai.bridge.sandbox.level import JailReport
 from bcai.jobs.environment import OWN_NAME, Environment
 
+Fingerprint = tuple[tuple[str, str], ...]  # (fact, value), ascending: jobs/fingerprint.py
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -28,6 +30,7 @@ class Capabilities:
     platform: str = ""
     environments: tuple[Environment, ...] = ()
     trusted_keys: tuple[str, ...] = ()  # whose jobs of security level `trusted` run here
+    machine: dict[str, str] = field(default_factory=dict[str, str])  # facts that decide bits
 
     @property
     def offered(self) -> tuple[Environment, ...]:

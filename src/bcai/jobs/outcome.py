@@ -48,6 +48,7 @@ class ReasonCode(StrEnum):
     WAITING_NO_NODE = "waiting.no_node"
     WAITING_CAPACITY = "waiting.capacity"
     WAITING_BACKOFF = "waiting.backoff"
+    WAITING_REPLICAS = "waiting.replicas"
 
 
 RETRIED = frozenset({ReasonCode.NODE_LOST, ReasonCode.NODE_ERROR, ReasonCode.INPUT_UNAVAILABLE})
@@ -109,3 +110,4 @@ class Outcome:
     audit: Audit | None = None  # what inspection found in the code before it ran
     environment: RanIn | None = None  # the Python that it ran in
     receipt: str | None = None  # digest of the file that anyone can check
+    word: str | None = None  # what the node signed of a Python job, in base64 (jobs/ballot.py)

@@ -2,7 +2,8 @@
 
 A job that asked for a check is COMMITTED once its node has handed in a result. A lot decides
 whether it is audited; if not, it is SETTLED at once. An audit ends in SETTLED or DISPUTED, and
-nothing follows on that. `step` is the whole machine; the store writes down what it says.
+nothing follows on that. `step` is the whole machine; the store writes down what it says. A job that
+several nodes do is settled by what they say alone: replication.py.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +12,8 @@ from enum import StrEnum
 from blake3 import blake3
 
 from bcai.base.errors import ConflictError
-from bcai.jobs.verify import Verify
+from bcai.jobs.ballot import Ballot
+from bcai.jobs.verify import Policy, Verify
 
 _LOTS = 1 << 64
 
@@ -68,6 +70,10 @@ class Settlement:
         Who settled or disputed it; empty: the lot.
     node_id, node_name
         Whose result it is: who is accused where it is DISPUTED.
+    replicas
+        Of a job that several nodes do: what each of them said, by the replica's number.
+    asked
+        How many nodes those are.
     """
 
     state: SettlementState
@@ -80,6 +86,8 @@ class Settlement:
     text: str
     by: str = ""
     lie: Lie | None = None
+    replicas: tuple[Ballot, ...] = ()
+    asked: int = 0
 
 
 def is_drawn(job_id: str, receipt: str, salt: str, rate: float) -> bool:
@@ -122,8 +130,10 @@ def step(settlement: Settlement, message: Audited) -> Settlement:
     Raises
     ------
     ConflictError
-        It has been settled or disputed otherwise.
+        It has been settled or disputed otherwise, or is no challenger's to settle.
     """
+    if settlement.verify.policy is Policy.REPLICATED:
+        raise ConflictError("the result is settled by the nodes that do the job, not by an audit")
     lie = message.lie
     state = SettlementState.SETTLED if lie is None else SettlementState.DISPUTED
     if settlement.state is not SettlementState.COMMITTED:

@@ -5,8 +5,8 @@ r"""Signed specs: what a client asked for, so that nobody on the way can change 
 
 A field's value is a number, text, null or truth value; a list; for labels, pairs in ascending order
 of the key's UTF-8 bytes; for parts such as limits, pairs of field and value again. Fields stand in
-the order in which `JobSpec` declares them. `verify` is left out where it is none: it came later,
-and signatures from before hold.
+the order in which `JobSpec` declares them. `verify` is left out where it is none, its `replicas`
+where they are 1: they came later, and signatures from before hold.
 """
 
 import re
@@ -19,7 +19,7 @@ from bcai.base.errors import FormatError, InputError
 from bcai.base.units import format_duration_s
 from bcai.jobs.signature import SignedBy, SpecSignature
 from bcai.jobs.spec import JobSpec
-from bcai.jobs.verify import NO_CHECK
+from bcai.jobs.verify import NO_CHECK, Verify
 from bcai.proof.keys import Domain, SigningKey, is_signed, key_id, parse_key_id
 from bcai.vm.program import cbor
 
@@ -95,6 +95,8 @@ def _pairs(part: Any) -> list[list[Any]]:
     found: list[list[Any]] = []
     for field in fields(part):
         value: Any = getattr(part, field.name)
+        if isinstance(part, Verify) and field.name == "replicas" and value == 1:
+            continue
         # Seconds may be given as whole numbers, and are not the same bytes then.
         if field.type in (float, float | None) and value is not None:
             value = float(value)

@@ -9,7 +9,7 @@ from bcai.base.errors import InputError
 from bcai.base.units import GIB, MIB, format_size
 from bcai.jobs.environment import check_name
 from bcai.jobs.signature import SpecSignature
-from bcai.jobs.verify import NO_CHECK, Verify
+from bcai.jobs.verify import NO_CHECK, Policy, Verify
 
 CODE_BYTES_MAX = MIB  # a longer script is a project
 FILES_MAX = 10_000
@@ -195,11 +195,22 @@ class JobSpec:
 
     def _check_verify(self) -> None:
         """Refuse a check of what cannot be checked."""
-        if self.verify != NO_CHECK and self.kind not in CHECKABLE:
+        if self.verify == NO_CHECK:
+            return
+        found = f"verify: found {str(self.verify)!r}, but a job of kind {self.kind.value!r} cannot"
+        if self.verify.policy is Policy.REPLICATED:
+            if self.kind is not JobKind.PYTHON:
+                raise InputError(
+                    f"{found} be replicated: that is for jobs of Python",
+                    hint="ask for 'full' or 'audited:RATE', which prove more of a Program or a "
+                    "training",
+                )
+        elif self.kind not in CHECKABLE:
             raise InputError(
-                f"verify: found {str(self.verify)!r}, but a job of kind {self.kind.value!r} cannot "
-                "be checked: what its code computes has no bits that another computer must get too",
-                hint="a Program or a training can: their receipt covers every step",
+                f"{found} be checked: what its code computes has no bits that another computer "
+                "must get too",
+                hint="a Program or a training can: their receipt covers every step; for a job of "
+                "Python ask for 'replicated:3'",
             )
 
     def _check_inputs(self, taken: set[tuple[Mount, str]]) -> None:

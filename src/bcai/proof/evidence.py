@@ -1,4 +1,4 @@
-"""What a commitment is worth: three classes of evidence, on every receipt and never mixed."""
+"""What a commitment is worth: classes of evidence, on every receipt and never mixed."""
 
 from enum import StrEnum
 
@@ -11,12 +11,14 @@ class EvidenceClass(StrEnum):
 
     `exact`: the same bits on every machine, so replay and bisection say who lied. `bounded`:
     agreement within the error that each instruction declares. `replicated`: so many nodes said the
-    same; bits are compared only between equal machines, and nobody is punished on it.
+    same; bits are compared only between equal machines, and nobody is punished on it. `attested`:
+    one node said so, and signed it; nobody else did it.
     """
 
     EXACT = "exact"
     BOUNDED = "bounded"
     REPLICATED = "replicated"
+    ATTESTED = "attested"
 
 
 EXACT_BACKENDS = frozenset({"reference", "native", "cuda"})

@@ -35,16 +35,24 @@ def committed(verify: Verify = FULL, receipt: str | None = RECEIPT) -> Settlemen
     )
 
 
-@pytest.mark.parametrize("text", ["none", "full", "audited:0.1", "audited:0.0", "audited:1.0"])
+@pytest.mark.parametrize(
+    "text",
+    ["none", "full", "audited:0.1", "audited:0.0", "audited:1.0", "replicated:2", "replicated:16"],
+)
 def test_a_policy_reads_as_it_is_written(text: str) -> None:
     assert str(parse_verify(text)) == text
 
 
 @pytest.mark.parametrize(
-    "text", ["", "audited", "audited:", "audited:2", "audited:-0.1", "audited:nan", "full:1", "all"]
+    "text",
+    [
+        *("", "audited", "audited:", "audited:2", "audited:-0.1", "audited:nan", "full:1", "all"),
+        *("replicated", "replicated:", "replicated:1", "replicated:17", "replicated:2.0"),
+        *("replicated:-3", "replicated:99999999999999999999", "replicated:\N{SUPERSCRIPT TWO}"),
+    ],
 )
 def test_what_is_no_policy_is_refused_with_what_was_expected(text: str) -> None:
-    with pytest.raises(InputError, match=r"verify: found .*expected 'none', 'full' or 'audited"):
+    with pytest.raises(InputError, match=r"verify: found .*expected 'none', 'full', 'audited"):
         parse_verify(text)
 
 
@@ -53,6 +61,10 @@ def test_only_jobs_with_defined_bits_can_be_checked() -> None:
         JobSpec("job", code="x = 1", verify=FULL)
     file = FileRef("step.bcai", RECEIPT, 3)
     assert JobSpec("job", entry="step.bcai", files=(file,), kind=JobKind.PROGRAM, verify=FULL)
+    replicated = Verify(Policy.REPLICATED, replicas=3)
+    assert JobSpec("job", code="x = 1", verify=replicated).verify.extra_computing == 2
+    with pytest.raises(InputError, match="kind 'program' cannot be replicated"):
+        JobSpec("job", entry="step.bcai", files=(file,), kind=JobKind.PROGRAM, verify=replicated)
     assert JobSpec("job", code="x = 1").verify == NO_CHECK
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from bcai.base.units import MIB
 from bcai.bridge.sandbox.level import JailReport
 from bcai.bridge.sandbox.probe import probe_jail
+from bcai.cluster.node.machine_facts import measure_machine
 from bcai.jobs.environment import Environment
 from bcai.jobs.node import Capabilities, Gpu
 from bcai.settings import Settings
@@ -38,6 +39,7 @@ def measure_capabilities(
         platform=f"{platform.system()} {platform.machine()}",
         environments=tuple(environments),
         trusted_keys=settings.node.trusted_keys if settings.enhanced_vm.enable_python else (),
+        machine=measure_machine(),
     )
 
 
