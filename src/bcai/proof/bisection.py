@@ -11,14 +11,8 @@ from typing import Protocol
 
 from bcai.base.errors import InputError
 from bcai.base.merkle import HASH_BYTES, TreeHead, fold, widths
-from bcai.proof.messages import (
-    AskNodes,
-    Nodes,
-    Reply,
-    Request,
-    Side,
-    encode_message,
-)
+from bcai.proof.message_codec import encode_message
+from bcai.proof.messages import AskNodes, Nodes, Reply, Request, Side
 from bcai.proof.run import Run
 from bcai.proof.step_trace import StepLayout
 from bcai.vm.program.program import VerifiedProgram

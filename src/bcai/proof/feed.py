@@ -13,6 +13,7 @@ from bcai.proof.run import Batches, Run
 from bcai.proof.schedule import rounded, value_at
 from bcai.proof.state import canonical_tensors, tensors_root
 from bcai.vm.isa.ops.random import permutation
+from bcai.vm.isa.philox import philox
 from bcai.vm.isa.types import Array, DType, TensorType
 from bcai.vm.program.merkle import program_root
 from bcai.vm.program.program import Port, VerifiedProgram
@@ -44,16 +45,19 @@ def indices(run: Run, step: int) -> Array:
         return _NO_ROWS
     epoch, batch = divmod(step, feed.batches)
     start = batch * feed.batch_size
-    if not feed.shuffle:
-        return np.arange(start, start + feed.batch_size, dtype=np.int64)
-    return _order(run.seed, epoch, feed.rows)[start : start + feed.batch_size]
+    return _rows(run.seed, feed, epoch, start, start + feed.batch_size)
 
 
-def indices_digest(run: Run, steps: Sequence[int]) -> bytes:
-    """BLAKE3 of the row numbers of some steps: each 8 bytes, lowest first, in order."""
+def indices_digest(run: Run, steps: range) -> bytes:
+    """BLAKE3 of the row numbers of steps in a row: each 8 bytes, lowest first, in order."""
     hasher = blake3()
-    for step in steps:
-        hasher.update(indices(run, step).astype("<i8", copy=False).tobytes())
+    feed, step = run.feed, steps.start
+    while isinstance(feed, Batches) and step < steps.stop:
+        epoch, batch = divmod(step, feed.batches)
+        last = min(batch + steps.stop - step, feed.batches)
+        rows = _rows(run.seed, feed, epoch, batch * feed.batch_size, last * feed.batch_size)
+        hasher.update(rows.astype("<i8", copy=False).tobytes())
+        step += last - batch
     return hasher.digest()
 
 
@@ -159,12 +163,38 @@ def scheduled(run: Run, port: str, step: int, dtype: DType) -> Array:
 
 
 _NO_ROWS = np.empty(0, np.int64)
+_DRAWN_ROWS = 1 << 16
+_LOW = np.uint64(0xFFFFFFFF)
+
+
+def _rows(seed: int, feed: Batches, epoch: int, start: int, stop: int) -> Array:
+    """A stretch of an epoch's order."""
+    if not feed.shuffle:
+        return np.arange(start, stop, dtype=np.int64)
+    together = max(1, _DRAWN_ROWS // feed.rows)
+    block, place = divmod(epoch, together)
+    return _orders(seed, block * together, together, feed.rows)[place, start:stop]
 
 
 @lru_cache(maxsize=2)
-def _order(seed: int, epoch: int, rows: int) -> Array:
-    key, step = np.asarray(seed, np.int64), np.asarray(epoch, np.int64)
-    return np.asarray(permutation.body(key, step, stream=ORDER_STREAM, count=rows))
+def _orders(seed: int, epoch: int, epochs: int, rows: int) -> Array:
+    """Orders of the epochs from `epoch` on, as `Permutation` has them: int64[epochs, rows].
+
+    Small data is drawn for many epochs together, which costs a quarter of one after the other. The
+    places are part of what is sorted, so that any way of sorting is the stable one.
+    """
+    if rows > int(_LOW):
+        draw = (np.asarray(each, np.int64) for each in (seed, epoch))
+        return np.asarray(permutation.body(*draw, stream=ORDER_STREAM, count=rows))[None]
+    shape = (epochs, -(-rows // 4))
+    block, step = np.arange(shape[1]), np.arange(epoch, epoch + epochs)
+    none, stream = np.zeros(shape, np.uint32), np.full(shape, ORDER_STREAM, np.uint32)
+    counter = (none + block.astype(np.uint32), none, none + step.astype(np.uint32)[:, None], stream)
+    drawn = np.stack(philox(counter, (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF)), axis=-1)
+    keys = drawn.reshape(epochs, -1)[:, :rows].astype(np.uint64) << np.uint64(32)
+    keys |= np.arange(rows, dtype=np.uint64)
+    keys.sort(axis=1)
+    return (keys & _LOW).astype(np.int64)
 
 
 def _check_type(run: Run, port: Port, source: Source) -> None:

@@ -47,6 +47,8 @@ class TraceSide:
         match request:
             case AskNodes():
                 tree = self._trace if request.step is None else self.step(request.step).tree
+                if not request.depth <= request.level < len(tree.levels):
+                    raise NotFoundError(f"there is no level {request.level} to go down from")
                 level = tree.levels[request.level - request.depth]
                 start = request.index << request.depth
                 return Nodes(tuple(level[start : start + (1 << request.depth)]))

@@ -1,13 +1,11 @@
 """What a referee asks the two sides of a dispute, and what they answer."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 from bcai.base.merkle import TreeHead
 from bcai.proof.state import TensorHash
-from bcai.vm.program import cbor
 
 
 class Side(StrEnum):
@@ -152,24 +150,3 @@ class Answerer(Protocol):
     def answer(self, request: Request) -> Reply:
         """Answer one request."""
         ...
-
-
-_KINDS: Sequence[type] = (
-    AskNodes, AskCheckpoint, AskSteps, AskStep, AskLeaf, AskEvidence, Opened, Nodes,
-    CheckpointPair, StepRoots, StepTop, TensorEvidence, RowsEvidence, OperandEvidence, EndEvidence,
-)  # fmt: skip
-
-
-def encode_message(message: Request | Reply) -> bytes:
-    """Canonical bytes: its kind's number, then its fields."""
-    if message is None:
-        return cbor.encode(None)
-    return cbor.encode([_KINDS.index(type(message)), *cast("list[Any]", _plain(message))])
-
-
-def _plain(value: object) -> object:
-    if is_dataclass(value):
-        return [_plain(getattr(value, each.name)) for each in fields(value)]
-    if isinstance(value, tuple):
-        return [_plain(each) for each in cast("tuple[object, ...]", value)]
-    return value if value is None or isinstance(value, bytes | str) else int(cast("int", value))

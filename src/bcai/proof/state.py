@@ -13,7 +13,7 @@ import numpy as np
 from blake3 import blake3
 
 from bcai.base.errors import FormatError
-from bcai.base.merkle import LEAF, Tree, TreeHead, head_digest, leaf_hash, merkle_root, tree_head
+from bcai.base.merkle import HEAD, LEAF, Tree, TreeHead, leaf_hash, merkle_root, tree_head
 from bcai.vm.backends.reference.interpreter import canonical
 from bcai.vm.isa.types import Array, DType, TensorType
 from bcai.vm.program import cbor
@@ -98,30 +98,36 @@ class StateHasher:
 
     def __init__(self, fixed: Collection[str] = ()) -> None:
         self._fixed = frozenset(fixed)
-        self._order: tuple[str, ...] = ()
-        self._types: dict[str, tuple[np.dtype[np.generic], tuple[int, ...]]] = {}
-        self._prefixes: dict[str, bytes] = {}
-        self._leaves: dict[str, bytes] = {}
+        self._known: dict[str, _Known] = {}
+        self._head = b""
 
     def root(self, tensors: Mapping[str, Array]) -> bytes:
         """`tensors_root` of them."""
-        if len(tensors) != len(self._order) or any(name not in tensors for name in self._order):
-            self._order = _in_order(tensors)
-        leaves = [self._leaf(name, tensors[name]) for name in self._order]
-        return head_digest(len(leaves), merkle_root(leaves))
+        if tensors.keys() != self._known.keys():
+            self._known = {name: _Known() for name in _in_order(tensors)}
+            self._head = HEAD + len(tensors).to_bytes(8, "big")
+        leaves: list[bytes] = []
+        for name, known in self._known.items():
+            leaf, array = known.leaf, tensors[name]
+            if leaf is None:
+                if known.shape != array.shape or known.dtype != array.dtype:
+                    known.dtype, known.shape = array.dtype, array.shape
+                    known.prefix = LEAF + _prefix(name, TensorType.of(array))
+                leaf = blake3(known.prefix + content_hash(array)).digest()
+                if name in self._fixed:
+                    known.leaf = leaf
+            leaves.append(leaf)
+        return blake3(self._head + merkle_root(leaves)).digest()
 
-    def _leaf(self, name: str, array: Array) -> bytes:
-        known = self._leaves.get(name)
-        if known is not None:
-            return known
-        known_type = self._types.get(name)
-        if known_type is None or known_type[0] != array.dtype or known_type[1] != array.shape:
-            self._types[name] = (array.dtype, array.shape)
-            self._prefixes[name] = LEAF + _prefix(name, TensorType.of(array))
-        leaf = blake3(self._prefixes[name] + content_hash(array)).digest()
-        if name in self._fixed:
-            self._leaves[name] = leaf
-        return leaf
+
+@dataclass(slots=True)
+class _Known:
+    """What stays the same of a tensor from one time to the next."""
+
+    shape: tuple[int, ...] | None = None
+    dtype: "np.dtype[np.generic] | None" = None
+    prefix: bytes = b""
+    leaf: bytes | None = None
 
 
 def encode_tensor(tensor: TensorHash) -> list[object]:
