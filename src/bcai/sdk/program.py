@@ -97,7 +97,7 @@ def read_program(
     if data.startswith(MAGIC):
         return verify(decode_program(data))
     try:
-        return parse_program(data.decode())
+        return parse_program(data.decode("utf-8-sig"))  # some editors begin with a mark
     except UnicodeDecodeError as error:
         raise InputError(
             f"{program!r}: neither canonical bytes nor assembly: byte {error.start} is not UTF-8"

@@ -37,7 +37,7 @@ class LineReader:
         place += len(self._line[place:]) - len(self._line[place:].lstrip())
         pointed = _POINTED.match(self._line, place)
         length = len(pointed[0]) if pointed else 1
-        shown = self._line.replace("\t", " ")
+        shown = "".join(each if each.isprintable() else " " for each in self._line)
         start = max(0, place - 100)
         caret = " " * (place - start) + "^" * max(1, length)
         return kind(
@@ -92,8 +92,9 @@ class LineReader:
 
     def quoted(self, what: str) -> str:
         """A text in quotation marks."""
-        raw = self._match(_QUOTED, f'{what} in quotation marks, such as "x"')[1:-1]
-        return _ESCAPE.sub(self._unescape, raw)
+        raw = self._match(_QUOTED, f'{what} in quotation marks, such as "x"')
+        start = self.at - len(raw) + 1
+        return _ESCAPE.sub(lambda match: self._unescape(match, start + match.start()), raw[1:-1])
 
     def attribute(self, schema: AttributeSchema) -> Attribute:
         """The value of an attribute, of the kind that its schema states."""
@@ -130,12 +131,14 @@ class LineReader:
                 raise self.error("expected ',' or ']'")
         return tuple(items)
 
-    def _unescape(self, match: re.Match[str]) -> str:
+    def _unescape(self, match: re.Match[str], at: int) -> str:
         if match[1] is None:
-            return match[2]
+            if match[2] in ('"', "\\"):
+                return match[2]
+            raise self.error(f"no escape {match[0]}; write the character as \\u{{HEX}}", at)
         code = int(match[1], 16)
         if code > 0x10FFFF or 0xD800 <= code < 0xE000:
-            raise self.error(f"no character {match[0]}")
+            raise self.error(f"no character {match[0]}", at)
         return chr(code)
 
     def _match(self, pattern: re.Pattern[str], what: str) -> str:

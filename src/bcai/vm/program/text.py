@@ -1,4 +1,4 @@
-"""The assembly: what a person reads and writes, and what round-trips exactly.
+r"""The assembly: what a person reads and writes, and what round-trips exactly.
 
     bcai program 1
     meta "name" = "example"
@@ -6,14 +6,16 @@
     parameter %1 "w": float32[4,2]
     %2: float32[8,2] = MatMul %0 %1
     %3: float32[8,2] = Relu %2          # a comment
-    %4, %5: ... = TopK %3 {axis=-1, k=1}
+    %4: float32[8,1], %5: int64[8,1] = TopK %3 {k=1, axis=-1}
     output "y" = %3
 
 Values are numbered in order. The types behind `%n:` may be left out by a writer; where they stand
 they must be right. An absent operand is `_`. Attributes that have their default are not printed.
-Numbers are decimal and round-trip; `nan`, `inf` and `-inf` are floats; bytes are `0x...`.
+Numbers are decimal and round-trip; `nan`, `inf` and `-inf` are floats; bytes are `0x...`. In
+quotation marks `\"`, `\\` and `\u{1f600}` are escapes, and there are no others.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,9 +26,18 @@ from bcai.vm.isa.types import DType, TensorType, parse_type
 from bcai.vm.isa.versions import InstructionSet, instruction_set
 from bcai.vm.program.program import Instruction, Port, Program, VerifiedProgram
 from bcai.vm.program.reader import LineReader, located
-from bcai.vm.program.verifier import bind_attributes, infer, verify
+from bcai.vm.program.verifier import (
+    bind_attributes,
+    check_name,
+    check_operands,
+    check_port,
+    defined,
+    infer,
+    verify,
+)
 
 HEADER = "bcai program"
+_LINE_END = re.compile(r"\r\n|\r|\n")  # those that editors count
 
 
 def print_program(verified: VerifiedProgram) -> str:
@@ -57,7 +68,7 @@ def parse_program(text: str) -> VerifiedProgram:
     """
     lines = [
         reader
-        for number, line in enumerate(text.splitlines(), start=1)
+        for number, line in enumerate(_LINE_END.split(text), start=1)
         if (reader := LineReader(line, number)).has_more()
     ]
     if not lines:
@@ -66,7 +77,7 @@ def parse_program(text: str) -> VerifiedProgram:
     header.expect("bcai")
     header.expect("program")
     mark = header.at
-    version = header.whole("version")
+    version = header.whole("a version")
     with located(header, mark):
         parser = _Parser(instruction_set(version))
     header.end()
@@ -122,6 +133,7 @@ class _Parser:
         self._parameters: list[Port] = []
         self._instructions: list[Instruction] = []
         self._types: list[TensorType] = []
+        self._names: set[str] = set()
         self._outputs: dict[str, int] = {}
 
     def line(self, reader: LineReader) -> None:
@@ -132,14 +144,19 @@ class _Parser:
         if word in ("input", "parameter"):
             self._port(reader, word)
         elif word == "meta":
-            key = reader.quoted("key")
+            mark = reader.at
+            key = reader.quoted("a key")
+            if key in self._metadata:
+                raise reader.error(f"metadata {key!r} stands twice", mark)
             reader.expect("=")
-            self._metadata[key] = reader.quoted("value")
+            self._metadata[key] = reader.quoted("a value")
         elif word == "output":
             mark = reader.at
-            name = reader.quoted("name")
+            name = reader.quoted("a name")
             if name in self._outputs:
                 raise reader.error(f"output {name!r} is named twice", mark)
+            with located(reader, mark):
+                check_name(name)
             reader.expect("=")
             self._outputs[name] = self._value(reader)
         else:
@@ -161,16 +178,21 @@ class _Parser:
 
     def _port(self, reader: LineReader, word: str) -> None:
         if self._instructions:
-            raise reader.error(f"an {word} after the first instruction")
+            article = "an" if word == "input" else "a"
+            raise reader.error(f"{article} {word} after the first instruction")
         if word == "input" and self._parameters:
             raise reader.error("an input after a parameter")
         self._new_value(reader, len(self._types))
-        name = reader.quoted("name")
+        mark = reader.at
+        name = reader.quoted("a name")
         reader.expect(":")
         with located(reader):
-            type_ = parse_type(reader.type_text())
-        (self._inputs if word == "input" else self._parameters).append(Port(name, type_))
-        self._types.append(type_)
+            port = Port(name, parse_type(reader.type_text()))
+        with located(reader, mark):
+            check_port(port, self._names)
+        self._names.add(name)
+        (self._inputs if word == "input" else self._parameters).append(port)
+        self._types.append(port.type)
 
     def _instruction(self, reader: LineReader) -> None:
         stated: list[TensorType | None] = []
@@ -189,6 +211,7 @@ class _Parser:
         while reader.peek("%") or reader.peek("_"):
             operands.append(None if reader.take("_") else self._value(reader))
         with located(reader, mark):
+            check_operands(operands)
             attributes = bind_attributes(op, dict(self._attributes(reader, op)))
             types = tuple(None if each is None else self._types[each] for each in operands)
             results = infer(op, types, attributes)
@@ -222,16 +245,16 @@ class _Parser:
     def _new_value(self, reader: LineReader, expected: int) -> None:
         mark = reader.at
         reader.expect("%")
-        number = reader.whole("number")
+        number = reader.whole("a number of at most 15 digits")
         if number != expected:
             raise reader.error(f"found %{number}, the next value is %{expected}", mark)
 
     def _value(self, reader: LineReader) -> int:
         mark = reader.at
         reader.expect("%")
-        number = reader.whole("number")
+        number = reader.whole("a number of at most 15 digits")
         if number >= len(self._types):
-            message = f"%{number} is not defined yet; %0 to %{len(self._types) - 1} are"
+            message = f"%{number} is not defined yet; {defined(len(self._types))}"
             raise reader.error(message, mark, VerifyError)
         return number
 

@@ -1,6 +1,6 @@
 """Decide whether a program is legal; everything downstream takes `VerifiedProgram`."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ from bcai.vm.isa.attribute import Attribute, is_text
 from bcai.vm.isa.op import Op
 from bcai.vm.isa.types import ELEMENTS_MAX, RANK_MAX, TensorType
 from bcai.vm.isa.versions import VERSIONS
-from bcai.vm.program.program import Instruction, Program, VerifiedProgram
+from bcai.vm.program.program import Instruction, Port, Program, VerifiedProgram
 
 T = TypeVar("T")
 
@@ -61,10 +61,11 @@ def verify(program: Program, limits: ProgramLimits = LIMITS) -> VerifiedProgram:
         first_result.append(len(values.numbers))
         values.numbers += results
     _check_outputs(program, len(values.numbers), limits)
-    peak = _bytes_peak(program, values, first_result)
+    peak, place = _bytes_peak(program, values, first_result)
     if peak > limits.bytes_peak:
         raise VerifyError(
-            f"needs {format_size(peak)} at its peak, the limit is {format_size(limits.bytes_peak)}"
+            f"needs {format_size(peak)} at its peak, the limit is "
+            f"{format_size(limits.bytes_peak)}; the peak is at {place}"
         )
     types = tuple(values.types[number] for number in values.numbers)
     return VerifiedProgram(program, types, tuple(first_result), peak)
@@ -154,10 +155,22 @@ def _operand_name(op: Op, index: int) -> str:
     return f"{index} ({op.operands[min(index, len(op.operands) - 1)]})" if op.operands else "0"
 
 
+def check_operands(operands: Sequence[int | None], limits: ProgramLimits = LIMITS) -> None:
+    """There are not too many, and the last one is there. Raises VerifyError."""
+    if len(operands) > limits.operands:
+        raise VerifyError(f"found {len(operands)} operands, at most {limits.operands}")
+    if operands and operands[-1] is None:
+        raise VerifyError("an absent operand at the end is left out")
+
+
+def defined(count: int) -> str:
+    """Which values there are, as the end of a sentence about one that is not."""
+    return f"%0 to %{count - 1} are" if count else "nothing is"
+
+
 def _infer(instruction: Instruction, values: _Values, limits: ProgramLimits) -> tuple[int, ...]:
     numbers, count = values.numbers, len(values.numbers)
-    if len(instruction.operands) > limits.operands:
-        raise VerifyError(f"found {len(instruction.operands)} operands, at most {limits.operands}")
+    check_operands(instruction.operands, limits)
     operands: list[int | None] = []
     for operand in instruction.operands:
         if operand is None:
@@ -165,9 +178,7 @@ def _infer(instruction: Instruction, values: _Values, limits: ProgramLimits) -> 
         elif 0 <= operand < count:
             operands.append(numbers[operand])
         else:
-            raise VerifyError(f"%{operand} is not defined yet; %0 to %{count - 1} are")
-    if operands and operands[-1] is None:
-        raise VerifyError("an absent operand at the end is left out")
+            raise VerifyError(f"%{operand} is not defined yet; {defined(count)}")
     attributes = instruction.attributes
     exact = (tuple(attributes.items()), _kinds(attributes)) if attributes else ()
     key = (instruction.op.opcode, tuple(operands), exact)
@@ -198,26 +209,32 @@ def _check_ports(program: Program, limits: ProgramLimits) -> None:
         raise VerifyError(f"found {found} instructions, the limit is {limits.instructions}")
     seen: set[str] = set()
     for port in program.ports:
-        _check_name(port.name, limits)
-        if port.name in seen:
-            raise VerifyError(f"input or parameter {port.name!r} is named twice")
-        if not _is_possible(port.type):
-            raise VerifyError(f"input {port.name!r}: {port.type} is too large: {_LARGEST}")
+        check_port(port, seen, limits)
         seen.add(port.name)
+
+
+def check_port(port: Port, seen: Container[str], limits: ProgramLimits = LIMITS) -> None:
+    """Its name is a new one, and its type is possible. Raises VerifyError."""
+    check_name(port.name, limits)
+    if port.name in seen:
+        raise VerifyError(f"input or parameter {port.name!r} is named twice")
+    if not _is_possible(port.type):
+        raise VerifyError(f"input {port.name!r}: {port.type} is too large: {_LARGEST}")
 
 
 def _check_outputs(program: Program, count: int, limits: ProgramLimits) -> None:
     seen: set[str] = set()
     for name, value in program.outputs:
-        _check_name(name, limits)
+        check_name(name, limits)
         if name in seen:
             raise VerifyError(f"output {name!r} is named twice")
         if not 0 <= value < count:
-            raise VerifyError(f"output {name!r}: %{value} is not defined; %0 to %{count - 1} are")
+            raise VerifyError(f"output {name!r}: %{value} is not defined; {defined(count)}")
         seen.add(name)
 
 
-def _check_name(name: str, limits: ProgramLimits) -> None:
+def check_name(name: str, limits: ProgramLimits = LIMITS) -> None:
+    """It can stand in quotation marks on one line. Raises VerifyError."""
     if not name or len(name) > limits.name_characters or not name.isprintable() or '"' in name:
         raise VerifyError(
             f"name {name[:40]!r}: expected 1 to {limits.name_characters} printable characters "
@@ -225,17 +242,20 @@ def _check_name(name: str, limits: ProgramLimits) -> None:
         )
 
 
-def _bytes_peak(program: Program, values: _Values, first_result: list[int]) -> int:
+def _bytes_peak(program: Program, values: _Values, first_result: list[int]) -> tuple[int, str]:
+    """Bytes of all live values at the worst moment, and which moment that is."""
     size_of = [type_.nbytes for type_ in values.types]
     sizes = [size_of[number] for number in values.numbers]
     never, last_use = len(program.instructions), _last_uses(program, len(sizes))
     live = peak = sum(sizes[: len(program.ports)])
+    worst = -1
     ends = [*first_result[1:], len(sizes)]
     for position, instruction in enumerate(program.instructions):
         results = range(first_result[position], ends[position])
         for value in results:
             live += sizes[value]
-        peak = max(peak, live)
+        if live > peak:
+            peak, worst = live, position
         for value in instruction.operands:
             if value is not None and last_use[value] == position:
                 live -= sizes[value]
@@ -243,7 +263,9 @@ def _bytes_peak(program: Program, values: _Values, first_result: list[int]) -> i
         for value in results:
             if last_use[value] < 0:
                 live -= sizes[value]
-    return peak
+    if worst < 0:
+        return peak, "the inputs and parameters alone"
+    return peak, f"instruction {worst} ({program.instructions[worst].op.name})"
 
 
 def _last_uses(program: Program, count: int) -> list[int]:

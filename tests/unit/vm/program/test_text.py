@@ -86,13 +86,13 @@ WRONG = {
     "# only a comment": (1, 1, "empty"),
     "bcai": (1, 5, "expected 'program'"),
     "hello": (1, 1, "expected 'bcai'"),
-    "bcai program x": (1, 14, "expected version"),
+    "bcai program x": (1, 14, "expected a version"),
     "bcai program 7": (1, 14, "version 7 is not known"),
     "bcai program 1 2": (1, 16, "expected the end of the line"),
     HEAD + "oops": (3, 1, "found 'oops', expected input, parameter, meta, output or %"),
     HEAD + "= 3": (3, 1, "expected input, parameter, meta, output or a result"),
     HEAD + 'input %2 "y": float32[2]': (3, 7, "found %2, the next value is %1"),
-    HEAD + "input %1 y: float32[2]": (3, 10, "expected name in quotation marks"),
+    HEAD + "input %1 y: float32[2]": (3, 10, "expected a name in quotation marks"),
     HEAD + 'input %1 "y" float32[2]': (3, 14, "expected ':'"),
     HEAD + 'input %1 "y": float31[2]': (3, 15, "not a tensor type: 'float31[2]'"),
     HEAD + 'input %1 "y": float32[02]': (3, 15, "write it as 'float32[2]'"),
@@ -125,12 +125,23 @@ WRONG = {
     HEAD + '%1 = Gelu %0 {approximate="fast"}': (3, 27, "found 'fast', expected one of"),
     HEAD + "%1 = Full {shape=[], value=x, dtype=int8}": (3, 28, "expected a number"),
     HEAD + "%1 = Const {data=0x0, shape=[], dtype=int8}": (3, 20, "expected ',' or '}'"),
-    HEAD + 'meta "a" = "\\u{110000}"': (3, 24, "no character"),
-    HEAD + 'meta "a" = "\\u{d800}"': (3, 22, "no character"),
-    HEAD + 'meta "a" = "open': (3, 12, "expected value in quotation marks"),
+    HEAD + 'meta "a" = "\\u{110000}"': (3, 13, "no character"),
+    HEAD + 'meta "a" = "\\u{d800}"': (3, 13, "no character"),
+    HEAD + 'meta "a" = "open': (3, 12, "expected a value in quotation marks"),
+    HEAD + 'meta "a" = "\\n"': (3, 13, "no escape \\n; write the character as"),
+    HEAD + 'meta "a" = "\\u0041"': (3, 13, "no escape \\u"),
+    HEAD + 'meta "a" = "1"\nmeta "a" = "2"': (4, 6, "metadata 'a' stands twice"),
+    HEAD + 'input %1 "x": int8[]': (3, 10, "input or parameter 'x' is named twice"),
+    HEAD + 'input %1 "": int8[]': (3, 10, "1 to 200 printable characters"),
+    HEAD + 'input %1 "a\\u{0}": int8[]': (3, 10, "1 to 200 printable characters"),
+    HEAD + f'input %1 "y": int8[{",".join("1" * 17)}]': (3, 10, "is too large: rank 16"),
+    HEAD + '%1 = Relu %0\nparameter %2 "w": int8[]': (4, 11, "a parameter after the first"),
+    HEAD + "%1 = Linear %0 %0 _": (3, 13, "an absent operand at the end is left out"),
+    HEAD + 'output "" = %0': (3, 8, "1 to 200 printable characters"),
+    "bcai program 1\n%0 = Relu %0": (2, 11, "%0 is not defined yet; nothing is"),
     HEAD + 'output "y" = %1': (3, 14, "%1 is not defined yet"),
     HEAD + 'output "y" = %0\noutput "y" = %0': (4, 8, "output 'y' is named twice"),
-    HEAD + "%99999999999999999999 = Relu %0": (3, 2, "expected number"),
+    HEAD + "%99999999999999999999 = Relu %0": (3, 2, "expected a number of at most 15 digits"),
 }
 
 
@@ -149,12 +160,17 @@ def test_an_error_points_at_its_place(text: str) -> None:
         assert caret == " " * (3 + column) + "^" * caret.count("^")
 
 
-def test_names_that_are_not_allowed_are_refused() -> None:
-    for text in ('input %0 "": int8[]', 'input %0 "a\\u{0}": int8[]', 'output "" = %0'):
-        with pytest.raises(VerifyError):
-            parse_program(HEAD + text.replace("%0", "%1" if text.startswith("input") else "%0"))
-    with pytest.raises(VerifyError, match="'x' is named twice"):
-        parse_program(HEAD + 'input %1 "x": int8[]')
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_editors_count_them(end: str) -> None:
+    text = HEAD + "# one\x0bline\u2028still\x85\n%1 = Rellu %0"
+    with pytest.raises(FormatError, match="line 4, column 6: no instruction 'Rellu'"):
+        parse_program(text.replace("\n", end))
+
+
+def test_control_characters_of_the_text_are_not_shown() -> None:
+    with pytest.raises(FormatError) as caught:
+        parse_program("bcai program 1\n\x1b[31m")
+    assert str(caught.value).split("\n")[1] == "     [31m"
 
 
 def test_a_long_line_is_shown_around_the_place() -> None:

@@ -151,7 +151,10 @@ LIMITED = {
     "operands": (ProgramLimits(operands=1), "found 2 operands, at most 1"),
     "ports": (ProgramLimits(ports=1), "more than 1 inputs, parameters or outputs"),
     "name": (ProgramLimits(name_characters=4), "1 to 4 printable characters"),
-    "bytes": (ProgramLimits(bytes_peak=71), "needs 72 B at its peak, the limit is 71 B"),
+    "bytes": (
+        ProgramLimits(bytes_peak=71),
+        "needs 72 B at its peak, the limit is 71 B; the peak is at instruction 1 (Sum)",
+    ),
 }
 
 
@@ -161,6 +164,11 @@ def test_limits_hold(what: str) -> None:
     with pytest.raises(VerifyError) as caught:
         verify(tiny().program, limits)
     assert message in str(caught.value)
+
+
+def test_inputs_alone_may_be_too_much() -> None:
+    with pytest.raises(VerifyError, match="23 B; the peak is at the inputs and parameters alone"):
+        verify(program(), ProgramLimits(bytes_peak=23))
 
 
 def test_the_peak_counts_what_lives_at_once() -> None:
