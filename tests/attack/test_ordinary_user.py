@@ -8,6 +8,7 @@ level A is there as well. Nothing changes for the rest of the machine.
 
 import contextlib
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Generator
@@ -103,7 +104,10 @@ def show_python(place: str) -> None:
         libc.mount("tmpfs", str(folder), "tmpfs", 0, "mode=755")
     for folder, tree in trees.items():
         if any(str(folder).startswith(f"{top}/") for top in closed):
-            Path(folder).mkdir(parents=True, exist_ok=True)
+            is_folder = stat.S_ISDIR(os.fstat(tree).st_mode)
+            Path(folder if is_folder else Path(folder).parent).mkdir(parents=True, exist_ok=True)
+            if not is_folder:
+                Path(folder).touch()
             libc.move_mount(tree, folder)
         os.close(tree)
 

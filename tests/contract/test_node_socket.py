@@ -1,14 +1,17 @@
 """The node's WebSocket: work goes out once, reports come in durably, and stale ones are dropped."""
 
+from dataclasses import replace
+
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from bcai.cluster.store.protocol import Role
-from bcai.wire.nodes import Ack, Cancel, Drop, Heartbeat, Held, Log, Started
+from bcai.jobs.environment import Environment
+from bcai.wire.nodes import Ack, Cancel, Drop, Heartbeat, Held, Log, Offer, Started
 
 from .gateway_process import SECRETS, Gateway, submitted
-from .node_side import assign, connected
+from .node_side import CAPABILITIES, assign, connected
 
 
 def test_a_job_runs_and_its_results_are_there(gateway: Gateway) -> None:
@@ -142,3 +145,18 @@ def test_the_nodes_are_listed(gateway: Gateway) -> None:
     listed = next(node for node in nodes if node["id"] == "node_listed")
     assert listed["online"]
     assert listed["capabilities"]["packages"]["numpy"] == "2.1.0"
+
+
+def test_what_a_node_offers_can_change_while_it_is_connected(gateway: Gateway) -> None:
+    with gateway.client() as client, connected(gateway, "node_offers") as node:
+        more = replace(CAPABILITIES, environments=(Environment("tiny", "3.11.7", {"tiny": "1"}),))
+        node.send(Offer(capabilities=more))
+        stale = Held(job_id="job_" + "0" * 26, lock_token="of another time")
+        node.send(Heartbeat(held=[stale]))
+        assert isinstance(node.receive(), Drop)  # what was sent before is done
+        (found,) = [
+            each for each in client.get("/v1/nodes").json()["items"] if each["id"] == "node_offers"
+        ]
+        assert found["name"] == "node_offers"
+        assert [each["name"] for each in found["capabilities"]["environments"]] == ["tiny"]
+        assert found["online"]

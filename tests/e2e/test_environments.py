@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.cli_process import COMMAND, Answer, Cli
-from tests.e2e.network_process import NetworkProcess
+from tests.e2e.network_process import NetworkProcess, wait_until
 from tests.wheels import make_wheel, only_from
 
 from bcai import SDK
@@ -118,12 +118,56 @@ def test_an_import_that_the_environment_lacks_ends_as_a_missing_import(client: S
     assert result.reason.code is ReasonCode.MISSING_IMPORT
 
 
-def test_an_environment_in_use_is_not_removed(network: NetworkProcess, cli: Cli) -> None:
-    assert network.endpoint()["url"]
-    answer = cli.run("node", "env", "remove", "tiny")
-    assert answer.status != 0
-    assert "is running" in answer.err
-    assert cli.run("node", "env", "check", "tiny").status == 0
+LONG = """
+import os, time, tiny
+before = tiny.VERSION
+print("up", flush=True)
+while not os.path.exists(os.path.dirname(tiny.__file__) + "/go-on"):
+    time.sleep(0.05)
+import other
+after = other.VERSION
+"""
+
+
+def test_a_running_node_offers_what_is_built_and_forgets_what_is_removed(
+    network: NetworkProcess, client: SDK, cli: Cli, house: Path
+) -> None:
+    assert _add(cli, house, "later", "tiny==2.0").status == 0
+    wait_until(lambda: "later" in _offered(network), "the node offers it")
+    job = client.create_job(LONG, requirements=["tiny==2.0"]).submit()
+    assert next(job.stream_logs()) == "up"
+    gone = json.loads(cli.run("node", "env", "remove", "later", "--json").out)
+    assert gone == {"removed": "later", "in_use": True}
+    assert "later" not in _listed(cli)
+    wait_until(lambda: "later" not in _offered(network), "the node offers it no more")
+    with pytest.raises(RefusedError, match=r"tiny 1\.0"):
+        client.create_job("x = 1", requirements=["tiny==2.0"]).execute()
+    again = _add(cli, house, "later", "tiny==1.0")
+    assert again.status != 0
+    assert "jobs of the node still run in it" in again.err
+    folder = cli.home / "node" / "environments" / "later"
+    packages = next(folder.glob("python/lib/*/site-packages"))
+    packages.chmod(0o755)
+    (packages / "go-on").touch()
+    result = job.wait()
+    assert (result.outputs["before"], result.outputs["after"]) == ("2.0", "1.5")
+    wait_until(lambda: not folder.exists(), "its files are gone")
+    assert _add(cli, house, "later", "tiny==1.0").status == 0
+    wait_until(lambda: "later" in _offered(network), "the node offers the other one")
+    other = client.create_job("import tiny\nversion = tiny.VERSION", environment="later")
+    assert other.execute().outputs["version"] == "1.0"
+    assert cli.run("node", "env", "remove", "later").status == 0
+    assert not folder.exists()
+
+
+def test_names_of_no_environment_are_refused_alike(cli: Cli) -> None:
+    for command in ("show", "check", "remove"):
+        answer = cli.run("node", "env", command, "nope", "--json")
+        assert (answer.status, json.loads(answer.out)["exit_status"]) == (2, 2)
+        assert "there are: default, tiny" in json.loads(answer.out)["message"]
+    answer = cli.run("node", "env", "check", "default")
+    assert answer.status == 2
+    assert "nothing to compare them with" in answer.err
 
 
 def test_what_was_changed_is_found_and_no_longer_offered(house: Path, tmp_path: Path) -> None:
@@ -200,6 +244,13 @@ def test_another_python_builds_an_environment_for_jobs(house: Path, tmp_path: Pa
 def _add(cli: Cli, wheels: Path, *tokens: str | Path) -> Answer:
     """Build an environment from nothing but the wheels in a folder."""
     return cli.run("node", "env", "add", *tokens, cwd=None, **only_from(wheels))
+
+
+def _offered(network: NetworkProcess) -> list[str]:
+    """Names of the environments that the network's node offers, as the gateway knows."""
+    with network.client() as asks:
+        (node,) = asks.get("/v1/nodes").json()["items"]
+    return [each["name"] for each in node["capabilities"]["environments"]]
 
 
 def _listed(cli: Cli) -> list[str]:

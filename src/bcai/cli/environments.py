@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from bcai.base.errors import EXIT_FAILED, EXIT_OK, BcaiError
+from bcai.base.errors import EXIT_FAILED, EXIT_OK, BcaiError, InputError
 from bcai.base.units import format_size
 from bcai.cli.figures import format_age
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
@@ -52,7 +52,7 @@ def add_environment(
     else:
         say(f"environment {name!r} is ready: {_summary(built)}")
     if is_taken(home):
-        say("a node is running here; it offers the environment from its next start")
+        say("a node is running here; it offers the environment to the next jobs")
     return EXIT_OK
 
 
@@ -109,14 +109,15 @@ def show_environment(
 def remove_environment(
     name: Annotated[str, _NAME], /, *, options: OutputOptions = DEFAULT_OUTPUT
 ) -> int:
-    """Remove an environment. The node must not be running."""
+    """Remove an environment. Jobs that run in it go on to their end."""
     from bcai.cluster.node import environment_folders
 
-    environment_folders.remove_environment(_home(), name)
+    is_gone = environment_folders.remove_environment(_home(), name)
     if options.json:
-        print_json({"removed": name})
+        print_json({"removed": name, "in_use": not is_gone})
     else:
-        say(f"environment {name!r} is removed")
+        rest = "" if is_gone else "; its files go when the last job that runs in it has ended"
+        say(f"environment {name!r} is removed{rest}")
     return EXIT_OK
 
 
@@ -127,10 +128,12 @@ def check_environments(
     """Read every file again and compare; exit status 1 if anything changed."""
     from bcai.cluster.node.environments import environment_names, read_environment
 
+    home = _home()
+    _check_names(home, names)
     results: dict[str, str] = {}
-    for name in names or environment_names(_home()):
+    for name in names or environment_names(home):
         try:
-            read_environment(_home(), name, thorough=True)
+            read_environment(home, name, thorough=True)
             results[name] = ""
         except BcaiError as error:
             results[name] = str(error)
@@ -144,6 +147,22 @@ def check_environments(
         if not results:
             say("no environment was built on this machine")
     return EXIT_FAILED if any(results.values()) else EXIT_OK
+
+
+def _check_names(home: Path, names: tuple[str, ...]) -> None:
+    """Refuse what cannot be compared with what it was."""
+    from bcai.cluster.node.environments import environment_names, unknown_environment
+    from bcai.jobs.environment import OWN_NAME
+
+    for name in names:
+        if name == OWN_NAME:
+            raise InputError(
+                f"environment {OWN_NAME!r} is the Python that runs the node: nobody wrote down "
+                "what its files were, so there is nothing to compare them with",
+                hint="check those that were built: bcai node env list",
+            )
+        if name not in environment_names(home):
+            raise unknown_environment(home, name)
 
 
 def _home() -> Path:

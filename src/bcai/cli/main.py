@@ -85,7 +85,7 @@ _ENVIRONMENTS = {
     "add": ("bcai.cli.environments:add_environment", _ENVIRONMENT_HELP),
     "list": ("bcai.cli.environments:list_environments", "List the environments."),
     "show": ("bcai.cli.environments:show_environment", "Show one: Python, packages, lock file."),
-    "remove": ("bcai.cli.environments:remove_environment", "Remove one; the node must be stopped."),
+    "remove": ("bcai.cli.environments:remove_environment", "Remove one; jobs in it go on."),
     "check": ("bcai.cli.environments:check_environments", "Read every file again and compare."),
 }
 _PROGRAM = {

@@ -1,10 +1,10 @@
 """The conversation between a node and a gateway over one WebSocket, as JSON text frames.
 
 The node dials out. It says Hello; the gateway answers Welcome. Then, in any order: the gateway
-sends Assign, Cancel, Ack and Drop; the node sends Heartbeat and Report. Reports of one attempt are
-numbered from 1. The gateway acknowledges a report once it is durable; the node keeps and resends
-what is not acknowledged, so a gateway that is killed loses nothing. `lock_token` fences every
-report: what a stale attempt sends is answered with Drop, and the node stops that attempt.
+sends Assign, Cancel, Ack and Drop; the node sends Heartbeat, Offer and Report. Reports of one
+attempt are numbered from 1. The gateway acknowledges a report once it is durable; the node keeps
+and resends what is not acknowledged, so a gateway that is killed loses nothing. `lock_token` fences
+every report: what a stale attempt sends is answered with Drop, and the node stops that attempt.
 """
 
 from typing import Annotated, Literal
@@ -40,6 +40,13 @@ class Hello(_Message):
     name: Text = Field(min_length=1, max_length=200)
     capabilities: Capabilities
     held: list[Held] = Field(default_factory=list[Held])
+
+
+class Offer(_Message):
+    """What the node offers from now on, in place of what its Hello said."""
+
+    type: Literal["offer"] = "offer"
+    capabilities: Capabilities
 
 
 class Welcome(_Message):
@@ -148,7 +155,7 @@ class Drop(_Message):
     lock_token: str
 
 
-FromNode = Annotated[Hello | Heartbeat | Report, Field(discriminator="type")]
+FromNode = Annotated[Hello | Offer | Heartbeat | Report, Field(discriminator="type")]
 ToNode = Annotated[Welcome | Assign | Cancel | Ack | Drop, Field(discriminator="type")]
 FROM_NODE: TypeAdapter[FromNode] = TypeAdapter(FromNode)
 TO_NODE: TypeAdapter[ToNode] = TypeAdapter(ToNode)

@@ -15,6 +15,7 @@ import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from glob import escape, glob
 from pathlib import Path
 
 import bcai
@@ -41,7 +42,19 @@ _PROGRAMS = (
     "/etc/alternatives",  # `cc` and the like are links through it on Debian
 )
 _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
-_WHOLE_SYSTEM = ("/", "/usr")  # a prefix like this is never shown as a whole
+_WHOLE_SYSTEM = ("/", "/usr")  # `system_paths` has what is needed of these
+_OF_PREFIX = (
+    "bin/python",
+    "bin/python3",
+    "bin/python{version}",
+    "include/python{version}*",
+    "lib/*.so*",  # also what it was built with, such as OpenSSL
+    "lib/python{version}*",
+    "lib64/*.so*",
+    "lib64/python{version}*",
+    "pyvenv.cfg",
+)
+_CONDA = "conda-meta"  # of an installation that holds nothing but Python and its packages
 OWN_NAME = "default"
 _THREADS_MAX = 16
 _THREADS_PER_PROCESS_LIMIT = 4
@@ -54,9 +67,13 @@ class JobPython:
     Attributes
     ----------
     folders
-        What a job sees of it, at the same places: its packages and its standard library.
+        What a job sees of it, at the same places: its packages, its standard library, and the few
+        files beside them without which no Python starts.
     sys_path
         Where a job's imports look, after its own files.
+    built
+        Tells it from another that lay in the same place before: that one's warm Pythons are not
+        this one's.
     """
 
     name: str
@@ -65,6 +82,7 @@ class JobPython:
     exec_prefix: str
     folders: tuple[str, ...]
     sys_path: tuple[str, ...]
+    built: str = ""
 
 
 @cache
@@ -86,18 +104,31 @@ def package_folder() -> Path:
 
 
 def python_folders() -> list[str]:
-    """Folders of the Python installation, the virtual environment and bcai itself."""
+    """What is shown of the Python installation, the virtual environment and bcai itself."""
     prefixes = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]
     others = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
+    scripts = [f"{prefix}/bin" for prefix in prefixes]  # where `bcai` itself may have been started
+    inside = [path for path in sys.path if _is_inside(path, prefixes) and path not in scripts]
     others += [path for path in sys.path if _is_package_folder(path)]
-    return shown_folders(prefixes, [*others, str(package_folder())])
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return shown_folders(prefixes, [*others, *inside, str(package_folder())], version)
 
 
-def shown_folders(prefixes: Iterable[str], others: Iterable[str]) -> list[str]:
-    """Folders that a jail shows: installations, unless that is the whole system, and `others`."""
+def shown_folders(prefixes: Iterable[str], others: Iterable[str], version: str) -> list[str]:
+    """What a jail shows of installations of Python `version`, and `others`.
+
+    A prefix may hold far more than Python (`/usr/local`, a project's folder), and what its owner
+    alone may read is readable to a job: so of a prefix a few places are shown, never the whole.
+    """
     given = set(prefixes)
-    found = (given | set(map(os.path.realpath, given))) - set(_WHOLE_SYSTEM) | set(others)
-    return outermost([folder for folder in found if os.path.isdir(folder)])
+    found = set(others)
+    for prefix in (given | set(map(os.path.realpath, given))) - set(_WHOLE_SYSTEM):
+        if os.path.isdir(f"{prefix}/{_CONDA}"):
+            found.add(prefix)
+            continue
+        for place in _OF_PREFIX:
+            found |= set(glob(f"{escape(prefix)}/{place.format(version=version)}"))
+    return outermost([place for place in found if os.path.exists(place)])
 
 
 def system_paths() -> list[str]:
@@ -162,6 +193,10 @@ def outermost(folders: list[str]) -> list[str]:
 
 def _is_package_folder(path: str) -> bool:
     return os.path.basename(path) in _PACKAGE_FOLDERS or path == site.getusersitepackages()
+
+
+def _is_inside(path: str, folders: list[str]) -> bool:
+    return any(path.startswith(folder.rstrip("/") + "/") for folder in folders)
 
 
 def _is_below(path: str, folders: list[str]) -> bool:

@@ -28,6 +28,7 @@ from bcai.wire.nodes import (
     Heartbeat,
     Held,
     Hello,
+    Offer,
     Report,
     Welcome,
 )
@@ -131,6 +132,8 @@ class NodeSession:
                     await reports.send(message)
                 elif isinstance(message, Heartbeat):
                     await self._beat(message)
+                elif isinstance(message, Offer):
+                    await self._offer(message)
         except Gone:
             self._scope.cancel()
 
@@ -142,6 +145,15 @@ class NodeSession:
             lease_s=self._services.settings.lease_s,
         )
         await self._drop(stale)
+
+    async def _offer(self, offer: Offer) -> None:
+        """Note what the node offers now."""
+        await self._services.store.node_seen(
+            self._node_id,
+            capabilities=offer.capabilities,
+            lease_s=self._services.settings.lease_s,
+        )
+        self._services.nodes.forget()
 
     async def _record_all(self, inbox: MemoryObjectReceiveStream[Report]) -> None:
         """Make reports durable, as many at a time as have come."""

@@ -5,7 +5,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -33,6 +33,7 @@ from bcai.wire.nodes import (
     Heartbeat,
     Held,
     Hello,
+    Offer,
     ToNode,
     Welcome,
 )
@@ -78,8 +79,14 @@ class Agent:
         self._attempts: dict[str, Attempt] = {}  # by lock token
         self._ended: deque[str] = deque(maxlen=ENDED_MAX)
         self._outgoing = Doorbell()
+        self._offers = Doorbell()
         self._settled = anyio.Event()
         self._stopping = False
+
+    def offer(self, capabilities: Capabilities) -> None:
+        """Tell the gateway what the node offers from now on."""
+        self._identity = replace(self._identity, capabilities=capabilities)
+        self._offers.ring()
 
     async def serve(self, stop: anyio.Event, *, grace_s: float) -> None:
         """Work until `stop` is set; then let jobs go on for `grace_s`, and hand back the rest.
@@ -154,6 +161,7 @@ class Agent:
         async with anyio.create_task_group() as group:
             group.start_soon(self._beat, connection, welcome.heartbeat_s)
             group.start_soon(self._deliver, connection)
+            group.start_soon(self._announce, connection)
             while True:
                 message = _parse(await connection.receive())
                 if message is not None:
@@ -163,6 +171,12 @@ class Agent:
         while True:
             await anyio.sleep(heartbeat_s)
             await connection.send(Heartbeat(held=self._held()).model_dump_json())
+
+    async def _announce(self, connection: Connection) -> None:
+        while True:
+            await self._offers.wait()
+            offer = Offer(capabilities=self._identity.capabilities)
+            await connection.send(offer.model_dump_json())
 
     async def _deliver(self, connection: Connection) -> None:
         while True:

@@ -19,6 +19,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from bcai.base.errors import ConflictError, DependencyError, InputError, NotFoundError
 from bcai.cluster.node.environment_folders import (
     check_built_name,
+    clear_retired,
     publish,
     unfinished_folder,
 )
@@ -88,12 +89,13 @@ def build_environment(home: Path, recipe: Recipe, on_progress: OnProgress) -> No
     DependencyError
         Python's own tools failed; UnreachableError if for want of a network.
     """
+    parent = environments_folder(home)
+    clear_retired(parent)
     _check(home, recipe)
     python = shutil.which(recipe.python or sys.executable)
     if python is None:
         raise NotFoundError(f"Python {recipe.python!r}: no such program")
     facts = ask_python(python, home)
-    parent = environments_folder(home)
     parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with unfinished_folder(parent) as (folder, held):
         on_progress(f"making a virtual environment of Python {facts.version}")
@@ -123,6 +125,11 @@ def _check(home: Path, recipe: Recipe) -> None:
         raise ConflictError(
             f"environment {recipe.name!r} exists already",
             hint=f"take another name, or remove it first: bcai node env remove {recipe.name}",
+        )
+    if (environments_folder(home) / recipe.name).exists():
+        raise ConflictError(
+            f"environment {recipe.name!r} was removed, and jobs of the node still run in it",
+            hint="take another name, or wait until they have ended",
         )
     if len(names) >= ENVIRONMENTS_MAX:
         raise InputError(

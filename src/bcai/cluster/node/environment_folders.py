@@ -1,5 +1,11 @@
 """Where environments come to be and vanish: at no moment does half of one have a name.
 
+Note [Held by its jobs]
+    A job holds a shared lock on its environment's manifest, from the moment that it is chosen until
+    the job has ended. Who removes an environment marks it first, so that no other job takes it, and
+    deletes it with the exclusive lock alone; if there are jobs in it, the node does so after them.
+    A job looks for the mark once it has its lock, so one of the two always sees the other.
+
 Whatever is unfinished lies in a folder whose name begins with a dot. Who works in one holds a lock
 in it, which the kernel gives back when its holder dies; the next build clears up what is not held.
 """
@@ -8,12 +14,19 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from bcai.base.errors import ConflictError, InputError, NotFoundError
-from bcai.cluster.node.environments import environment_names, environments_folder
-from bcai.cluster.node.folders import is_taken, remove_tree
+from bcai.cluster.node.environments import (
+    MANIFEST,
+    RETIRED,
+    NodeEnvironment,
+    environment_names,
+    environments_folder,
+    unknown_environment,
+)
+from bcai.cluster.node.folders import remove_tree
 from bcai.jobs.environment import OWN_NAME, check_name
 
 _UNFINISHED = ".building-"
@@ -22,30 +35,74 @@ _HELD = "held"  # locked for as long as anybody works in the folder
 _DOOR = ".lock"  # of the folder of all environments
 
 
-def remove_environment(home: Path, name: str) -> None:
-    """Remove an environment, damaged or not.
+def remove_environment(home: Path, name: str) -> bool:
+    """Remove an environment, damaged or not; no job takes it any more.
+
+    Returns
+    -------
+    Whether it is gone: else jobs use it still, and the node deletes it after the last of them.
 
     Raises
     ------
     NotFoundError
         There is none of that name.
-    ConflictError
-        A node is running: its jobs may be using it.
     """
     check_built_name(name)
     if name not in environment_names(home):
-        known = ", ".join(environment_names(home)) or "none"
-        raise NotFoundError(f"environment {name!r}: there is none; there are: {known}")
-    if is_taken(home):
-        raise ConflictError(
-            f"environment {name!r}: the node in {home} is running, and its jobs may be using it",
-            hint="stop the node first (bcai down, for a network on this machine)",
-        )
+        raise unknown_environment(home, name)
     parent = environments_folder(home)
+    (parent / name / RETIRED).touch(mode=0o600)
+    clear_retired(parent)
+    return not (parent / name).exists()
+
+
+def clear_retired(parent: Path) -> None:
+    """Delete the removed environments that no job uses any more."""
+    retired = [mark.parent for mark in parent.glob(f"*/{RETIRED}")]
+    if not retired:
+        return
     with _alone(parent):
-        gone = Path(tempfile.mkdtemp(prefix=_REMOVED, dir=parent))
-        (parent / name).rename(gone / name)  # from here on it does not count, whatever happens
-        remove_tree(gone)
+        for folder in retired:
+            with suppress(FileNotFoundError, BlockingIOError), _locked(folder, fcntl.LOCK_EX):
+                gone = Path(tempfile.mkdtemp(prefix=_REMOVED, dir=parent))
+                folder.rename(gone / folder.name)  # now the name is free for another
+                remove_tree(gone)
+
+
+@contextmanager
+def held(environment: NodeEnvironment | None) -> Generator[None, None, None]:
+    """Keep an environment from being deleted; see Note [Held by its jobs].
+
+    Raises
+    ------
+    NotFoundError
+        It was removed by now.
+    """
+    if environment is None or environment.folder is None:
+        yield
+        return
+    folder = environment.folder
+    removed = NotFoundError(f"environment {folder.name!r} was removed from the node")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(folder, fcntl.LOCK_SH))
+        except (FileNotFoundError, BlockingIOError):
+            raise removed from None
+        if (folder / RETIRED).exists() or not (folder / MANIFEST).exists():
+            raise removed
+        yield
+
+
+@contextmanager
+def _locked(folder: Path, kind: int) -> Generator[None, None, None]:
+    """Lock a folder's manifest, or the folder where there is none. Raises if others hold it."""
+    file = folder / MANIFEST
+    handle = os.open(file if file.exists() else folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def check_built_name(name: str) -> None:

@@ -7,7 +7,8 @@ An environment is a folder `environments/NAME` in the node's home:
     files.txt          every file of it, to see what changed (fingerprint.py)
     python/            the virtual environment that jobs see, read-only
 
-It appears under its name by one rename, when all of it is there (build_environment.py).
+It appears under its name by one rename, when all of it is there (build_environment.py). One that
+was removed has a file `retired` until the last job that runs in it has ended; it does not count.
 """
 
 import os
@@ -29,6 +30,7 @@ from bcai.jobs.environment import OWN_NAME, Environment, RanIn, check_name
 
 FOLDER = "environments"
 MANIFEST, LOCK, FILES, PYTHON = "environment.json", "lock.txt", "files.txt", "python"
+RETIRED = "retired"
 FORMAT = 1
 
 
@@ -74,6 +76,7 @@ class NodeEnvironment:
     lock: Lock
     modules: frozenset[str] | None = None
     manifest: Manifest | None = None
+    folder: Path | None = None  # None: the node's own, which nobody removes
 
     @property
     def ran_in(self) -> RanIn:
@@ -87,10 +90,14 @@ def environments_folder(home: Path) -> Path:
 
 
 def environment_names(home: Path) -> list[str]:
-    """Names of the environments that were built, whole or damaged."""
+    """Names of the environments that were built and not removed, whole or damaged."""
     folder = environments_folder(home)
     found = folder.iterdir() if folder.is_dir() else ()
-    return sorted(path.name for path in found if path.is_dir() and not path.name.startswith("."))
+    return sorted(path.name for path in found if path.is_dir() and _counts(path))
+
+
+def _counts(folder: Path) -> bool:
+    return not folder.name.startswith(".") and not (folder / RETIRED).exists()
 
 
 def own_environment() -> NodeEnvironment:
@@ -133,9 +140,8 @@ def read_environment(home: Path, name: str, *, thorough: bool = False) -> NodeEn
         Its Python is gone.
     """
     folder = environments_folder(home) / check_name(name)
-    if not folder.is_dir():
-        known = ", ".join(environment_names(home)) or "none"
-        raise NotFoundError(f"environment {name!r}: there is none; there are: {known}")
+    if not (folder.is_dir() and _counts(folder)):
+        raise unknown_environment(home, name)
     try:
         manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
         text = (folder / LOCK).read_text(encoding="utf-8")
@@ -153,7 +159,13 @@ def read_environment(home: Path, name: str, *, thorough: bool = False) -> NodeEn
             f"{facts.version}",
             hint=_again(name),
         )
-    return _environment(manifest, lock, facts, folder / PYTHON)
+    return _environment(manifest, lock, facts, folder)
+
+
+def unknown_environment(home: Path, name: str) -> NotFoundError:
+    """Say that there is no environment of a name, and which there are."""
+    known = ", ".join([OWN_NAME, *environment_names(home)])
+    return NotFoundError(f"environment {name!r}: there is none; there are: {known}")
 
 
 def _change(manifest: Manifest, lock: Lock, folder: Path, *, thorough: bool) -> str:
@@ -169,18 +181,20 @@ def _environment(
     manifest: Manifest, lock: Lock, facts: PythonFacts, folder: Path
 ) -> NodeEnvironment:
     """Put together what jobs see: the environment's packages, and its Python's own library."""
+    prefix = str(folder / PYTHON)
     python = JobPython(
         name=manifest.name,
         executable=facts.executable,
-        prefix=str(folder),
-        exec_prefix=str(folder),
-        folders=tuple(shown_folders([str(folder), *facts.prefixes], facts.library)),
+        prefix=prefix,
+        exec_prefix=prefix,
+        folders=tuple(shown_folders([prefix, *facts.prefixes], facts.library, facts.minor)),
         sys_path=(*facts.library, *facts.packages),
+        built=f"{manifest.built_at!r} {manifest.lock}",
     )
     offer = Environment(
         manifest.name, facts.version, lock.versions, lock.digest, manifest.extras, facts.markers
     )
-    return NodeEnvironment(offer, python, lock, frozenset(manifest.modules), manifest)
+    return NodeEnvironment(offer, python, lock, frozenset(manifest.modules), manifest, folder)
 
 
 def read_environments(home: Path) -> tuple[dict[str, NodeEnvironment], list[BcaiError]]:

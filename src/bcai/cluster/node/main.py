@@ -6,7 +6,6 @@ import signal
 import socket
 import sys
 import time
-from pathlib import Path
 
 import anyio
 import httpx
@@ -19,10 +18,10 @@ from bcai.cluster.node.agent import Agent, Identity
 from bcai.cluster.node.attempt import Attempt
 from bcai.cluster.node.cache import BlobCache
 from bcai.cluster.node.capabilities import measure_capabilities
-from bcai.cluster.node.connection import dialler, is_loopback
-from bcai.cluster.node.environments import NodeEnvironment, read_environments
+from bcai.cluster.node.connection import Dial, dialler, is_loopback
 from bcai.cluster.node.folders import fresh_work_folder, node_id, take_folder
 from bcai.cluster.node.run_job import KEY_FILE, Workbench, run_job
+from bcai.cluster.node.shelf import Shelf, first_look, keep_stocked
 from bcai.cluster.node.signatures import SignatureGate
 from bcai.cluster.node.transfer import BlobTransfer
 from bcai.jobs.node import Capabilities
@@ -74,8 +73,8 @@ async def serve(settings: Settings) -> None:
     most = settings.node.warm_pythons if settings.enhanced_vm.enable_python else 0
     zygotes = ZygotePool(ZygotePolicy(zygotes_max=most))
     try:
-        environments = await anyio.to_thread.run_sync(_environments, folder)
-        offers = [each.offer for each in environments.values()]
+        shelf = await anyio.to_thread.run_sync(first_look, folder)
+        offers = [each.offer for each in shelf.environments.values()]
         capabilities = await anyio.to_thread.run_sync(measure_capabilities, settings, offers)
         _log_jail(capabilities)
         key = settings.api_key.get_secret_value()
@@ -103,17 +102,12 @@ async def serve(settings: Settings) -> None:
                 threads=anyio.CapacityLimiter(capabilities.slots),
                 folder=fresh_work_folder(folder),
                 zygotes=zygotes,
-                environments=environments,
+                environments=shelf.environments,
                 signatures=SignatureGate(folder / "signatures", time.time()),
             )
 
-            async def run(attempt: Attempt) -> Outcome:
-                return await run_job(attempt, bench)
-
             dial = dialler(_scheme(settings.endpoint, "ws") + "/v1/nodes/connect", key)
-            await _until_signal(
-                Agent(identity, dial, run, settings.node.log), settings.node.grace_s
-            )
+            await _work(bench, identity, dial, shelf)
     finally:
         zygotes.close()
         os.close(lock)
@@ -130,17 +124,19 @@ def _log_jail(capabilities: Capabilities) -> None:
         logger.warning("trusted, even without a jail: %s", ", ".join(capabilities.trusted_keys))
 
 
-def _environments(home: Path) -> dict[str, NodeEnvironment]:
-    """Read what the owner built; what is damaged is named in the log, and not offered."""
-    found, problems = read_environments(home)
-    for problem in problems:
-        logger.warning("not offered: %s; %s", problem, problem.hint)
-    logger.info("environments: %s", ", ".join(found))
-    return found
+async def _work(bench: Workbench, identity: Identity, dial: Dial, shelf: Shelf) -> None:
+    """Take jobs until a signal says stop; environments come and go meanwhile."""
+    node, stop = bench.settings.node, anyio.Event()
 
+    async def run(attempt: Attempt) -> Outcome:
+        return await run_job(attempt, bench)  # a job keeps the one that it began with
 
-async def _until_signal(agent: Agent, grace_s: float) -> None:
-    stop = anyio.Event()
+    agent = Agent(identity, dial, run, node.log)
+
+    def restock(found: Shelf) -> None:
+        nonlocal bench
+        bench = bench.stocked(found.environments)
+        agent.offer(bench.capabilities)
 
     async def watch() -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -149,7 +145,8 @@ async def _until_signal(agent: Agent, grace_s: float) -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(watch)
-        await agent.serve(stop, grace_s=grace_s)
+        group.start_soon(keep_stocked, bench.settings.node_folder, shelf, restock)
+        await agent.serve(stop, grace_s=node.grace_s)
         group.cancel_scope.cancel()
 
 

@@ -28,6 +28,7 @@ from bcai.bridge.sandbox.jail import JailEvent, JailLimits, JailRequest
 from bcai.bridge.sandbox.warm import ZygotePool
 from bcai.cluster.node.attempt import Attempt
 from bcai.cluster.node.cache import BlobCache
+from bcai.cluster.node.environment_folders import held
 from bcai.cluster.node.environments import NodeEnvironment
 from bcai.cluster.node.folders import remove_tree
 from bcai.cluster.node.inputs import DATA, PROJECT, build_folders
@@ -70,6 +71,12 @@ class Workbench:
     environments: Mapping[str, NodeEnvironment]  # by name
     signatures: SignatureGate
 
+    def stocked(self, environments: Mapping[str, NodeEnvironment]) -> "Workbench":
+        """The same with other environments, which it offers."""
+        offers = tuple(each.offer for each in environments.values())
+        capabilities = replace(self.capabilities, environments=offers)
+        return replace(self, capabilities=capabilities, environments=environments)
+
 
 async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
     """Run one attempt: these are the steps of a job on a node, in order."""
@@ -85,7 +92,8 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
         )
         warnings += gpu_warnings(spec.hardware, bench.capabilities.gpus)
 
-        async with _slot(attempt, bench.slots), _own_folder(bench.folder) as folder:
+        slot = _slot(attempt, bench.slots, environment)
+        async with slot, _own_folder(bench.folder) as folder:
             # 2. Fetch its files and build its folders.
             with attempt.interruptible():
                 await build_folders(spec, folder, bench.cache)
@@ -161,14 +169,17 @@ async def _upload_receipt(receipt: bytes | None, transfer: BlobTransfer) -> str 
 
 
 @asynccontextmanager
-async def _slot(attempt: Attempt, slots: anyio.Semaphore) -> AsyncGenerator[None, None]:
-    """Wait for a slot: two schedulers may hand out the last one twice."""
+async def _slot(
+    attempt: Attempt, slots: anyio.Semaphore, environment: NodeEnvironment | None
+) -> AsyncGenerator[None, None]:
+    """Wait for a slot: two schedulers may hand out the last one twice. The environment stays."""
     acquired = False
     try:
-        with attempt.interruptible():
-            await slots.acquire()
-            acquired = True
-        yield
+        with held(environment):
+            with attempt.interruptible():
+                await slots.acquire()
+                acquired = True
+            yield
     finally:
         if acquired:
             slots.release()

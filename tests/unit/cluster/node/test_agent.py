@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -14,6 +15,7 @@ from bcai.bridge.sandbox.level import JailReport
 from bcai.cluster.node.agent import Agent, Identity
 from bcai.cluster.node.attempt import Attempt
 from bcai.cluster.node.connection import Connection
+from bcai.jobs.environment import Environment
 from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
 from bcai.jobs.spec import JobSpec
@@ -29,6 +31,7 @@ from bcai.wire.nodes import (
     Heartbeat,
     Hello,
     Log,
+    Offer,
     Report,
     Started,
     ToNode,
@@ -275,3 +278,14 @@ async def test_a_refused_key_ends_the_node() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         await agent.serve(anyio.Event(), grace_s=0.0)
     assert caught.group_contains(AuthError)
+
+
+async def test_a_new_offer_is_told_at_once_and_in_every_later_hello() -> None:
+    more = replace(IDENTITY.capabilities, environments=(Environment("tiny", "3.11.7", {}),))
+    async with working(report_twice) as bench:
+        line = await bench.connection()
+        assert (await line.welcome()).capabilities == IDENTITY.capabilities
+        bench.agent.offer(more)
+        assert await line.hear() == Offer(capabilities=more)
+        line.hang_up()
+        assert (await (await bench.connection()).welcome()).capabilities == more
