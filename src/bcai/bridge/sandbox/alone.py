@@ -30,7 +30,7 @@ _PROC_SHARED = ("cpuinfo", "meminfo", "stat", "sys/vm/overcommit_memory", "versi
 def run_alone(plan: dict[str, Any], status: Status) -> None:
     """Run a job in one process, and return when nothing of it is left."""
     is_walled = plan["level"] == "C"
-    outside_id = namespaces.unused_id() if is_walled and os.geteuid() == 0 else None
+    outside_id = namespaces.own_id(status) if is_walled else None
     with status.step("job's folders"):
         places = stage(plan["folder"], plan["project"], plan["data"], outside_id)
     libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)

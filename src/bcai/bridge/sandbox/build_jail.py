@@ -53,7 +53,7 @@ def main() -> None:
 def _run_in_namespaces(plan: dict[str, Any], status: Status) -> None:
     """Build a jail of the levels A and B, and wait for its end."""
     binds = [mounts.Bind(**bind) for bind in plan["binds"]]
-    outside_id = namespaces.unused_id() if os.geteuid() == 0 else None
+    outside_id = namespaces.own_id(status)
     with status.step("user namespace"):
         maps = mounts.owner_maps(binds, outside_id)
         if outside_id is None:

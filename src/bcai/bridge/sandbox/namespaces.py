@@ -3,20 +3,29 @@
 Note [Who is who]
 Inside, a job is uid 1000 (`job`). Outside that is, for a launcher run by an ordinary user, that
 user; for a launcher run by root, a uid that nobody else on the machine has: one from the range
-that Linux distributions leave unused, plus the pid of the jail's first process. So two jobs of
-one machine never share a uid, and a job that got out would own nothing.
+that Linux distributions leave unused, plus the pid of the process that builds the jail and lives
+as long, plus some bits of its pid namespace, since containers number their processes alike. So two
+jobs of one machine never share a uid, and a job that got out would own nothing.
+
+A container may have too few ids for that. There a job gets one of its ids that no process has at
+that moment; where there is none to spare, it is refused.
 Source of the range: https://systemd.io/UIDS-GIDS/
 """
 
 import os
 import signal
+from collections.abc import Container
 
 from bcai.bridge.sandbox import libc
+from bcai.bridge.sandbox.status import Status
 
 JOB_ID = 1000
 HOST_NAME = "job"
 _UNUSED_IDS_FIRST = 0x70000000
+_PID_BITS = 22  # as many as a pid has at most
+_NAMESPACE_BITS = 6  # what is left below 0x80000000
 _FEW_IDS_FIRST, _FEW_IDS = 20_000, 40_000
+_STRIDE = 7919  # prime, so that it meets every one of them; neighbours look in different places
 
 ALL_BUT_USER = (
     libc.CLONE_NEWNS
@@ -28,15 +37,71 @@ ALL_BUT_USER = (
 )
 
 
-def unused_id() -> int:
-    """Return a uid, and gid, that nobody else on this machine has while this process lives.
+def own_id(status: Status) -> int | None:
+    """The uid, and gid, of a job outside while this process lives; None: those of this user.
 
-    A container may have few ids of its own: then one of these, which its users rarely reach.
+    Ends this process where there is none to be had.
     """
-    wanted = _UNUSED_IDS_FIRST + os.getpid()
-    with open("/proc/self/uid_map", encoding="ascii") as file:
-        ids = file.read()
-    return wanted if is_mapped(wanted, ids) else _FEW_IDS_FIRST + os.getpid() % _FEW_IDS
+    if os.geteuid() != 0:
+        return None
+    maps: list[str] = []
+    for kind in ("uid", "gid"):
+        with open(f"/proc/self/{kind}_map", encoding="ascii") as file:
+            maps.append(file.read())
+    try:
+        return unused_id(os.getpid(), os.stat("/proc/self/ns/pid").st_ino, maps)
+    except OSError as error:
+        status.fail("unprivileged user", error)
+
+
+def unused_id(
+    pid: int, namespace: int, maps: list[str], taken: Container[int] | None = None
+) -> int:
+    """Choose an id that nobody else on this machine has while process `pid` lives.
+
+    Parameters
+    ----------
+    namespace
+        Number of its pid namespace.
+    maps
+        The `uid_map` and `gid_map` of its user namespace.
+    taken
+        Ids that processes have; None: look, if that matters.
+
+    Raises
+    ------
+    OSError
+        There is none to spare.
+    """
+    slot = namespace % (1 << _NAMESPACE_BITS)
+    wanted = _UNUSED_IDS_FIRST + (slot << _PID_BITS) + pid % (1 << _PID_BITS)
+    if all(is_mapped(wanted, ids) for ids in maps):
+        return wanted
+    taken = ids_in_use() if taken is None else taken
+    first = (pid + namespace) % _FEW_IDS
+    for turn in range(_FEW_IDS):
+        candidate = _FEW_IDS_FIRST + (first + turn * _STRIDE) % _FEW_IDS
+        if candidate not in taken and all(is_mapped(candidate, ids) for ids in maps):
+            return candidate
+    last = _FEW_IDS_FIRST + _FEW_IDS - 1
+    raise OSError(
+        f"a job needs a user id of its own, and this user namespace has none to spare from "
+        f"{_FEW_IDS_FIRST} to {last}"
+    )
+
+
+def ids_in_use() -> set[int]:
+    """User ids of all processes that can be seen: real, effective, saved and of files."""
+    found: set[int] = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/status", encoding="utf-8", errors="replace") as file:
+                    ids = next((line.split()[1:] for line in file if line.startswith("Uid:")), [])
+            except OSError:  # gone
+                continue
+            found.update(int(each) for each in ids)
+    return found
 
 
 def is_mapped(number: int, ids: str) -> bool:

@@ -6,17 +6,21 @@
     FOLDER/cache     where libraries look for their caches; empty
     FOLDER/other     belongs to nobody's job; the probe tries to read it
 
-The launcher makes FOLDER and removes it; what has been left by launchers that were killed goes when
-the next one is made.
+The launcher makes FOLDER and removes it. While it lives it holds a lock on it, which the kernel
+takes back when it dies, in whichever container that was: what has been left by launchers that were
+killed goes when the next folder is made, and nobody else's does.
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Generator
 from dataclasses import dataclass
 
 _PREFIX = "bcai-job-"
+_NEW_PREFIX = "bcai-new-"  # not locked yet
 _OTHERS_MAY_READ = 0o004
 _COPY_BYTES = 1 << 24
 
@@ -37,19 +41,46 @@ class Places:
         return [self.work, self.cache, *(place for place in (self.project, self.data) if place)]
 
 
-def new_folder() -> str:
-    """Make the folder; the name says whose it is."""
+@contextlib.contextmanager
+def own_folder() -> Generator[str, None, None]:
+    """A folder for one job, which goes with the `with` block, or after the end of this process.
+
+    Raises
+    ------
+    OSError
+        It cannot be made.
+    """
     parent = tempfile.gettempdir()
+    _remove_left(parent)
+    made = tempfile.mkdtemp(prefix=_NEW_PREFIX, dir=parent)
+    folder = os.path.join(parent, _PREFIX + os.path.basename(made).removeprefix(_NEW_PREFIX))
+    with _open_folder(made) as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.rename(made, folder)  # only now it may be looked at by others, and is locked
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_left(parent: str) -> None:
+    """Remove the folders that nobody holds; those of other users are left alone."""
     for name in os.listdir(parent):
-        pid = name.removeprefix(_PREFIX).partition("-")[0]
-        if name.startswith(_PREFIX) and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
-            remove_folder(os.path.join(parent, name))
-    return tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent)
+        if name.startswith(_PREFIX):
+            folder = os.path.join(parent, name)
+            # No permission, no folder any more, or a lock of somebody who lives.
+            with contextlib.suppress(OSError), _open_folder(folder) as handle:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_folder(folder: str) -> None:
-    """Remove it with all that is in it; one of another user's is left alone."""
-    shutil.rmtree(folder, ignore_errors=True)
+@contextlib.contextmanager
+def _open_folder(path: str) -> Generator[int, None, None]:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def stage(folder: str, project: str | None, data: str | None, outside_id: int | None) -> Places:

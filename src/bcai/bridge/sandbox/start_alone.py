@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from bcai.base.errors import NoJailError
 from bcai.bridge.sandbox.cgroup import Cgroup
 from bcai.bridge.sandbox.environment import JobPython, outermost, package_folder, system_paths
 from bcai.bridge.sandbox.jail import JailRequest
 from bcai.bridge.sandbox.process import JailProcess, start_jail
-from bcai.bridge.sandbox.stage import new_folder, remove_folder
+from bcai.bridge.sandbox.stage import own_folder
 
 PROBE_PROCESSES = 16
 
@@ -35,16 +35,16 @@ def start_alone(
     NoJailError
         Its folder could not be made, or its program not be started.
     """
-    try:
-        folder = new_folder()
-    except OSError as error:
-        os.close(outputs)
-        raise NoJailError(f"cannot make a folder for the job: {error}") from error
-    folders = (request.project, request.data) if request is not None else (None, None)
-    project, data = (None if each is None else os.path.realpath(each) for each in folders)
-    shown = outermost([*system_paths(), *python.folders, str(package_folder())])
-    places = {"folder": folder, "project": project, "data": data, "readable": shown}
-    try:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(own_folder())
+        except OSError as error:
+            os.close(outputs)
+            raise NoJailError(f"cannot make a folder for the job: {error}") from error
+        folders = (request.project, request.data) if request is not None else (None, None)
+        project, data = (None if each is None else os.path.realpath(each) for each in folders)
+        shown = outermost([*system_paths(), *python.folders, str(package_folder())])
+        places = {"folder": folder, "project": project, "data": data, "readable": shown}
         with start_jail(
             plan | places,
             processes=request.limits.processes if request is not None else PROBE_PROCESSES,
@@ -54,5 +54,3 @@ def start_alone(
             inputs=None if request is None else request.inputs,
         ) as jail:
             yield jail
-    finally:
-        remove_folder(folder)

@@ -3,6 +3,7 @@
 import json
 import os
 from types import TracebackType
+from typing import NoReturn
 
 
 class Status:
@@ -20,6 +21,12 @@ class Status:
     def say(self, **facts: object) -> None:
         """Write one line; short enough to be one write."""
         os.write(self._descriptor, json.dumps(facts).encode() + b"\n")
+
+    def fail(self, wall: str, error: BaseException) -> NoReturn:
+        """Report a wall as the one that failed, and end this process."""
+        number = error.errno if isinstance(error, OSError) else None
+        self.say(failed=wall, error=f"{error}"[:500], errno=number)
+        os._exit(1)
 
     def step(self, wall: str) -> "_Step":
         """Name the wall that the `with` block builds."""
@@ -42,9 +49,6 @@ class _Step:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
-            self._status.say(wall=self._wall)
-            return
-        number = error.errno if isinstance(error, OSError) else None
-        self._status.say(failed=self._wall, error=f"{error}"[:500], errno=number)
-        os._exit(1)
+        if error is not None:
+            self._status.fail(self._wall, error)
+        self._status.say(wall=self._wall)

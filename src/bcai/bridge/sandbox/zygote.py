@@ -60,7 +60,7 @@ def main() -> None:
     requests = socket.socket(fileno=plan["requests"])
     with Status(plan["status"]) as status:
         binds = [mounts.Bind(**bind) for bind in plan["binds"]]
-        outside_id = namespaces.unused_id() if os.geteuid() == 0 else None
+        outside_id = namespaces.own_id(status)
         with status.step("user namespace"):
             maps = mounts.owner_maps(binds, outside_id)
             if outside_id is None:
