@@ -10,7 +10,7 @@ from bcai.base.errors import StaleError
 from bcai.cluster.store.rows import dump, dump_plain, no_such_job, read_job
 from bcai.cluster.store.settlements_sql import commit_result
 from bcai.cluster.store.tables import ATTEMPTS, EVENTS, JOBS
-from bcai.cluster.store.verdict import judge
+from bcai.cluster.store.verdict import Verdict
 from bcai.jobs.job import EventKind, Job
 from bcai.jobs.outcome import Outcome, Reason
 from bcai.jobs.states import JobState, Move, next_state
@@ -24,6 +24,7 @@ _COLUMNS = (  # not the spec: it may be long, and no change but an attempt's end
     JOBS.c.event_count,
     JOBS.c.cancel_requested,
     JOBS.c.waiting,
+    JOBS.c.node_id,
 )
 
 
@@ -47,6 +48,7 @@ class JobEdit:
     attempt: int
     cancel_requested: bool
     waiting: str | None
+    node_id: str | None
     _event_count: int
     _stored_token: str
     _changes: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -68,6 +70,7 @@ class JobEdit:
             attempt=row.attempt,
             cancel_requested=row.cancel_requested,
             waiting=row.waiting,
+            node_id=row.node_id,
             _event_count=row.event_count,
             _stored_token=row.lock_token,
         )
@@ -137,25 +140,35 @@ class JobEdit:
             )
         )
 
-    def end_attempt(
-        self, outcome: Outcome, *, delay_s: float | None = None, report: int | None = None
+    def close_attempt(
+        self,
+        job: Job,
+        outcome: Outcome,
+        verdict: Verdict,
+        *,
+        report: int | None = None,
+        parks: bool = False,
     ) -> None:
-        """End the current attempt: the job ends too, or goes back to the queue.
+        """End the current attempt, and take the job where the verdict says.
 
-        Raises
-        ------
-        ConflictError
-            A job in this state cannot end like that.
+        Parameters
+        ----------
+        job
+            As it was until now.
+        parks
+            It waits for other nodes instead of ending: RUNNING, on no node.
         """
-        self.save()
-        job = read_job(self.connection, self.job_id)
-        verdict = judge(job, outcome, delay_s=delay_s)
         ended = verdict.outcome
         self.connection.execute(
             update(ATTEMPTS)
             .where(ATTEMPTS.c.job_id == self.job_id, ATTEMPTS.c.number == self.attempt)
             .values(ended_at=self.now, reason=dump(REASON, outcome.reason))
         )
+        self.change(lease_until=None)
+        self.renew_token()
+        if ended is not None and parks:
+            self._park(ended, report)
+            return
         if ended is None:
             self.change(
                 node_id=None, started_at=None, progress=0.0, not_before=self.now + verdict.delay_s
@@ -165,13 +178,31 @@ class JobEdit:
         if verdict.state is JobState.SUCCEEDED:
             self.change(progress=1.0)
             commit_result(self.connection, job, outcome, secrets.token_hex(16), self.now)
-        self.change(lease_until=None)
-        self.renew_token()
         self.move(
             ended.move if ended else Move.RETRY,
             reason=ended.reason if ended else outcome.reason,
             report=report,
         )
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether its node has answered, and others have not."""
+        return self.state is JobState.RUNNING and self.node_id is None
+
+    def _park(self, outcome: Outcome, report: int | None) -> None:
+        """Keep the outcome until others are in."""
+        if self.state is JobState.ASSIGNED:  # a node may refuse before it starts
+            self.move(Move.START)
+        self.change(node_id=None, outcome=dump(OUTCOME, outcome), waiting=None)
+        self.emit(EventKind.NOTE, {"text": "its first node is done"}, report=report)
+
+    def finish(self, outcome: Outcome, *, node_id: str) -> None:
+        """End a parked job."""
+        self.change(finished_at=self.now, outcome=dump(OUTCOME, outcome), node_id=node_id or None)
+        if outcome.move is Move.SUCCEED:
+            self.change(progress=1.0)
+        self.renew_token()
+        self.move(outcome.move, reason=outcome.reason)
 
     def save(self) -> None:
         """Write what has gathered, if the job's token is still what it was."""

@@ -4,22 +4,24 @@ Each function is one operation of the writer: it takes the transaction's connect
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
 
 from bcai.base.errors import BusyError, ConflictError
-from bcai.cluster.store.edit import JobEdit, event_row, state_body
-from bcai.cluster.store.rows import dump, dump_plain, read_job
-from bcai.cluster.store.tables import ATTEMPTS, EVENTS, IDEMPOTENCY, JOBS
+from bcai.cluster.store.edit import JobEdit, new_lock_token
+from bcai.cluster.store.ending import end_attempt
+from bcai.cluster.store.new_job import insert_job
+from bcai.cluster.store.replicas_sql import add_members, member_ids, take
+from bcai.cluster.store.rows import dump, read_job
+from bcai.cluster.store.tables import ATTEMPTS, IDEMPOTENCY, JOBS
 from bcai.jobs.job import EventKind, Job
 from bcai.jobs.node import Node
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
+from bcai.jobs.replication import order_of, replica_id
 from bcai.jobs.spec import JobSpec
 from bcai.jobs.states import JobState, Move, next_state
+from bcai.jobs.verify import Policy
 from bcai.wire.jobs import OUTCOME, REASON
-
-_NEW_JOB, _NEW_EVENTS = insert(JOBS), insert(EVENTS)  # built once: submits come by the thousand
 
 
 @dataclass(slots=True)
@@ -57,34 +59,22 @@ def submit(
         if first is not None:
             return first, False
     gauge.admit(connection, job.created_at)
-    events = [event_row(job.id, 1, EventKind.STATE, state_body(job.state), at=job.created_at)]
-    for sequence, warning in enumerate(job.warnings, start=2):
-        body: dict[str, object] = {"text": warning}
-        events.append(event_row(job.id, sequence, EventKind.NOTE, body, at=job.created_at))
-    connection.execute(_NEW_JOB, _job_row(job, spec_text, len(events)))
-    connection.execute(_NEW_EVENTS, events)
+    insert_job(connection, job, spec_text)
+    if job.spec.verify.policy is Policy.REPLICATED:
+        _insert_replicas(connection, job, spec_text)
     if key is not None:
         again = {"owner": job.owner, "key": key, "job_id": job.id, "created_at": job.created_at}
         connection.execute(insert(IDEMPOTENCY), again)
-    return job, True
+    return read_job(connection, job.id) if job.spec.verify.replicas > 1 else job, True
 
 
-def _job_row(job: Job, spec_text: str, event_count: int) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "owner": job.owner,
-        "spec": spec_text,
-        "state": job.state,
-        "created_at": job.created_at,
-        "updated_at": job.updated_at,
-        "lock_token": job.lock_token,
-        "attempt": 0,
-        "event_count": event_count,
-        "not_before": job.not_before,
-        "cancel_requested": False,
-        "progress": 0.0,
-        "warnings": dump_plain(list(job.warnings)),
-    }
+def _insert_replicas(connection: Connection, job: Job, spec_text: str) -> None:
+    """Queue the job for the other nodes that are to do it."""
+    ids = [replica_id(job.id, number) for number in range(1, job.spec.verify.replicas + 1)]
+    for other in ids[1:]:
+        copy = replace(job, id=other, lock_token=new_lock_token(), warnings=())
+        insert_job(connection, copy, spec_text)
+    add_members(connection, job.id, ids, 1)
 
 
 def submitted_before(connection: Connection, owner: str, spec: JobSpec, key: str) -> Job | None:
@@ -104,13 +94,19 @@ def submitted_before(connection: Connection, owner: str, spec: JobSpec, key: str
 
 
 def request_cancel(connection: Connection, job_id: str, now: float) -> Job:
-    """Cancel a job that waits; mark one that a node has."""
-    edit = JobEdit.open(connection, job_id, now)
-    if edit.state is JobState.QUEUED:
+    """Cancel a job that waits; mark one that a node has. With one replica go all of its group."""
+    group = member_ids(connection, order_of(job_id)) or [job_id]
+    for member in group:
+        _cancel(JobEdit.open(connection, member, now))
+    return read_job(connection, job_id)
+
+
+def _cancel(edit: JobEdit) -> None:
+    if edit.state is JobState.QUEUED or edit.is_parked:
         reason = Reason(ReasonCode.CANCELLED, "cancelled while it waited")
         edit.change(
             cancel_requested=True,
-            finished_at=now,
+            finished_at=edit.now,
             waiting=None,
             outcome=dump(OUTCOME, Outcome(Move.CANCEL, reason)),
         )
@@ -119,13 +115,15 @@ def request_cancel(connection: Connection, job_id: str, now: float) -> Job:
     elif not edit.state.is_final and not edit.cancel_requested:
         edit.change(cancel_requested=True)
         edit.emit(EventKind.NOTE, {"text": "cancel requested"})
-    return edit.saved()
+    edit.save()
 
 
 def assign(connection: Connection, job: Job, node: Node, lease_s: float, now: float) -> Job:
     """Give a waiting job to a node: a new attempt under a new token."""
     edit = JobEdit.open(connection, job.id, now, lock_token=job.lock_token)
     next_state(edit.state, Move.ASSIGN)  # before anything is written
+    if job.replica is not None:
+        take(connection, job, node)
     edit.attempt += 1
     edit.change(
         attempt=edit.attempt,
@@ -161,12 +159,12 @@ def set_waiting(connection: Connection, job: Job, waiting: Reason | None, now: f
 def release(connection: Connection, job: Job, reason: Reason, backoff_s: float, now: float) -> Job:
     """End an attempt that was lost."""
     edit = JobEdit.open(connection, job.id, now, lock_token=job.lock_token)
-    edit.end_attempt(Outcome(Move.RETRY, reason), delay_s=backoff_s)
+    end_attempt(edit, Outcome(Move.RETRY, reason), delay_s=backoff_s)
     return edit.saved()
 
 
 def finish(connection: Connection, job: Job, outcome: Outcome, now: float) -> Job:
     """End a job from the scheduler's side."""
     edit = JobEdit.open(connection, job.id, now, lock_token=job.lock_token)
-    edit.end_attempt(outcome)
+    end_attempt(edit, outcome)
     return edit.saved()

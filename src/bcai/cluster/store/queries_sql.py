@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Select, select, tuple_
 from bcai.base.errors import FormatError, InputError
 from bcai.cluster.store.protocol import Page
 from bcai.cluster.store.rows import no_such_job, to_event, to_jobs
-from bcai.cluster.store.tables import EVENTS, JOBS
+from bcai.cluster.store.tables import EVENTS, JOBS, REPLICAS
 from bcai.jobs.job import EventKind, Job, JobEvent
 from bcai.jobs.states import JobState
 
@@ -25,6 +25,8 @@ def list_jobs(
     """Return jobs, newest first, from where the last page ended."""
     limit = _limited(limit)
     query = select(JOBS).order_by(JOBS.c.created_at.desc(), JOBS.c.id.desc()).limit(limit + 1)
+    others = select(REPLICAS.c.job_id).where(REPLICAS.c.job_id == JOBS.c.id, REPLICAS.c.number > 1)
+    query = query.where(~others.exists())
     if owner is not None:
         query = query.where(JOBS.c.owner == owner)
     if state is not None:
@@ -81,7 +83,8 @@ def queued(connection: Connection, limit: int, now: float) -> list[Job]:
 
 def running(connection: Connection) -> list[Job]:
     """Return all jobs that a node has."""
-    return _jobs(connection, select(JOBS).where(JOBS.c.state.in_(HELD)))
+    on_a_node = select(JOBS).where(JOBS.c.state.in_(HELD), JOBS.c.node_id.is_not(None))
+    return _jobs(connection, on_a_node)
 
 
 def assigned_to(connection: Connection, node_id: str) -> list[Job]:

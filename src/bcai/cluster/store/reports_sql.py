@@ -8,6 +8,7 @@ from sqlalchemy.exc import DataError
 
 from bcai.base.errors import ConflictError, StaleError
 from bcai.cluster.store.edit import JobEdit, stale
+from bcai.cluster.store.ending import end_attempt
 from bcai.cluster.store.faults import fault_of
 from bcai.cluster.store.tables import ATTEMPTS, EVENTS
 from bcai.jobs.job import EventKind
@@ -62,7 +63,7 @@ def _record_attempt(
         edit = JobEdit.open(connection, job_id, now)
         if edit.lock_token == lock_token and edit.state in _HELD:
             message = f"the node sent a report that cannot be stored: {fault_of(error)}"
-            edit.end_attempt(Outcome(Move.FAIL, Reason(ReasonCode.NODE_ERROR, message)))
+            end_attempt(edit, Outcome(Move.FAIL, Reason(ReasonCode.NODE_ERROR, message)))
             edit.save()
         return [False] * len(reports)
 
@@ -134,12 +135,12 @@ def _start(edit: JobEdit, number: int) -> None:
 
 def _finish(edit: JobEdit, outcome: Outcome, number: int) -> None:
     try:
-        edit.end_attempt(outcome, report=number)
+        end_attempt(edit, outcome, report=number)
     except ConflictError as error:  # no such end exists: the node is broken, not the job
         if isinstance(error, StaleError):
             raise
         reason = Reason(ReasonCode.NODE_ERROR, f"the node reported an impossible end: {error}")
-        edit.end_attempt(Outcome(Move.RETRY, reason), report=number)
+        end_attempt(edit, Outcome(Move.RETRY, reason), report=number)
 
 
 def _moment(at: float, edit: JobEdit) -> float:

@@ -2,19 +2,21 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, Row, select
 
 from bcai.base.errors import NotFoundError
+from bcai.cluster.store.replicas_sql import read_replicas
 from bcai.cluster.store.tables import ATTEMPTS, JOBS, SETTLEMENTS
 from bcai.jobs.job import Attempt, EventKind, Job, JobEvent
 from bcai.jobs.outcome import Reason
 from bcai.jobs.settlement import Settlement
 from bcai.jobs.spec import JobSpec
 from bcai.jobs.states import JobState
-from bcai.jobs.verify import NO_CHECK
+from bcai.jobs.verify import NO_CHECK, Policy
 from bcai.wire.jobs import OUTCOME, REASON, SETTLEMENT, SPEC
 
 T = TypeVar("T")
@@ -59,10 +61,16 @@ def to_jobs(connection: Connection, rows: Sequence[Row[Any]]) -> list[Job]:
     specs = {row.id: SPEC.validate_python(json.loads(row.spec)) for row in rows}
     settlements = _settlements(
         connection,
-        [row.id for row in rows if row.outcome and specs[row.id].verify != NO_CHECK],
+        [row.id for row in rows if specs[row.id].verify != NO_CHECK],
     )
+    replicated = [row.id for row in rows if specs[row.id].verify.policy is Policy.REPLICATED]
+    replicas = read_replicas(connection, replicated)
     return [
-        _to_job(row, specs[row.id], tuple(attempts[row.id]), settlements.get(row.id))
+        replace(
+            _to_job(row, specs[row.id], tuple(attempts[row.id])),
+            settlement=settlements.get(row.id),
+            replica=replicas.get(row.id),
+        )
         for row in rows
     ]
 
@@ -87,14 +95,13 @@ def to_event(row: Row[Any]) -> JobEvent:
     )
 
 
-def _to_job(
-    row: Row[Any], spec: JobSpec, attempts: tuple[Attempt, ...], settlement: Settlement | None
-) -> Job:
+def _to_job(row: Row[Any], spec: JobSpec, attempts: tuple[Attempt, ...]) -> Job:
+    state = JobState(row.state)
     return Job(
         id=row.id,
         owner=row.owner,
         spec=spec,
-        state=JobState(row.state),
+        state=state,
         created_at=row.created_at,
         updated_at=row.updated_at,
         lock_token=row.lock_token,
@@ -107,9 +114,8 @@ def _to_job(
         progress=row.progress,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        outcome=load(OUTCOME, row.outcome),
+        outcome=load(OUTCOME, row.outcome) if state.is_final else None,  # it may be parked
         warnings=tuple(json.loads(row.warnings)),
-        settlement=settlement,
     )
 
 

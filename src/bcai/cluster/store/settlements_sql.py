@@ -6,11 +6,11 @@ from sqlalchemy import Connection, insert, select, update
 
 from bcai.base.errors import ForbiddenError, NotFoundError
 from bcai.cluster.store.rows import dump, read_job, to_jobs
-from bcai.cluster.store.tables import JOBS, NODES, SETTLEMENTS
+from bcai.cluster.store.tables import JOBS, NODES, REPLICAS, SETTLEMENTS
 from bcai.jobs.job import Job
 from bcai.jobs.outcome import Outcome
 from bcai.jobs.settlement import Audited, SettlementState, commit, step
-from bcai.jobs.verify import NO_CHECK
+from bcai.jobs.verify import Policy
 from bcai.wire.jobs import SETTLEMENT
 
 
@@ -18,7 +18,7 @@ def commit_result(
     connection: Connection, job: Job, outcome: Outcome, salt: str, now: float
 ) -> None:
     """Write down that a job that asked for a check has a result. `salt` is random, and new."""
-    if job.spec.verify == NO_CHECK:
+    if job.spec.verify.policy in (Policy.NONE, Policy.REPLICATED):
         return
     attempt = job.attempts[-1]
     settlement = commit(
@@ -43,7 +43,10 @@ def commit_result(
 def audits_due(connection: Connection, limit: int) -> list[Job]:
     """Return jobs whose result waits for its audit, the oldest first."""
     query = select(JOBS).join(SETTLEMENTS, SETTLEMENTS.c.job_id == JOBS.c.id)
-    query = query.where(SETTLEMENTS.c.state == SettlementState.COMMITTED)
+    query = query.outerjoin(REPLICAS, REPLICAS.c.job_id == JOBS.c.id)
+    query = query.where(
+        SETTLEMENTS.c.state == SettlementState.COMMITTED, REPLICAS.c.job_id.is_(None)
+    )
     query = query.order_by(SETTLEMENTS.c.committed_at, SETTLEMENTS.c.job_id).limit(limit)
     return to_jobs(connection, connection.execute(query).all())
 

@@ -105,6 +105,16 @@ SETTLEMENTS = Table(
     Index("settlements_by_state", "state", "committed_at", "job_id"),
 )
 
+REPLICAS = Table(
+    "replicas",
+    METADATA,
+    Column("job_id", Text, ForeignKey("jobs.id"), primary_key=True),
+    Column("order_id", Text, ForeignKey("jobs.id"), nullable=False),  # the first replica
+    Column("number", Integer, nullable=False),
+    Column("fingerprint", Text),  # of the whole group; on the first replica's row alone
+    Index("replicas_by_order", "order_id", "number"),
+)
+
 IDEMPOTENCY = Table(
     "idempotency",
     METADATA,
