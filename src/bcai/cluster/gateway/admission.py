@@ -11,10 +11,12 @@ from bcai.cluster.store.protocol import BlobStore, JobStore
 from bcai.jobs.node import Capabilities, Node
 from bcai.jobs.outcome import Reason, ReasonCode
 from bcai.jobs.placement import gpu_misfit, misfit
+from bcai.jobs.replica_nodes import too_few
 from bcai.jobs.requirements import parse_requirement
 from bcai.jobs.sign_spec import check_signature, sign_spec
 from bcai.jobs.signature import SignedBy
 from bcai.jobs.spec import JobSpec
+from bcai.jobs.verify import Policy
 from bcai.proof.keys import SigningKey
 
 NO_LEDGER = "no ledger on this network: nothing will be paid"
@@ -71,7 +73,7 @@ def judge(spec: JobSpec, online: Sequence[Node], *, gpu_fallback: bool) -> tuple
     InputError
         A requirement does not parse.
     RefusedError
-        Nodes are online, and none of them can ever run the job.
+        Nodes are online, and none of them can ever run the job, or not as many as are to do it.
     """
     for text in spec.requirements:
         parse_requirement(text)
@@ -82,6 +84,11 @@ def judge(spec: JobSpec, online: Sequence[Node], *, gpu_fallback: bool) -> tuple
             misfits.append((node, reason))
     if online and len(misfits) == len(online):
         raise _refusal(misfits)
+    if online and spec.verify.policy is Policy.REPLICATED:
+        unfit = {node.id for node, _ in misfits}
+        few = too_few(spec, [node for node in online if node.id not in unfit])
+        if few is not None:
+            raise RefusedError(few.message, hint=few.hint)
     warnings: list[str] = []
     if gpu_fallback and spec.hardware.gpu_count and not _any_gpu(spec, online):
         warnings.append(NO_GPU)

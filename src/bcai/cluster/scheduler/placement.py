@@ -7,6 +7,7 @@ from bcai.jobs.job import Job
 from bcai.jobs.node import Node
 from bcai.jobs.outcome import Reason, ReasonCode
 from bcai.jobs.placement import misfit
+from bcai.jobs.replica_nodes import nodes_for
 
 NODES_NAMED_MAX = 3  # in a reason: enough to see the pattern
 
@@ -42,6 +43,11 @@ class Floor:
         fitting = [node for node in self._online if misfits[node.id] is None]
         if not fitting:
             return self._no_fit([(node, misfits[node.id]) for node in self._online])
+        if job.replica is not None:
+            found = nodes_for(job.spec, job.replica, fitting)
+            if isinstance(found, Reason):
+                return found
+            fitting = found
         free = [node for node in fitting if self._free[node.id]]
         if not free:
             slots = sum(node.capabilities.slots for node in fitting)

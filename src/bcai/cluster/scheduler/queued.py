@@ -1,6 +1,7 @@
 """Empties QUEUED: gives the oldest jobs that fit to nodes with a free slot."""
 
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -9,7 +10,8 @@ from bcai.cluster.scheduler.placement import Floor
 from bcai.cluster.store.protocol import JobStore
 from bcai.jobs.job import Job
 from bcai.jobs.node import Node
-from bcai.jobs.outcome import Reason, ReasonCode
+from bcai.jobs.outcome import Outcome, Reason, ReasonCode
+from bcai.jobs.states import Move
 
 SCAN_FIRST = 100  # jobs looked at in one round; their positions are told
 SCAN_MOST = 100_000  # looked at while slots are free and everything older does not fit
@@ -40,6 +42,8 @@ async def empty_queued(
         for position, job in enumerate(jobs[scanned:], start=scanned + 1):
             answer = _not_yet(job, now) or floor.choose(job)
             if isinstance(answer, Reason):
+                if await _gives_up(store, job, answer):
+                    continue
                 if position <= SCAN_FIRST:
                     await _explain(store, job, answer, position, tell_positions)
             else:
@@ -68,6 +72,18 @@ async def _assign(store: JobStore, floor: Floor, job: Job, node: Node, lease_s: 
         return
     floor.take(node)
     logger.info("%s goes to %s", job.id, node.name)
+
+
+async def _gives_up(store: JobStore, job: Job, reason: Reason) -> bool:
+    """End the further replica that no node can take: without it, nobody decides."""
+    replica = job.replica
+    if replica is None or replica.number <= job.spec.verify.replicas:
+        return False
+    if reason.code is not ReasonCode.WAITING_REPLICAS:
+        return False
+    with suppress(ConflictError):  # cancelled meanwhile, or another scheduler was faster
+        await store.finish(job, Outcome(Move.FAIL, reason))
+    return True
 
 
 async def _explain(
