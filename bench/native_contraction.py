@@ -4,27 +4,26 @@
 
 One thread is measured in time of the thread, so that other work on the machine counts for little;
 several in time on the wall, which says something on a quiet machine only. A small product is done
-several times in one run, as in a program. A figure is the median of the rounds. Prints a table and
-writes bench/results/native_contraction.json.
+several times in one run, as in a program. A figure is a median.
+Prints a table and writes bench/results/native_contraction.json.
 """
 
 import argparse
 import json
 import os
 import platform
-import statistics
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from turns import in_turns
 
 from bcai.vm.backends.native.code import load_kernels
 from bcai.vm.backends.native.kernels.contraction import contract
 from bcai.vm.backends.native.launch import Address
 from bcai.vm.backends.native.lowering import Scope
+from bcai.vm.backends.native.memory import map_block
 from bcai.vm.backends.native.objects import ObjectCache, this_machine
 from bcai.vm.backends.native.pool import Pool
 from bcai.vm.backends.native.tape import ARGUMENTS, ENTRY, GRAIN, RECORD_WORDS, UNITS
@@ -101,14 +100,13 @@ def measure(
     times = max(1, int(RUN_OPERATIONS / operations))
     run = prepare(a, b, ours, target, pool)
     run.tape = np.tile(run.tape, (times, 1))
-    clock = time.thread_time if pool.threads == 1 else time.perf_counter
 
     def other() -> None:
         for _ in range(times):
             torch.bmm(a, b, out=theirs)
 
     count = max(5, min(rounds, int(ROUND_OPERATIONS / (operations * times + 1e6))))
-    native, vendor = (each / times for each in turn_about((run, other), count, clock))
+    native, vendor = (each / times for each in in_turns(run, other, count, pool.threads))
     assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3)
     return {
         "size": list(size),
@@ -156,9 +154,8 @@ def prepare(
     assert made is not None
     launches = [*scope.launches, *made]
     code = load_kernels([each.kernel for each in launches], target, ObjectCache(None))
-    room = [torch.zeros(each.nbytes + 64, dtype=torch.uint8) for each in scope.buffers[3:]]
-    bases = [each.data_ptr() for each in tensors]
-    bases += [each.data_ptr() + -each.data_ptr() % 64 for each in room]
+    room = [map_block(each.nbytes) for each in scope.buffers[3:]]
+    bases = [each.data_ptr() for each in tensors] + [each.address for each in room]
     tape = np.zeros((len(launches), RECORD_WORDS), np.int64)
     held: list[object] = [code, room, tensors]
     for record, launch in zip(tape, launches, strict=True):
@@ -180,20 +177,6 @@ def view(number: int, tensor: torch.Tensor) -> View:
     """A tensor as a view of its own buffer."""
     name = str(tensor.dtype).removeprefix("torch.")
     return View(number, TensorType(DType.of(name), tuple(tensor.shape)), tuple(tensor.stride()))
-
-
-def turn_about(
-    acts: tuple[Callable[[], None], ...], rounds: int, clock: Callable[[], float]
-) -> list[float]:
-    """Median seconds of each act."""
-    found: list[list[float]] = [[] for _ in acts]
-    for round_ in range(rounds + 2):
-        for times, act in zip(found, acts, strict=True):
-            started = clock()
-            act()
-            if round_ >= 2:
-                times.append(clock() - started)
-    return [statistics.median(times) for times in found]
 
 
 def save(rows: list[dict[str, object]], target: Target) -> None:

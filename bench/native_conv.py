@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as nn
-from native_contraction import Prepared, turn_about, view
+from native_contraction import Prepared, view
+from turns import in_turns
 
 from bcai.vm.backends.native.code import load_kernels
 from bcai.vm.backends.native.kernels import LOWERINGS
@@ -195,9 +195,8 @@ def pools(
 def measure(title: str, case: Case, target: Target, pool: Pool, rounds: int) -> dict[str, object]:
     """Medians of both sides for one instruction."""
     run, result = prepare(case, target, pool)
-    clock = time.thread_time if pool.threads == 1 else time.perf_counter
     count = max(7, min(rounds, int(ROUND_OPERATIONS / (case.operations + 1e6))))
-    native, vendor = turn_about((run, case.other), count, clock)
+    native, vendor = in_turns(run, case.other, count, pool.threads)
     expected = case.other()
     assert (result - expected).abs().max() <= 1e-4 * expected.abs().max()
     return {

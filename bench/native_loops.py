@@ -2,7 +2,7 @@
 
     python bench/native_loops.py [--threads 1 2] [--rounds 60] [--target avx512] [--only softmax]
 
-A loop and PyTorch take turns; a figure is the median of the rounds. One thread is measured in time
+A loop and PyTorch take turns; a figure is a median. One thread is measured in time
 of the thread, so that other work on the machine counts for little; several in time on the wall,
 which says something on a quiet machine only. Prints a table and writes
 bench/results/native_loops.json.
@@ -20,8 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from native_contraction import Prepared, turn_about
+from native_contraction import Prepared
 from torch.nn import functional
+from turns import in_turns
 
 from bcai.vm.backends.native.code import load_kernels
 from bcai.vm.backends.native.launch import Address
@@ -424,8 +425,7 @@ def measure(case: Case, target: Target, pool: Pool, rounds: int) -> dict[str, ob
     ours()
     expected = case.torch_run().numpy()
     difference = float(np.abs(case.out - expected).max())
-    clock = time.thread_time if pool.threads == 1 else time.perf_counter
-    ours_s, torch_s = turn_about((ours, case.torch_run), rounds, clock)
+    ours_s, torch_s = in_turns(ours, case.torch_run, rounds, pool.threads)
     return {
         "name": case.name,
         "threads": pool.threads,

@@ -15,7 +15,6 @@ import gc
 import json
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -27,13 +26,13 @@ import numpy as np
 import torch
 from models import WORKS, Work
 from torch import nn
+from turns import turns
 
 import bcai
 from bcai.vm.backends.native.backend import NativeBackend
 from bcai.vm.compiler.training_step import AdamW, training_step
 
 RATE = 1e-3
-TURN_S = 0.05
 RESULTS = Path(__file__).parent / "results" / "native_steps.json"
 
 
@@ -108,26 +107,6 @@ def onnx(work: Work, threads: int) -> Callable[[], Any] | None:
     return lambda: session.run(None, given)
 
 
-def measure(contestants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each, taking turns; a turn is as long as `TURN_S`, as in a training loop.
-
-    The first steps of a turn do not count: threads of the one before may still wait for work, busy.
-    """
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for round_ in range(rounds + 2):
-        for name, run in contestants.items():
-            turn = time.perf_counter()
-            while True:
-                started = time.perf_counter()
-                run()
-                ended = time.perf_counter()
-                if round_ >= 2 and (started - turn > TURN_S / 2 or not times[name]):
-                    times[name].append(ended - started)
-                if ended - turn > TURN_S:
-                    break
-    return {name: statistics.median(each) for name, each in times.items()}
-
-
 def run_one(name: str, threads: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """One line of the table."""
     if hasattr(os, "sched_setaffinity"):
@@ -149,7 +128,7 @@ def run_one(name: str, threads: int, arguments: argparse.Namespace) -> dict[str,
         found = jax_step(name, work.inputs[0].numpy(), work.target.numpy(), RATE)
         if found is not None:
             contestants["jax"] = found
-    medians = measure(contestants, arguments.rounds)
+    medians = turns(contestants, arguments.rounds)
     gc.collect()
     row: dict[str, Any] = {"work": name, "threads": threads, "compile_s": native.compile_s}
     row |= {f"{each}_ms": 1e3 * seconds for each, seconds in medians.items()}

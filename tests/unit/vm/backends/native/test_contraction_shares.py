@@ -10,7 +10,7 @@ from bcai.vm.backends.native.kernels.contraction_shares import Panels, cut, grai
     ("rows", "columns"), [(74, 32), (10, 4), (3, 4), (1, 64), (300, 1), (37, 16)]
 )
 def test_threads_end_together(rows: int, columns: int, threads: int) -> None:
-    row_blocks, column_blocks = cut(Panels(rows, columns, 1, 12), 10_000, threads, 0.0)
+    row_blocks, column_blocks = cut(Panels(rows, columns, 1, 12), 10_000, threads, 0.0, 4)
     assert row_blocks <= rows
     assert column_blocks <= columns
     assert row_blocks * 12 >= rows
@@ -27,10 +27,10 @@ def test_threads_end_together(rows: int, columns: int, threads: int) -> None:
 
 
 def test_small_products_and_large_batches_stay_whole() -> None:
-    assert cut(Panels(10, 10, 1, 12), 1, 2, 0.0) == (1, 1)
-    assert cut(Panels(10, 10, 96, 12), 1000, 2, 0.0) == (1, 1)
-    assert cut(Panels(10, 10, 1, 12), 1000, 1, 0.0) == (1, 1)
-    assert cut(Panels(30, 10, 1, 12), 1000, 1, 0.0) == (3, 1)
+    assert cut(Panels(10, 10, 1, 12), 1, 2, 0.0, 4) == (1, 1)
+    assert cut(Panels(10, 10, 96, 12), 1000, 2, 0.0, 4) == (1, 1)
+    assert cut(Panels(10, 10, 1, 12), 1000, 1, 0.0, 4) == (1, 1)
+    assert cut(Panels(30, 10, 1, 12), 1000, 1, 0.0, 4) == (3, 1)
 
 
 @pytest.mark.parametrize("units", [1, 2, 7, 16, 64, 1000])

@@ -32,8 +32,8 @@ PACKING_COST = 0.3
 """Time to pack a panel of columns, in parts of the time of a tile on it."""
 DIRECT_PANELS = 4
 """Panels of columns up to which rows are read where they lie: packing them would take longer."""
-ALIASING_BYTES = 1024
-"""Steps of k a multiple of this apart fall into few sets of a first level cache."""
+ALIASING_BYTES = {blocks.APART: 4096, blocks.ADJACENT: 1024}
+"""Rows, or steps of k, a multiple of this apart fall into few sets of a first level cache."""
 
 
 def contract(task: OpTask, scope: Scope) -> Sequence[Launch] | None:
@@ -180,8 +180,9 @@ def _blocks(product: Product, scope: Scope, position: int) -> Launch:
         blocks.panels_max(scope.target, dtype),
     )
     useful = product.multiplications // THREAD_MULTIPLICATIONS
-    row_blocks, column_blocks = cut(panels, useful, scope.threads, cost)
-    left_form = _left_form(product, tile, column_blocks)
+    direct, direct_panels = _direct_left(product)
+    row_blocks, column_blocks = cut(panels, useful, scope.threads, cost, direct_panels)
+    left_form = direct if panels.columns / column_blocks <= direct_panels else blocks.PACKED_HERE
     units = matrices * row_blocks * column_blocks
     least = THREAD_MULTIPLICATIONS * units / max(1, product.multiplications)
     return Launch(
@@ -219,21 +220,17 @@ def _address(view: View) -> Address:
     return Address(view.buffer, view.offset * view.type.dtype.itemsize)
 
 
-def _left_form(product: Product, tile: Tile, column_blocks: int) -> int:
-    """Read rows where they lie if they are few or used by few panels of columns."""
-    rows, depth = product.rows, product.depth
-    direct = (
-        blocks.APART
-        if depth.left == 1 or rows.size == 1 or depth.size <= 1
-        else blocks.ADJACENT
-        if rows.left == 1
-        else blocks.PACKED_HERE
-    )
-    panels = -(-product.columns.size // tile.columns) / column_blocks
-    step = depth.left * product.left.type.dtype.itemsize
-    if direct == blocks.ADJACENT and panels > 1 and step % ALIASING_BYTES == 0:
-        return blocks.PACKED_HERE
-    return direct if panels <= DIRECT_PANELS else blocks.PACKED_HERE
+def _direct_left(product: Product) -> tuple[int, int]:
+    """In which form rows are read where they lie, and by how many panels of columns at most."""
+    rows, depth, size = product.rows, product.depth, product.left.type.dtype.itemsize
+    if depth.left == 1 or rows.size == 1 or depth.size <= 1:
+        form, step = blocks.APART, rows.left * size
+    elif rows.left == 1:
+        form, step = blocks.ADJACENT, depth.left * size
+    else:
+        return blocks.PACKED_HERE, 0
+    aliases = rows.size > 1 and step % ALIASING_BYTES[form] == 0
+    return form, 1 if aliases else DIRECT_PANELS
 
 
 def _right_form(product: Product, tile: Tile, scope: Scope) -> int:

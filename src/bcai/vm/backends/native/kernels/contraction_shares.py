@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from bcai.vm.backends.native.share import CHUNKS_PER_THREAD
 
-ROWS_COST = 0.15
+ROWS_COST = 0.2
 """Time to pack a panel of rows, in parts of the time of a tile on it."""
+UNIT_COST = 0.2
+"""Time to begin a unit, in parts of the time of a tile."""
 GOOD_ENOUGH = 1.02
 """A cut that ends later than the best one by less than this is as good."""
 
@@ -22,7 +24,9 @@ class Panels:
     rows_max: int
 
 
-def cut(panels: Panels, useful: int, threads: int, packing_cost: float) -> tuple[int, int]:
+def cut(
+    panels: Panels, useful: int, threads: int, packing_cost: float, direct_panels: int
+) -> tuple[int, int]:
     """Blocks of rows and of columns of one matrix: few if large, some for every thread.
 
     Of the ways to cut it after which the last thread ends about first, that with the most blocks:
@@ -34,6 +38,8 @@ def cut(panels: Panels, useful: int, threads: int, packing_cost: float) -> tuple
         Pieces that are worth a thread.
     packing_cost
         Time for a unit to pack a panel of columns, in parts of the time of a tile on it.
+    direct_panels
+        Panels of columns of a block up to which it does not pack its rows.
     """
     least = -(-panels.rows // panels.rows_max)
     useful = min(threads * CHUNKS_PER_THREAD, useful)
@@ -42,7 +48,9 @@ def cut(panels: Panels, useful: int, threads: int, packing_cost: float) -> tuple
 
     def end(rows: int, columns: int) -> float:
         sizes = [
-            height * width + width * packing_cost + height * ROWS_COST
+            UNIT_COST
+            + height * (width + (ROWS_COST if width > direct_panels else 0.0))
+            + width * packing_cost
             for width in _even(panels.columns, columns)
             for height in _even(panels.rows, rows)
         ]
@@ -52,9 +60,11 @@ def cut(panels: Panels, useful: int, threads: int, packing_cost: float) -> tuple
     for count in range(threads, useful + threads, threads):
         wanted = -(-count // panels.matrices)
         for columns in range(1, min(panels.columns, wanted) + 1):
-            rows = max(least, min(panels.rows, -(-wanted // columns)))
-            if (rows, columns) not in ends:
-                ends[rows, columns] = end(rows, columns)
+            fewest = max(least, min(panels.rows, -(-wanted // columns)))
+            in_chunks = fewest if fewest <= useful else -(-fewest // useful) * useful
+            for rows in {fewest, min(panels.rows, in_chunks)}:
+                if (rows, columns) not in ends:
+                    ends[rows, columns] = end(rows, columns)
     good = GOOD_ENOUGH * min(ends.values())
     return max((each for each, last in ends.items() if last <= good), key=math.prod)
 
