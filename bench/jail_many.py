@@ -75,9 +75,10 @@ def main() -> None:
             rows[title] = row = measure(Path(name), pool, count)
             pool.close()
             print(
-                f"{count} jobs ({row['started_warm']} warm), {title}: all run after {row['all_run_after_s']:.1f} s, "
-                f"{row['pss_mb_each']:.1f} MB each ({row['processes']:.0f} processes), "
-                f"all ended after {row['all_ended_after_s']:.1f} s"
+                f"{count} jobs, {row['started_warm']} warm, {title}: all run after "
+                f"{row['all_run_after_s']:.1f} s, {row['pss_mb_each']:.1f} MB each "
+                f"({row['processes']:.0f} processes), all ended after "
+                f"{row['all_ended_after_s']:.1f} s"
             )
     rows["machine"] = {"load": os.getloadavg()[0], "processors": os.cpu_count() or 0}
     write("jail_many", rows)

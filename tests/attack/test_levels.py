@@ -21,6 +21,7 @@ from bcai.base.errors import NoJailError
 from bcai.bridge.sandbox.environment import python_folders
 from bcai.bridge.sandbox.jail import Cause, JailEvent, Started
 from bcai.bridge.sandbox.probe import probe_alone, probe_jail
+from bcai.bridge.sandbox.warm import ZygotePool
 
 from .jails import Jail
 from .test_ordinary_user import NOBODY, closed_ancestor, only_as_root, run_apart
@@ -46,15 +47,19 @@ def outside_of(jail: Jail, code: str) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.fixture
-def usual(tmp_path: Path) -> Jail:
+@pytest.fixture(params=["cold", "warm"])
+def usual(request: pytest.FixtureRequest, tmp_path: Path) -> Jail:
     """Level A or B, for jobs that may start programs."""
     report = probe_jail(programs=True)
     if report.level not in ("A", "B"):
         pytest.skip("no namespaces on this machine: " + "; ".join(report.missing))
     folder = tmp_path / "project"
     folder.mkdir()
-    return Jail(folder, security_level="standard")
+    pool: ZygotePool | None = None
+    if request.param == "warm":
+        pool = request.getfixturevalue("zygotes")
+        assert pool.is_ready("", wait_s=120, programs=True)
+    return Jail(folder, security_level="standard", zygotes=pool)
 
 
 @pytest.fixture
@@ -291,6 +296,7 @@ def test_standard_starts_programs_and_drops_no_other_wall(usual: Jail) -> None:
         "attempt('user', lambda: os.setuid(0))\n"
     )
     run = usual.run(code)
+    assert run.exit.jail.start == ("cold" if usual.zygotes is None else "warm")
     assert run.values["status"] == 42, run.stdout + run.stderr
     assert [line for line in run.stdout.splitlines() if "OPEN" in line] == ["build OPEN"]
     assert "no other programs" not in run.exit.jail.layers

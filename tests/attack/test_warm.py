@@ -44,10 +44,14 @@ def _run(
     tenant: str,
     code: str = WHO,
     python: JobPython | None = None,
+    security_level: str = "high",
 ) -> dict[str, object]:
     folder.mkdir(exist_ok=True)
     (folder / "job.py").write_text(code)
-    request = JailRequest(folder, "job.py", None, (), LIMITS, tenant=tenant, python=python)
+    request = JailRequest(
+        folder, "job.py", None, (), LIMITS, tenant=tenant, python=python,
+        security_level=security_level,
+    )  # fmt: skip
     ended = launch(request, lambda event: None, threading.Event(), pool)
     assert ended.cause is Cause.EXITED, ended
     return {each.name: each.value for each in ended.outputs}
@@ -87,6 +91,19 @@ def test_an_old_python_is_replaced(tmp_path: Path, pool: ZygotePool) -> None:
             assert _run(tmp_path / "a", each, "ada")["warm"] is warm
     finally:
         short_lived.close()
+
+
+def test_jobs_with_programs_and_jobs_without_share_no_python(
+    tmp_path: Path, pool: ZygotePool
+) -> None:
+    code = f"{WHO}import os\nprograms = os.path.exists('/usr/bin/env')\n"
+    for programs in (False, True):
+        assert pool.is_ready("ada", wait_s=60, programs=programs)
+    without = _run(tmp_path / "a", pool, "ada", code)
+    with_them = _run(tmp_path / "a", pool, "ada", code, security_level="standard")
+    assert without["warm"] is with_them["warm"] is True
+    assert (without["programs"], with_them["programs"]) == (False, True)
+    assert without["mark"] != with_them["mark"]
 
 
 def test_a_worn_python_is_replaced(tmp_path: Path, pool: ZygotePool) -> None:

@@ -93,7 +93,9 @@ def _prepare(named: dict[str, int], doors: list[int], alive: int, status: Status
     with status.step("the job's folders"):
         targets = [folder["target"] for folder in plan["folders"]]
         trees_at = list(zip(trees, targets, strict=True))
-        mounts.enter_job_root(trees_at, plan["disk_bytes"], plan["inodes"])
+        mounts.enter_job_root(
+            trees_at, plan["disk_bytes"], plan["inodes"], programs=plan["programs"]
+        )
     send(ours, message, given)
     ours.close()
     for descriptor in given:

@@ -12,13 +12,15 @@ CONTROL = 3
 OUTPUTS = 4
 INPUTS = 5
 _OPEN_FILES_MAX = 1 << 16
+COMPILE_ALONE = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
+"""Lets PyTorch compile in the process that asks for it, not in a pool of more processes."""
 
 
 def become_job(plan: dict[str, Any], status: Status) -> NoReturn:
     """Confine this process, which has namespaces of its own, and run the guest in it."""
     programs = bool(plan.get("programs"))
     if programs:
-        os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # in this process, not in a pool of more
+        os.environ.update(COMPILE_ALONE)
     os.setsid()
     with status.step("nested user namespace"):
         namespaces.enter_user_namespace(libc.CLONE_NEWNS)

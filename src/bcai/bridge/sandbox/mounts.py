@@ -118,7 +118,13 @@ def leave_zygote() -> None:
     libc.mount("proc", "/proc", "proc", _PLAIN)
 
 
-def enter_job_root(trees: list[tuple[int, str]], disk_bytes: int, inodes: int = INODES) -> None:
+def enter_job_root(
+    trees: list[tuple[int, str]],
+    disk_bytes: int,
+    inodes: int = INODES,
+    *,
+    programs: bool = False,
+) -> None:
     """Mount the job's folders and its work folder where the zygote had its own.
 
     What the zygote had there lies below, where nobody without capabilities can get at it.
@@ -126,7 +132,7 @@ def enter_job_root(trees: list[tuple[int, str]], disk_bytes: int, inodes: int = 
     for tree, target in trees:
         libc.move_mount(tree, target)
         os.close(tree)
-    _mount_work_folders(disk_bytes, inodes, None)
+    _mount_work_folders(disk_bytes, inodes, None, programs=programs)
     if os.path.samefile("/tmp", WORK) or not os.listdir("/tmp"):
         libc.mount(WORK, "/tmp", None, libc.MS_BIND)
 

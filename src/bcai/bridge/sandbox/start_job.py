@@ -54,8 +54,6 @@ def start_job(
             yield jail
         return
     programs = runs_programs(level, request.security_level)
-    if programs:
-        zygotes = None  # a warm Python sees no programs
     if zygotes is not None:
         warm = {**plan, "folders": folders, "environment": environment_variables(processes)}
         started = zygotes.start(
@@ -65,6 +63,7 @@ def start_job(
             limits=together,
             python=python,
             inputs=request.inputs,
+            programs=programs,
         )
         if started is not None:
             jail, zygote = started
@@ -88,7 +87,7 @@ def start_job(
         yield jail
     if zygotes is not None:
         # For the next one; this one wanted the processor itself.
-        zygotes.warm_up(request.tenant, python)
+        zygotes.warm_up(request.tenant, python, programs=programs)
 
 
 def clashing_name(request: JailRequest) -> str:

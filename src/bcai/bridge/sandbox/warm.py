@@ -1,39 +1,23 @@
-"""Zygotes of this process: one by tenant and Python, started ahead, recycled by count and age.
+"""Zygotes of this process, started ahead, recycled by count and age: by tenant, Python and rung.
 
 A tenant's jobs in one environment share a zygote, hence the layout of its memory and its hash seed;
-other tenants' never do. While a zygote warms up, and where there is none, jobs take the cold path.
+other tenants' never do. Nor do jobs that may start programs and those that may not: the root of a
+zygote, which its jobs inherit, holds programs or does not. While a zygote warms up, and where there
+is none, jobs take the cold path.
 """
 
-import contextlib
-import json
-import os
-import select
-import socket
-import subprocess
 import threading
 import time
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import IO
+from functools import partial
 
-from bcai.base.errors import NoJailError
 from bcai.bridge.sandbox.cgroup import GroupLimits
-from bcai.bridge.sandbox.environment import (
-    JobPython,
-    environment_variables,
-    own_python,
-    package_folder,
-)
-from bcai.bridge.sandbox.process import JailProcess, environment_binds
-from bcai.bridge.sandbox.standby import Standby
+from bcai.bridge.sandbox.environment import JobPython, own_python
+from bcai.bridge.sandbox.process import JailProcess
+from bcai.bridge.sandbox.warm_python import Zygote
 
 PRELOAD = ("numpy", "torch")
-_WARM_S_MAX = 120.0
-_KILL_WAIT_S = 5.0
-_STATUS_BYTES_MAX = 1 << 16
-_LULL_S = 0.02  # a job that has just started comes first
-_STANDING_BY = 3  # jails of one zygote that wait for a job
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,152 +40,21 @@ class ZygotePolicy:
     preload: tuple[str, ...] = PRELOAD
 
 
-class Zygote:
-    """One warm Python. `start` is safe to call from several threads."""
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """Whose jobs, in which environment, and whether they may start programs."""
 
-    def __init__(self, preload: tuple[str, ...], processes: int, python: JobPython) -> None:
-        self.jobs = 0
-        self.running = 0
-        self.born_at = time.monotonic()
-        self.used_at = self.born_at
-        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._status, status = os.pipe()
-        self._line = b""
-        self._is_ready = False
-        self._standing_by: deque[Standby] = deque()
-        self._is_short = threading.Event()  # of jails that stand by
-        self._is_closed = False
-        self._refiller = threading.Thread(target=self._refill, name="bcai-standby", daemon=True)
-        script = package_folder() / "bridge" / "sandbox" / "zygote.py"
-        environment = environment_variables(processes) | {"OMP_NUM_THREADS": "1"}
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [python.executable, "-I", "-S", "-B", "-X", "utf8", str(script)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), status),
-                env=environment,
-                cwd="/",
-            )
-        except OSError as error:
-            os.close(self._status)
-            self._requests.close()
-            raise NoJailError(f"cannot start {python.executable}: {error}") from error
-        finally:
-            requests = theirs.fileno()
-            theirs.close()
-            os.close(status)
-        plan = {
-            "binds": environment_binds(python),
-            "sys_path": python.sys_path,
-            "preload": preload,
-            "parent": os.getpid(),
-            "requests": requests,
-            "status": status,
-        }
-        with contextlib.suppress(OSError):  # it died: `is_dead` says so
-            self._stdin.write(json.dumps(plan).encode() + b"\n")
-            self._stdin.flush()
-        self._refiller.start()
+    tenant: str
+    python: JobPython
+    programs: bool
 
-    @property
-    def _stdin(self) -> IO[bytes]:
-        assert self._process.stdin is not None
-        return self._process.stdin
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether it has ended, or takes too long to start."""
-        late = not self._is_ready and time.monotonic() - self.born_at > _WARM_S_MAX
-        return late or self._process.poll() is not None
-
-    def is_ready(self, wait_s: float = 0.0) -> bool:
-        """Whether it takes jobs."""
-        deadline = time.monotonic() + wait_s
-        while not self._is_ready and not self.is_dead:
-            left = max(0.0, deadline - time.monotonic())
-            if not select.select([self._status], [], [], left)[0]:
-                break
-            data = os.read(self._status, _STATUS_BYTES_MAX)
-            self._line += data
-            self._is_ready = any(b'"ready": true' in each for each in self._line.splitlines())
-            if not data:
-                break
-            if self._is_ready:
-                self._is_short.set()
-        return self._is_ready and not self.is_dead
-
-    def start(
-        self,
-        request: dict[str, object],
-        *,
-        outputs: int,
-        limits: GroupLimits | None,
-        inputs: int | None = None,
-    ) -> JailProcess:
-        """Start a job; takes over `outputs`.
-
-        Raises
-        ------
-        OSError
-            The zygote is gone; `outputs` is still the caller's.
-        """
-        jail = self._take()
-        try:
-            process = jail.start(request, outputs=outputs, limits=limits, inputs=inputs)
-        except OSError:
-            jail.close()
-            raise
-        self._is_short.set()
-        return process
-
-    def _take(self) -> Standby:
-        """A jail for one job: the one that has stood by longest, or a new one."""
-        with contextlib.suppress(IndexError):
-            while True:
-                jail = self._standing_by.popleft()
-                if jail.is_alive:
-                    return jail
-                jail.close()
-        return Standby(self._requests)
-
-    def _refill(self) -> None:
-        """Have jails prepared for the next jobs, until this zygote is gone or closed."""
-        while self._is_short.wait():
-            time.sleep(_LULL_S)
-            self._is_short.clear()
-            while not self._is_closed and len(self._standing_by) < _STANDING_BY:
-                try:
-                    self._standing_by.append(Standby(self._requests))
-                except OSError:  # it is gone, or slow; a job that starts will find out
-                    break
-            if self._is_closed:
-                return
-
-    def close(self) -> None:
-        """End it, and every job in it."""
-        with contextlib.suppress(OSError):
-            self._stdin.close()
-        try:
-            self._process.wait(_KILL_WAIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._is_closed = True
-        self._is_short.set()
-        self._refiller.join()
-        while self._standing_by:
-            self._standing_by.popleft().close()
-        self._requests.close()
-        os.close(self._status)
-
-
-_Key = tuple[str, JobPython]  # whose jobs, and in which environment
+    @staticmethod
+    def of(tenant: str, python: JobPython | None, *, programs: bool) -> "_Key":
+        return _Key(tenant, python or own_python(), programs)
 
 
 class ZygotePool:
-    """Zygotes by tenant and Python; no Python given: the node's own."""
+    """Zygotes by tenant, Python and rung; no Python given: the node's own."""
 
     def __init__(self, policy: ZygotePolicy, processes: int = 64) -> None:
         self._policy = policy
@@ -214,15 +67,24 @@ class ZygotePool:
         # them all and lives as long as the pool: those of callers come and go.
         self._starter = ThreadPoolExecutor(1, "bcai-zygotes")
 
-    def warm_up(self, tenant: str, python: JobPython | None = None) -> None:
+    def warm_up(
+        self, tenant: str, python: JobPython | None = None, *, programs: bool = False
+    ) -> None:
         """Start a tenant's zygote if there is none. Returns at once."""
         with self._lock:
-            self._current((tenant, python or own_python()))
+            self._current(_Key.of(tenant, python, programs=programs))
 
-    def is_ready(self, tenant: str, wait_s: float = 0.0, python: JobPython | None = None) -> bool:
+    def is_ready(
+        self,
+        tenant: str,
+        wait_s: float = 0.0,
+        python: JobPython | None = None,
+        *,
+        programs: bool = False,
+    ) -> bool:
         """Whether the tenant's next job will start warm."""
         with self._lock:
-            zygote = self._current((tenant, python or own_python()))
+            zygote = self._current(_Key.of(tenant, python, programs=programs))
         return zygote is not None and zygote.is_ready(wait_s)
 
     def start(
@@ -234,6 +96,7 @@ class ZygotePool:
         limits: GroupLimits | None,
         python: JobPython | None = None,
         inputs: int | None = None,
+        programs: bool = False,
     ) -> "tuple[JailProcess, Zygote] | None":
         """Start a job in the tenant's zygote, or return None if there is none that is ready.
 
@@ -241,7 +104,7 @@ class ZygotePool:
         """
         with self._lock:
             self._retire_worn()
-            zygote = self._zygotes.get((tenant, python or own_python()))
+            zygote = self._zygotes.get(_Key.of(tenant, python, programs=programs))
             if zygote is None or not zygote.is_ready():
                 return None
             zygote.jobs += 1
@@ -280,8 +143,10 @@ class ZygotePool:
             while len(self._zygotes) >= policy.zygotes_max:
                 oldest = min(self._zygotes, key=lambda each: self._zygotes[each].used_at)
                 self._retired.append(self._zygotes.pop(oldest))
-            started = self._starter.submit(Zygote, policy.preload, self._processes, key[1])
-            zygote = self._zygotes[key] = started.result()
+            make = partial(
+                Zygote, policy.preload, self._processes, key.python, programs=key.programs
+            )
+            zygote = self._zygotes[key] = self._starter.submit(make).result()
         self._close_idle()
         return zygote
 

@@ -1,4 +1,4 @@
-"""The program that keeps a warm Python and forks a jail for every job. Started by `warm.py`.
+"""The program that keeps a warm Python and forks a jail for every job. Started by `warm_python.py`.
 
     python -I -S -B zygote.py < plan.json
 
