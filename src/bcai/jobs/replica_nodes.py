@@ -82,7 +82,7 @@ def _no_more(
     online = "; ".join(part for part in parts if part) or "none that fits"
     return Reason(
         ReasonCode.WAITING_REPLICAS,
-        f"needs another node of the fingerprint of its group ({in_words(wanted)}); online: {online}",
+        f"needs another node of its group's fingerprint ({in_words(wanted)}); online: {online}",
         "start one more node of this kind",
     )
 

@@ -43,13 +43,16 @@ from bcai.cluster.node.run_python import launch_python
 from bcai.cluster.node.run_training import launch_training
 from bcai.cluster.node.run_wasm import launch_wasm
 from bcai.cluster.node.script_training import ScriptTrainer
+from bcai.cluster.node.sign_word import with_word
 from bcai.cluster.node.signatures import SignatureGate
 from bcai.cluster.node.transfer import BlobTransfer
 from bcai.jobs.jail_misfit import is_trusted
 from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
 from bcai.jobs.placement import environment_of, misfit
+from bcai.jobs.replication import order_of
 from bcai.jobs.spec import JobKind, JobSpec, Mount, SecurityLevel
+from bcai.proof.keys import read_key
 from bcai.settings import PythonConstraints, Settings
 
 KEY_FILE = "node.pem"
@@ -125,12 +128,13 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
             excess = check_values(ended.outputs)
             if excess is not None:
                 outcome = replace(outcome_of(ended, (), warnings=warnings), **stated)
-                return too_large(outcome, excess)
+                return _signed(too_large(outcome, excess), attempt, bench)
             outputs = await upload_outputs(ended.outputs, bench.transfer)
             stated["receipt"] = await _upload_receipt(ended.receipt, bench.transfer)
 
-            # 6. Say how it ended.
-            return replace(outcome_of(ended, outputs, warnings=warnings), **stated)
+            # 6. Say how it ended, and sign for it where it is Python.
+            outcome = replace(outcome_of(ended, outputs, warnings=warnings), **stated)
+            return _signed(outcome, attempt, bench)
     except (DependencyError, NotFoundError) as error:
         return failed_here(ReasonCode.INPUT_UNAVAILABLE, str(error))
     except NoJailError as error:
@@ -158,6 +162,12 @@ def _runner(attempt: Attempt, bench: Workbench, folder: Path, limits: JailLimits
         trusts = is_trusted(spec, bench.capabilities.trusted_keys)
         return partial(launch_program, settings=settings, zygotes=bench.zygotes, trusts=trusts)
     return partial(launch_training, settings=settings.enhanced_vm, kept=kept)
+
+
+def _signed(outcome: Outcome, attempt: Attempt, bench: Workbench) -> Outcome:
+    key = read_key(bench.settings.node_folder / KEY_FILE)
+    capabilities = bench.capabilities
+    return with_word(outcome, attempt.job_id, attempt.spec, capabilities, key, time.time())
 
 
 async def _upload_receipt(receipt: bytes | None, transfer: BlobTransfer) -> str | None:
@@ -197,7 +207,7 @@ async def _own_folder(work: Path) -> AsyncGenerator[Path, None]:
 
 def _unsigned(attempt: Attempt, bench: Workbench) -> Reason | None:
     try:
-        bench.signatures.admit(attempt.spec, attempt.job_id, time.time())
+        bench.signatures.admit(attempt.spec, order_of(attempt.job_id), time.time())
     except InputError as error:
         return Reason(ReasonCode.SIGNATURE, str(error), error.hint)
     return None
