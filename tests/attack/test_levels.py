@@ -21,7 +21,6 @@ from bcai.base.errors import NoJailError
 from bcai.bridge.sandbox.environment import python_folders
 from bcai.bridge.sandbox.jail import Cause, JailEvent, Started
 from bcai.bridge.sandbox.probe import probe_alone, probe_jail
-from bcai.bridge.sandbox.warm import ZygotePool
 
 from .jails import Jail
 from .test_ordinary_user import NOBODY, closed_ancestor, only_as_root, run_apart
@@ -55,10 +54,8 @@ def usual(request: pytest.FixtureRequest, tmp_path: Path) -> Jail:
         pytest.skip("no namespaces on this machine: " + "; ".join(report.missing))
     folder = tmp_path / "project"
     folder.mkdir()
-    pool: ZygotePool | None = None
-    if request.param == "warm":
-        pool = request.getfixturevalue("zygotes")
-        assert pool.is_ready("", wait_s=120, programs=True)
+    pool = request.getfixturevalue("zygotes") if request.param == "warm" else None
+    assert pool is None or pool.is_ready("", wait_s=120, programs=True)
     return Jail(folder, security_level="standard", zygotes=pool)
 
 
