@@ -80,6 +80,18 @@ def test_usual_max_pools(target: Target, sizes: tuple[int, int], dtype: Any) -> 
 
 
 @pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32, np.int64])
+def test_max_pools_of_whole_numbers(target: Target, dtype: Any) -> None:
+    limits = np.iinfo(dtype)
+    usual = np.random.default_rng(5).integers(-3, 4, (2, 3, 9, 71)).astype(dtype)
+    extreme = usual.copy()
+    extreme[..., ::3], extreme[..., 1::3] = limits.min, limits.max
+    for x in (usual, extreme):
+        check("MaxPool", [x], MAX_2D, target, splits=SPLITS_UNEVEN)
+        check("MaxPool", [x], MAX_2D | {"stride": (1, 3)}, target, awkward=AWKWARD)
+
+
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(("sizes", "dtype"), SIZES_AND_TYPES)
 @pytest.mark.parametrize("include_pad", [False, True])
 def test_usual_mean_pools(

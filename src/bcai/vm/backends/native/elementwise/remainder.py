@@ -1,10 +1,16 @@
-"""Remainders of floats, exactly, in whole numbers.
+"""Remainders of floats, exactly.
 
 Note [Exact remainder]
-    The remainder of two floats of one format is a float of that format, so float32 is computed as
-    float64. With a = m 2^e and b = n 2^k, mantissas of 53 bits and e >= k, it is (m 2^(e-k) mod n)
-    2^k: ten bits of the power are appended at a time, and the remainder by n is taken. The lanes
-    are done one after the other.
+    The remainder of two floats of one format is a float of that format. With p digits, let q be
+    the rounded a / b, rounded down, of positive a and b. Below 2^p it is the true quotient t or
+    t + 1, since rounding never crosses a whole number that has p digits. So a - q b lies between
+    -b and b, is a multiple of the last place of b, and one fused multiply-add gives all of it; what
+    is negative gets another b, exactly. All lanes at once.
+
+    Where a lane's quotient is larger, or one of the two is not a usual number, the lanes are done
+    one after the other in whole numbers, float32 as float64. With a = m 2^e and b = n 2^k,
+    mantissas of 53 bits and e >= k, the remainder is (m 2^(e-k) mod n) 2^k: ten bits of the power
+    are appended at a time, and the remainder by n is taken.
 """
 
 from collections.abc import Mapping
@@ -23,6 +29,24 @@ _LEAST = -1000
 
 def _truncated(a: Application) -> Value:
     """`Fmod`."""
+    f, b, registers = a.f, a.f.b, a.lanes.registers(a.dtype)
+    dividend, divisor = (f.intrinsic("fabs", each) for each in a.pair)
+    quotient = registers.div(dividend, divisor)
+    digits = 53 if a.dtype is DType.float64 else 24
+    is_short = registers.mask_and(
+        registers.less(quotient, registers.constant(2.0**digits)),
+        registers.less(divisor, registers.constant(float("inf"))),
+    )
+    down = b.fneg(f.intrinsic("floor", quotient))
+    rest = registers.fma(down, divisor, dividend)
+    is_below = registers.less(rest, registers.constant(0.0))
+    rest = registers.select(is_below, registers.add(rest, divisor), rest)
+    short = f.intrinsic("copysign", rest, a.pair[0])
+    (found,) = registers.rare(b.not_(is_short), lambda: (_lane_by_lane(a),), (short,))
+    return found
+
+
+def _lane_by_lane(a: Application) -> Value:
     f, (x, y) = a.f, a.pair
     module = f.module
     if not module.has("remainder"):

@@ -13,7 +13,7 @@ from bcai.vm.backends.native.elementwise.lanes import IN_MEMORY
 from bcai.vm.backends.native.kernels.index import broadcast_view
 from bcai.vm.backends.native.kernels.strided import address, joined_axes, walked
 from bcai.vm.backends.native.launch import Launch, entry
-from bcai.vm.backends.native.llvm import Function, Module, Value
+from bcai.vm.backends.native.llvm import I1, I64, Function, Module, Value
 from bcai.vm.backends.native.lowering import Scope
 from bcai.vm.backends.native.target import Target
 from bcai.vm.compiler.plan import OpTask
@@ -104,7 +104,9 @@ def _pow(p: _Pair) -> _Checked:
     f, b, one, zero = p.f, p.f.b, p.number(1), p.number(0)
     below = p.is_negative(p.b)
     left = b.select(below, zero, p.b)
-    with f.loop(0, 8 * p.dtype.itemsize, carry=[one, p.a, left]) as loop:
+    leading = f.intrinsic("ctlz", left, f.constant(I1, 0), suffix=left.type)
+    leading = leading if leading.type == I64 else b.zext(leading, I64)
+    with f.loop(0, f.sub(8 * p.dtype.itemsize, leading), carry=[one, p.a, left]) as loop:
         result, factor, left = loop.carried
         odd = p.is_number(b.and_(left, one), 1)
         loop.following[:] = [

@@ -25,12 +25,12 @@ PLANE_MAX = 1 << 30
 
 
 def max_pool(task: OpTask, scope: Scope) -> Sequence[Launch] | None:
-    """`MaxPool` of floats."""
+    """`MaxPool`."""
     given = task.operands[0]
     assert given is not None
     values, places = task.results
     shape = given.type.shape
-    if not given.type.dtype.is_float or _is_empty(task) or math.prod(shape[2:]) > PLANE_MAX:
+    if _is_empty(task) or math.prod(shape[2:]) > PLANE_MAX:
         return None
     x = plain_operand(given, scope, task.position)
     windows = _windows(task, shape[2:], values.type.shape[2:])

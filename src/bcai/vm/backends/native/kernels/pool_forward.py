@@ -16,7 +16,9 @@ from bcai.vm.backends.native.llvm import (
     I64,
     Function,
     Module,
+    Type,
     Value,
+    bits_of,
     integer_like,
     lanes_of,
     vector,
@@ -57,11 +59,10 @@ class MaxPool:
             result = f.mul(number, windows.places)
 
             def act(lanes: int, middle: Value, inner: Value, inside: bool) -> None:
-                registers = fold.registers(lanes)
-                none = f.constant(integer_like(registers.type), -1)
-                state = (registers.constant(0.0), none)
+                nothing = fold.constant(0, lanes)
+                state = (nothing, f.constant(self._places_type(nothing), -1))
                 place = (outer, middle, inner)
-                largest, best = fold.fold(lanes, place, inside, state, _keep_larger)
+                largest, best = fold.fold(lanes, place, inside, state, self._keep_larger)
                 row = f.add(f.mul(outer, windows.outputs[1]), middle)
                 at = f.add(f.add(result, f.mul(row, windows.outputs[2])), inner)
                 f.store(largest, f.offset(values, f.mul(at, self.dtype.itemsize)))
@@ -74,18 +75,27 @@ class MaxPool:
             fold.row(outer, act)
         f.give(0)
 
+    def _places_type(self, values: Value) -> Type:
+        """What holds a place beside each value: as wide as it, if a place fits."""
+        same = integer_like(values.type)
+        return same if bits_of(same) >= 32 else vector(I32, lanes_of(same))
 
-def _keep_larger(f: Function, state: State, value: Value, place: Value) -> State:
-    """The first of equals stays, and not-a-number stays for ever."""
-    largest, best = state
-    above = f.b.fcmp_unordered(">", value, largest)  # or either is not a number
-    number = f.b.fcmp_ordered("ord", largest, largest)
-    nothing = f.b.icmp_signed("<", best, f.constant(best.type, 0))
-    wins = f.b.or_(nothing, f.b.and_(above, number))
-    lanes = lanes_of(best.type)
-    one = place if best.type == vector(I64, lanes) else f.b.trunc(place, I32)
-    where = f.splat(one, lanes)
-    return f.b.select(wins, value, largest), f.b.select(wins, where, best)
+    def _keep_larger(self, f: Function, state: State, value: Value, place: Value) -> State:
+        """The first of equals stays, and not-a-number stays for ever."""
+        largest, best = state
+        if self.dtype.is_float:
+            above = f.b.fcmp_unordered(">", value, largest)  # or either is not a number
+            above = f.b.and_(above, f.b.fcmp_ordered("ord", largest, largest))
+        elif self.dtype is DType.uint8:
+            above = f.b.icmp_unsigned(">", value, largest)
+        else:
+            above = f.b.icmp_signed(">", value, largest)
+        nothing = f.b.icmp_signed("<", best, f.constant(best.type, 0))
+        wins = f.b.or_(nothing, above)
+        lanes = lanes_of(best.type)
+        one = place if best.type == vector(I64, lanes) else f.b.trunc(place, I32)
+        where = f.splat(one, lanes)
+        return f.b.select(wins, value, largest), f.b.select(wins, where, best)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bcai.vm.backends.native.elementwise.lanes import IN_MEMORY
 from bcai.vm.backends.native.kernels.conv_geometry import Three
-from bcai.vm.backends.native.llvm import I32, I64, Function, Number, Value, vector
+from bcai.vm.backends.native.llvm import I32, I64, Function, Number, Type, Value, vector
 from bcai.vm.backends.native.registers import Registers
 from bcai.vm.backends.native.target import Target
 from bcai.vm.isa.types import DType
@@ -104,8 +105,12 @@ class WindowFold:
         ]
 
     def registers(self, lanes: int) -> Registers:
-        """Registers of so many lanes."""
+        """Exact arithmetic on so many lanes of floats."""
         return Registers(self.f, self._dtype, lanes, fused=self._target.fused)
+
+    def constant(self, value: float, lanes: int) -> Value:
+        """A number in so many lanes."""
+        return self.f.constant(vector(IN_MEMORY[self._dtype], lanes), value)
 
     def row(self, outer: Value, act: Callable[[int, Value, Value, bool], None]) -> None:
         """Do all windows of an outer place: `act(lanes, middle, inner, inside)`."""
@@ -198,25 +203,23 @@ class WindowFold:
             element = f.add(start, f.mul(taps[axis], windows.dilation[axis]))
             at = f.add(at, f.mul(element, windows.pitches[axis]))
         assert not isinstance(at, int)
-        registers = self.registers(lanes)
-        values = strided(registers, self.plane, at, windows.stride[2])
+        first = f.offset(self.plane, at, IN_MEMORY[self._dtype])
+        values = strided(f, IN_MEMORY[self._dtype], lanes, first, windows.stride[2])
         return step(f, state, values, at)
 
 
-def strided(registers: Registers, plane: Value, start: Value, stride: int) -> Value:
-    """Elements `start`, `start + stride`, ... of a plane, one for each lane."""
-    f, lanes = registers.f, registers.lanes
-    element = Registers(f, registers.dtype, 1, fused=registers.fused).type
-    first = f.offset(plane, start, element)
+def strided(f: Function, element: Type, lanes: int, first: Value, stride: int) -> Value:
+    """Elements `stride` apart, the first at an address, one for each lane."""
+    type_ = vector(element, lanes)
     if stride == 1 or lanes == 1:
-        return f.load(first, registers.type)
+        return f.load(first, type_)
     if stride == 2:
-        low = f.load(first, registers.type)
-        high = f.load(f.offset(first, lanes - 1, element), registers.type)
+        low = f.load(first, type_)
+        high = f.load(f.offset(first, lanes - 1, element), type_)
         half = lanes // 2
         places = [2 * lane if lane < half else 2 * lane + 1 for lane in range(lanes)]
         return f.shuffle(low, high, places)
-    value = f.undefined(registers.type)
+    value = f.undefined(type_)
     for lane in range(lanes):
         one = f.load(f.offset(first, lane * stride, element), element)
         value = f.with_lane(value, one, lane)
