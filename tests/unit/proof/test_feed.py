@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
+from blake3 import blake3
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.proof.small_run import BATCH, ROWS, training
 
 from bcai.base.errors import InputError
@@ -13,6 +17,7 @@ from bcai.proof.feed import ORDER_STREAM, Feeder, Source, indices, indices_diges
 from bcai.proof.run import Batches, Constant
 from bcai.proof.schedule import Knot
 from bcai.proof.state import tensors_root
+from bcai.vm.isa.ops.random import permutation
 from bcai.vm.isa.philox import words
 from bcai.vm.isa.types import Array
 
@@ -48,9 +53,41 @@ def test_without_shuffling_the_order_is_the_datas() -> None:
 
 def test_digests_tell_orders_apart() -> None:
     other = replace(SMALL.run, seed=-78)
-    swapped = indices_digest(SMALL.run, [1, 0])
-    found = {indices_digest(SMALL.run, [0, 1]), indices_digest(other, [0, 1]), swapped}
+    swapped = blake3(indices(SMALL.run, 1).tobytes() + indices(SMALL.run, 0).tobytes()).digest()
+    found = {indices_digest(SMALL.run, range(2)), indices_digest(other, range(2)), swapped}
     assert len(found) == 3
+
+
+@given(
+    seed=st.integers(-(1 << 63), (1 << 63) - 1),
+    rows=st.integers(1, 300) | st.just(70_000),
+    share=st.floats(0, 1),
+    start=st.integers(0, 500),
+    count=st.integers(0, 200),
+    shuffle=st.booleans(),
+)
+def test_a_digest_is_that_of_the_definition(
+    seed: int, rows: int, share: float, start: int, count: int, shuffle: bool
+) -> None:
+    """Whatever is drawn together: each epoch is the instruction `Permutation`."""
+    size = max(1, int(rows * share), rows // 50)
+    run = replace(
+        SMALL.run, seed=seed, feed=replace(FEED, rows=rows, batch_size=size, shuffle=shuffle)
+    )
+    expected = blake3()
+    for step in range(start, start + count):
+        epoch, batch = divmod(step, rows // size)
+        order = defined_order(seed, epoch, rows) if shuffle else np.arange(rows)
+        taken = order[batch * size : (batch + 1) * size]
+        assert (indices(run, step) == taken).all()
+        expected.update(taken.astype("<i8").tobytes())
+    assert indices_digest(run, range(start, start + count)) == expected.digest()
+
+
+@cache
+def defined_order(seed: int, epoch: int, rows: int) -> Array:
+    key, step = np.asarray(seed, np.int64), np.asarray(epoch, np.int64)
+    return np.asarray(permutation.body(key, step, stream=ORDER_STREAM, count=rows))
 
 
 def test_inputs_of_a_step() -> None:

@@ -20,6 +20,7 @@ from bcai.proof.evidence import EvidenceClass
 from bcai.proof.keys import Domain, SigningKey
 from bcai.proof.receipt import Receipt, SignedSpec, decode_receipt, encode_receipt
 from bcai.proof.recorder import Trace
+from bcai.proof.run import Batches
 
 SMALL = training()
 SPEC = SignedSpec(b"the job", CLIENT.public, CLIENT.sign(Domain.SPEC, b"the job"))
@@ -154,6 +155,37 @@ def test_what_does_not_fit_is_named(name: str) -> None:
     receipt, finding = TAMPERED[name]
     assert finding in names(receipt)
     assert finding in names(decode_receipt(encode_receipt(receipt)))
+
+
+def test_rows_are_drawn_again_as_far_as_that_is_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three checkpoints one is looked at: which, follows from the trace."""
+    monkeypatch.setattr("bcai.proof.check.ROWS_DRAWN_MAX", 22)  # an epoch, of 5 steps
+    found: list[list[str]] = []
+    for wrong, own in enumerate(RECEIPT.checkpoints):
+        points = [*RECEIPT.checkpoints]
+        points[wrong] = replace(own, indices=OTHER)
+        trace = Trace(tuple(points))
+        report = check_receipt(
+            resigned(replace(RECEIPT, checkpoints=trace.checkpoints), trace=trace.head)
+        )
+        drawn = int.from_bytes(trace.head.root) % 3
+        said = f"the rows of all 3 checkpoints ({drawn} to {drawn} drawn again): replay draws them"
+        assert said in " ".join(report.unchecked)
+        found.append([each.name for each in report.findings])
+        assert found[-1] == (["trace.rows"] if drawn == wrong else [])
+    assert ["trace.rows"] in found
+    assert [] in found
+
+
+def test_a_receipt_may_claim_any_number_of_rows() -> None:
+    feed = SMALL.run.feed
+    assert isinstance(feed, Batches)
+    run = replace(RECEIPT.run, feed=replace(feed, rows=1 << 40))
+    huge = check_receipt(resigned(replace(RECEIPT, run=run), run=run.digest))
+    assert huge.is_clean
+    assert any(
+        "the rows of all 3 checkpoints (none drawn again)" in each for each in huge.unchecked
+    )
 
 
 def test_a_weaker_class_may_be_claimed() -> None:

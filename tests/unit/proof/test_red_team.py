@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from blake3 import blake3
 from tests.unit.proof.liars import WrongExecutable
 from tests.unit.proof.small_run import (
     NODE,
@@ -26,7 +27,7 @@ from bcai.proof.check import check_receipt
 from bcai.proof.commitment import sign_commitment
 from bcai.proof.data import Data
 from bcai.proof.execute import Step, execute
-from bcai.proof.feed import Feeder, indices_digest
+from bcai.proof.feed import Feeder, indices, indices_digest
 from bcai.proof.issue import issue_receipt
 from bcai.proof.messages import Side, StepRoots
 from bcai.proof.receipt import Receipt, decode_receipt, encode_receipt
@@ -236,6 +237,11 @@ def _with_rows(digest: Callable[[int], bytes]) -> Receipt:
     return _resigned(replace(HONEST, checkpoints=points), trace=Trace(points).head)
 
 
+def _backwards(checkpoint: int) -> bytes:
+    steps = reversed(SMALL.run.span(checkpoint))
+    return blake3(b"".join(indices(SMALL.run, step).tobytes() for step in steps)).digest()
+
+
 def _truncated(count: int) -> Receipt:
     points: tuple[Checkpoint, ...] = HONEST.checkpoints[:count]
     changed = replace(HONEST, checkpoints=points)
@@ -278,7 +284,7 @@ PAPERS: dict[str, tuple[Callable[[], Receipt], str]] = {
         "trace.rows",
     ),
     "two batches swapped, owned up to": (
-        lambda: _with_rows(lambda n: indices_digest(SMALL.run, SMALL.run.span(n)[::-1])),
+        lambda: _with_rows(_backwards),
         "trace.rows",
     ),
     "a jail that is written in afterwards": (
