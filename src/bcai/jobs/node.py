@@ -48,3 +48,4 @@ class Node:
     seen_at: float
     online: bool
     running: tuple[str, ...] = field(default_factory=tuple[str, ...])  # job ids
+    signing_key: str = ""  # what signs its receipts

@@ -13,6 +13,7 @@ from blake3 import blake3
 
 from bcai.base.errors import ConflictError
 from bcai.jobs.ballot import Ballot
+from bcai.jobs.dispute import Party, Ruling
 from bcai.jobs.verify import Policy, Verify
 
 _LOTS = 1 << 64
@@ -74,6 +75,10 @@ class Settlement:
         Of a job that several nodes do: what each of them said, by the replica's number.
     asked
         How many nodes those are.
+    node_key
+        The key that this node signs with, as it was bound to its id when the result came in.
+    dispute
+        How the last dispute about it ended, whoever lost.
     """
 
     state: SettlementState
@@ -88,6 +93,8 @@ class Settlement:
     lie: Lie | None = None
     replicas: tuple[Ballot, ...] = ()
     asked: int = 0
+    node_key: str = ""
+    dispute: Ruling | None = None
 
 
 def is_drawn(job_id: str, receipt: str, salt: str, rate: float) -> bool:
@@ -105,14 +112,16 @@ def commit(
     node_id: str,
     node_name: str,
     at: float,
+    node_key: str = "",
 ) -> Settlement:
     """The first settlement of a result; without a receipt there is nothing that could be checked.
 
     `receipt` is the digest of what the node signed.
     """
     first = Settlement(
-        SettlementState.COMMITTED, verify, salt, node_id, node_name, at, at, "waits for its audit"
-    )
+        SettlementState.COMMITTED, verify, salt, node_id, node_name, at, at, "waits for its audit",
+        node_key=node_key,
+    )  # fmt: skip
     if receipt is None:
         lie = Lie("receipt.missing", "the node left no receipt, which every such job leaves")
         return replace(first, state=SettlementState.DISPUTED, text=lie.message, lie=lie)
@@ -148,3 +157,19 @@ def step(settlement: Settlement, message: Audited) -> Settlement:
         text = f"{settlement.node_name} ({settlement.node_id}) did not tell the truth: "
         text += lie.message
     return replace(settlement, state=state, at=message.at, by=message.by, text=text, lie=lie)
+
+
+def rule(settlement: Settlement, ruling: Ruling) -> Settlement:
+    """Take the end of a dispute: the node is named, or the challenger is and the audit stays due.
+
+    Raises
+    ------
+    ConflictError
+        It has been settled or disputed otherwise.
+    """
+    if Party.NODE not in ruling.faulty:
+        text = f"waits for its audit; {ruling.challenger} disputed it and lost: {ruling.text}"
+        return replace(settlement, dispute=ruling, text=text)
+    steps = None if ruling.step is None else (ruling.step, ruling.step + 1)
+    lie = Lie(ruling.code, ruling.text, ruling.checkpoint, steps)
+    return replace(step(settlement, Audited(ruling.at, ruling.challenger, lie)), dispute=ruling)

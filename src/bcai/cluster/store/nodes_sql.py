@@ -22,6 +22,7 @@ def node_seen(
     held: Sequence[tuple[str, str]],
     lease_s: float,
     now: float,
+    signing_key: str | None = None,
 ) -> list[tuple[str, str]]:
     """Note a node's presence and renew its leases; return the pairs that are stale."""
     news: dict[str, Any] = {"seen_at": now}
@@ -32,6 +33,9 @@ def node_seen(
     if key_id is not None:
         _check_key(connection, node_id, key_id)
         news["key_id"] = key_id
+    if signing_key is not None:
+        _check_signing_key(connection, node_id, signing_key)
+        news["signing_key"] = signing_key
     known = connection.execute(update(NODES).where(NODES.c.id == node_id).values(**news))
     if known.rowcount == 0:
         if name is None or capabilities is None:
@@ -54,6 +58,25 @@ def _check_key(connection: Connection, node_id: str, key_id: str) -> None:
             f"the node id {node_id[:80]!r} belongs to another API key",
             hint="give this node an id of its own, or revoke the other key",
         )
+
+
+def _check_signing_key(connection: Connection, node_id: str, signing_key: str) -> None:
+    """A node signs with one key for ever, and no two nodes with the same."""
+    query = select(NODES.c.id, NODES.c.signing_key).where(
+        (NODES.c.id == node_id) | (NODES.c.signing_key == signing_key)
+    )
+    for row in connection.execute(query):
+        if row.id != node_id:
+            raise ForbiddenError(
+                f"the key {signing_key} signs for the node {row.id[:80]!r} already",
+                hint="each node has a key of its own, in its own folder: BCAI_NODE__HOME=...",
+            )
+        if row.signing_key not in (None, signing_key):
+            raise ForbiddenError(
+                f"the node {node_id[:80]!r} signs with {row.signing_key}; "
+                f"it came with {signing_key}",
+                hint="give it the key back, or an id of its own: remove both node.pem and id",
+            )
 
 
 def _renew(connection: Connection, node_id: str, pair: tuple[str, str], until: float) -> bool:
@@ -89,6 +112,7 @@ def nodes(connection: Connection, online_within_s: float, now: float) -> list[No
                 seen_at=row.seen_at,
                 online=row.seen_at >= now - online_within_s,
                 running=tuple(busy.get(row.id, ())),
+                signing_key=row.signing_key or "",
             )
         )
     return answer

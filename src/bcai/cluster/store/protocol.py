@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from bcai.base.errors import StaleError
+from bcai.jobs.dispute import DisputeRecord
 from bcai.jobs.job import EventKind, Job, JobEvent
 from bcai.jobs.node import Capabilities, Node
 from bcai.jobs.outcome import Outcome, Reason
@@ -185,6 +186,55 @@ class JobStore(Protocol):
         """
         ...
 
+    # Disputes: both sides through the gateway, the referee in the scheduler
+
+    async def open_dispute(
+        self, job_id: str, key: ApiKey, *, size: int, root: str, clock_s: float
+    ) -> DisputeRecord:
+        """Dispute a COMMITTED result with a trace of this head; each side has `clock_s` in all.
+
+        The same challenger with the same head gets the dispute that goes on already.
+
+        Raises
+        ------
+        NotFoundError
+            No such job, or it has no result that asked for a check.
+        ForbiddenError
+            The key is the node's own, or has lost a dispute about this result.
+        ConflictError
+            The result is not COMMITTED any more, or is in dispute with another challenger.
+        """
+        ...
+
+    async def dispute_of(self, job_id: str) -> DisputeRecord:
+        """Return the last dispute about a result. Raises NotFoundError."""
+        ...
+
+    async def open_disputes(self, node_id: str | None = None) -> list[DisputeRecord]:
+        """Disputes that go on, oldest first; with a node's id those against it."""
+        ...
+
+    async def say(self, job_id: str, key: ApiKey, number: int, answer: str | None) -> DisputeRecord:
+        """Answer question `number` with a blob, or with nothing, for whoever has the key.
+
+        Raises
+        ------
+        NotFoundError, ForbiddenError, ConflictError
+            As `answered` in jobs/dispute.py; or the key is of neither side.
+        """
+        ...
+
+    async def move_dispute(self, before: DisputeRecord, after: DisputeRecord) -> DisputeRecord:
+        """Store the referee's next question or its ruling, which the settlement takes too.
+
+        Raises StaleError if the dispute is not `before` any more.
+        """
+        ...
+
+    async def restart_clocks(self) -> None:
+        """Let all present questions' clocks run from now: no referee kept time meanwhile."""
+        ...
+
     # Nodes
 
     async def node_seen(
@@ -196,16 +246,17 @@ class JobStore(Protocol):
         key_id: str | None = None,
         held: Sequence[tuple[str, str]] = (),
         lease_s: float,
+        signing_key: str | None = None,
     ) -> list[tuple[str, str]]:
         """Note a heartbeat; renew the leases of the held `(job_id, lock_token)` pairs.
 
         Return the pairs that are stale. With a hello comes the API key: a node's id belongs to
-        the first one, until that is revoked.
+        the first one, until that is revoked. The key that it signs with is its own for ever.
 
         Raises
         ------
         ForbiddenError
-            The node's id belongs to another key.
+            The node's id belongs to another key, or it signs with another, or with another node's.
         """
         ...
 

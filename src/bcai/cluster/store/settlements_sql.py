@@ -4,12 +4,12 @@ import json
 
 from sqlalchemy import Connection, insert, select, update
 
-from bcai.base.errors import ForbiddenError, NotFoundError
+from bcai.base.errors import ConflictError, ForbiddenError, NotFoundError
 from bcai.cluster.store.rows import dump, read_job, to_jobs
-from bcai.cluster.store.tables import JOBS, NODES, REPLICAS, SETTLEMENTS
+from bcai.cluster.store.tables import DISPUTES, JOBS, NODES, REPLICAS, SETTLEMENTS
 from bcai.jobs.job import Job
 from bcai.jobs.outcome import Outcome
-from bcai.jobs.settlement import Audited, SettlementState, commit, step
+from bcai.jobs.settlement import Audited, Settlement, SettlementState, commit, step
 from bcai.jobs.verify import Policy
 from bcai.wire.jobs import SETTLEMENT
 
@@ -21,6 +21,7 @@ def commit_result(
     if job.spec.verify.policy in (Policy.NONE, Policy.REPLICATED):
         return
     attempt = job.attempts[-1]
+    signs = select(NODES.c.signing_key).where(NODES.c.id == attempt.node_id)
     settlement = commit(
         job.spec.verify,
         job_id=job.id,
@@ -29,6 +30,7 @@ def commit_result(
         node_id=attempt.node_id,
         node_name=attempt.node_name,
         at=now,
+        node_key=connection.execute(signs).scalar_one_or_none() or "",
     )
     connection.execute(
         insert(SETTLEMENTS).values(
@@ -53,22 +55,41 @@ def audits_due(connection: Connection, limit: int) -> list[Job]:
 
 def settle(connection: Connection, job_id: str, message: Audited, key_id: str) -> Job:
     """Take an audit's end from whoever has the API key `key_id`."""
+    before = lock_settlement(connection, job_id)
+    refuse_own_work(connection, before, key_id)
+    disputed = select(DISPUTES.c.id).where(DISPUTES.c.job_id == job_id, DISPUTES.c.is_open)
+    if connection.execute(disputed).first() is not None:
+        raise ConflictError("the result is in dispute: that says what becomes of it")
+    save_settlement(connection, job_id, before, step(before, message))
+    return read_job(connection, job_id)
+
+
+def lock_settlement(connection: Connection, job_id: str) -> Settlement:
+    """Return a job's settlement; its row stays locked. Raises NotFoundError."""
     query = select(SETTLEMENTS.c.body).where(SETTLEMENTS.c.job_id == job_id).with_for_update()
     text = connection.execute(query).scalar_one_or_none()
     if text is None:
         raise NotFoundError(f"no result of a job {job_id[:80]!r} can be settled")
-    before = SETTLEMENT.validate_python(json.loads(text))
-    owner = select(NODES.c.key_id).where(NODES.c.id == before.node_id)
-    if connection.execute(owner).scalar_one_or_none() == key_id:
-        raise ForbiddenError(
-            "a node's work is not audited with the key that the node itself came with",
-            hint="give the challenger a key of its own: bcai keys add",
-        )
-    after = step(before, message)
+    return SETTLEMENT.validate_python(json.loads(text))
+
+
+def save_settlement(
+    connection: Connection, job_id: str, before: Settlement, after: Settlement
+) -> None:
+    """Write down what became of a settlement."""
     if after != before:
         connection.execute(
             update(SETTLEMENTS)
             .where(SETTLEMENTS.c.job_id == job_id)
             .values(state=after.state, body=dump(SETTLEMENT, after))
         )
-    return read_job(connection, job_id)
+
+
+def refuse_own_work(connection: Connection, settlement: Settlement, key_id: str) -> None:
+    """A node does not check itself. Raises ForbiddenError."""
+    owner = select(NODES.c.key_id).where(NODES.c.id == settlement.node_id)
+    if connection.execute(owner).scalar_one_or_none() == key_id:
+        raise ForbiddenError(
+            "a node's work is not audited with the key that the node itself came with",
+            hint="give the challenger a key of its own: bcai keys add",
+        )

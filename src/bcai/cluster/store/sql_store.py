@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bcai.base.errors import StaleError
 from bcai.base.ids import new_id
 from bcai.cluster.store import (
+    disputes_sql,
     jobs_sql,
     keys_sql,
     nodes_sql,
@@ -30,6 +31,7 @@ from bcai.cluster.store.protocol import ApiKey, Page, Role
 from bcai.cluster.store.rows import dump, read_job
 from bcai.cluster.store.watcher import Watcher
 from bcai.cluster.store.writer import Writer
+from bcai.jobs.dispute import DisputeRecord, Said
 from bcai.jobs.job import EventKind, Job, JobEvent
 from bcai.jobs.node import Capabilities, Node
 from bcai.jobs.outcome import Outcome, Reason
@@ -170,6 +172,34 @@ class SqlStore:
             lambda connection: settlements_sql.settle(connection, job_id, message, key.id)
         )
 
+    async def open_dispute(
+        self, job_id: str, key: ApiKey, *, size: int, root: str, clock_s: float
+    ) -> DisputeRecord:
+        now = self._clock()
+        made = new_id("dispute", now, secrets.token_bytes(10))
+        record = DisputeRecord(made, job_id, "", "", key.name, key.id, size, root, now, clock_s)
+        return await self._write(lambda connection: disputes_sql.open_dispute(connection, record))
+
+    async def dispute_of(self, job_id: str) -> DisputeRecord:
+        return await self._read(lambda connection: disputes_sql.dispute_of(connection, job_id))
+
+    async def open_disputes(self, node_id: str | None = None) -> list[DisputeRecord]:
+        return await self._read(lambda connection: disputes_sql.open_disputes(connection, node_id))
+
+    async def say(self, job_id: str, key: ApiKey, number: int, answer: str | None) -> DisputeRecord:
+        said = Said(self._clock(), answer)
+        return await self._write(
+            lambda connection: disputes_sql.say(connection, job_id, key.id, number, said)
+        )
+
+    async def move_dispute(self, before: DisputeRecord, after: DisputeRecord) -> DisputeRecord:
+        return await self._write(
+            lambda connection: disputes_sql.move_dispute(connection, before, after)
+        )
+
+    async def restart_clocks(self) -> None:
+        await self._write(lambda connection: disputes_sql.restart_clocks(connection, self._clock()))
+
     async def node_seen(
         self,
         node_id: str,
@@ -179,10 +209,12 @@ class SqlStore:
         key_id: str | None = None,
         held: Sequence[tuple[str, str]] = (),
         lease_s: float,
+        signing_key: str | None = None,
     ) -> list[tuple[str, str]]:
+        now = self._clock()
         return await self._write(
             lambda connection: nodes_sql.node_seen(
-                connection, node_id, name, capabilities, key_id, held, lease_s, self._clock()
+                connection, node_id, name, capabilities, key_id, held, lease_s, now, signing_key
             )
         )
 

@@ -82,6 +82,7 @@ NODES = Table(
     Column("capabilities", Text, nullable=False),
     Column("seen_at", Double, nullable=False),
     Column("key_id", Text),  # the API key that the node came with; another live one is refused
+    Column("signing_key", Text),  # what signs its receipts; another one is refused
 )
 
 API_KEYS = Table(
@@ -113,6 +114,19 @@ REPLICAS = Table(
     Column("number", Integer, nullable=False),
     Column("fingerprint", Text),  # of the whole group; on the first replica's row alone
     Index("replicas_by_order", "order_id", "number"),
+)
+
+DISPUTES = Table(
+    "disputes",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
+    Column("node_id", Text, nullable=False),
+    Column("is_open", Boolean, nullable=False),
+    Column("opened_at", Double, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("disputes_by_job", "job_id", "opened_at"),
+    Index("disputes_open", "is_open", "node_id"),
 )
 
 IDEMPOTENCY = Table(
