@@ -88,6 +88,7 @@ class AsyncSDK:
         reward_tokens: int = 0,
         labels: Mapping[str, str] | None = None,
         security_level: str = "high",
+        verify: str = "none",
     ) -> AsyncJob:
         """Make a job, without sending it; see `SDK.create_job`."""
         draft = draft_job(
@@ -110,6 +111,7 @@ class AsyncSDK:
             reward_tokens=reward_tokens,
             labels=labels,
             security_level=security_level,
+            verify=verify,
         )
         return AsyncJob(self.transport, draft=draft)
 

@@ -9,7 +9,9 @@ import anyio
 import anyio.to_thread
 
 from bcai.base.errors import InputError
+from bcai.jobs.cost import Cost, cost_of
 from bcai.jobs.states import JobState
+from bcai.jobs.verify import parse_verify
 from bcai.sdk.draft import Draft
 from bcai.sdk.events import Event, LogEvent, typed_event
 from bcai.sdk.history import History, Metric
@@ -109,6 +111,16 @@ class AsyncJob:
         """Let the result's outputs block while they are fetched, for the synchronous face."""
         self._blocking_outputs = True
         return self
+
+    def estimate(self) -> Cost:
+        """What the job costs with the check that it asks for; nothing is sent or asked."""
+        if self._draft is not None:
+            submission = self._draft.submission
+            return cost_of(parse_verify(submission.verify), submission.timeout)
+        known = self._known()
+        if not isinstance(known, JobView):
+            raise InputError("only the job's id is known", hint="call refresh() first")
+        return cost_of(known.spec.verify, known.spec.limits.wall_s)
 
     async def submit(self) -> Self:
         """Upload the job's files and submit it. A job that was submitted stays as it is."""

@@ -91,6 +91,7 @@ class SDK:
         reward_tokens: int = 0,
         labels: Mapping[str, str] | None = None,
         security_level: str = "high",
+        verify: str = "none",
     ) -> Job:
         """Make a job, without sending it: `execute()` does.
 
@@ -132,6 +133,9 @@ class SDK:
             How strong a jail it asks for: `high`; `standard`, where programs of the node may
             start (`torch.compile` needs it); `trusted` on nodes that know you. A node that has
             less refuses the job.
+        verify
+            Who checks the result: `none`, or `replicated:3` (three nodes of one fingerprint do
+            the job, and what most say is the result). `estimate()` tells what it costs.
 
         Raises
         ------
@@ -158,6 +162,7 @@ class SDK:
             reward_tokens=reward_tokens,
             labels=labels,
             security_level=security_level,
+            verify=verify,
         )
         return Job(job.blocking())
 

@@ -50,6 +50,7 @@ def draft_job(
     reward_tokens: int = 0,
     labels: Mapping[str, str] | None = None,
     security_level: str = "high",
+    verify: str = "none",
 ) -> Draft:
     """Check what a job is made of, as `SDK.create_job` describes it.
 
@@ -92,6 +93,7 @@ def draft_job(
         "reward_tokens": reward_tokens,
         "labels": dict(labels) if labels else None,
         "security_level": security_level,
+        "verify": verify,
     }
     given = {name: value for name, value in fields.items() if value not in (None, [])}
     submission = check_submission(given)

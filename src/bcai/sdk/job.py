@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterator
 from typing import Literal, Self, TypeVar, overload
 
+from bcai.jobs.cost import Cost
 from bcai.sdk.async_job import AsyncJob, wants_wait
 from bcai.sdk.events import Event
 from bcai.sdk.history import Metric
@@ -66,6 +67,15 @@ class Job:
     def summary(self) -> JobSummary | None:
         """What the gateway last said of the job; None before it is submitted."""
         return self._job.summary
+
+    def estimate(self) -> Cost:
+        """What the job costs with the check that it asks for; nothing is sent.
+
+        `runs` is how often it is done, as expected; `text` says it in words.
+        """
+        if self._job.summary is not None and not isinstance(self._job.summary, JobView):
+            self.refresh()
+        return self._job.estimate()
 
     def submit(self) -> Self:
         """Upload the job's files and submit it. A job that was submitted stays as it is."""

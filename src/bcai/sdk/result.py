@@ -12,12 +12,14 @@ from bcai.bridge.sandbox.level import JailReport
 from bcai.jobs.outcome import Outcome, Reason, Usage
 from bcai.jobs.settlement import Settlement
 from bcai.jobs.states import JobState
+from bcai.sdk.attestation import attestation_of
 from bcai.sdk.history import Metric
 from bcai.sdk.outputs import Outputs
 from bcai.sdk.save import save_result
 from bcai.wire.jobs import OUTCOME, JobView
 
 if TYPE_CHECKING:
+    from bcai.proof.python_receipt import PythonReceipt
     from bcai.proof.receipt import Receipt
 
 _ERRORS: dict[JobState, type[JobError]] = {
@@ -112,7 +114,7 @@ class Result:
 
     @property
     def receipt(self) -> "Receipt | None":
-        """What the node signed of the run; None for jobs that leave none. It is not yet checked.
+        """What the node signed of a traced run; None for jobs that leave none. It is not checked.
 
         Raises
         ------
@@ -121,14 +123,35 @@ class Result:
         """
         from bcai.proof.receipt import decode_receipt
 
-        content = self.receipt_bytes
-        return None if content is None else decode_receipt(content)
+        digest = self.outcome.receipt if self.outcome else None
+        return None if digest is None else decode_receipt(self.outputs.blob(digest))
+
+    @property
+    def attestation(self) -> "PythonReceipt | None":
+        """The word of every node that did a job of Python; None for other jobs.
+
+        One node's word is of class `attested`; that of several which agree, `replicated`.
+        """
+        return attestation_of(self.job)
 
     @property
     def receipt_bytes(self) -> bytes | None:
-        """The receipt as the file that `bcai receipt check` reads."""
+        """The receipt as the file that `bcai receipt check` reads.
+
+        Of Python code that no trace covers, that is the attestation.
+        """
         digest = self.outcome.receipt if self.outcome else None
-        return None if digest is None else self.outputs.blob(digest)
+        return self.attestation_bytes if digest is None else self.outputs.blob(digest)
+
+    @property
+    def attestation_bytes(self) -> bytes | None:
+        """The attestation as a file, which `bcai receipt check` reads, too."""
+        found = self.attestation
+        if found is None:
+            return None
+        from bcai.proof.python_receipt import encode_python_receipt
+
+        return encode_python_receipt(found)
 
     @property
     def training_metrics(self) -> dict[str, object]:

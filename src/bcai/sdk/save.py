@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from bcai.sdk.result import Result
 
 RECEIPT = "receipt.bcai"
-_OWN_NAMES = ("outputs.json", "metrics.jsonl", "logs.txt", "result.json", RECEIPT)
+ATTESTATION = "attestation.bcai"  # beside a receipt that covers a part of the job
+_OWN_NAMES = ("outputs.json", "metrics.jsonl", "logs.txt", "result.json", RECEIPT, ATTESTATION)
 _UNSAFE = re.compile(r"[^\w.\-]+")
 _NAME_BYTES_MAX = 200  # file systems take 255; a suffix has to fit too
 
@@ -46,6 +47,10 @@ def save_result(result: "Result", folder: Path) -> dict[str, Path]:
     if receipt is not None:
         written["receipt"] = folder / RECEIPT
         write_atomically(written["receipt"], receipt)
+    attestation = result.attestation_bytes
+    if attestation not in (None, receipt):
+        written["attestation"] = folder / ATTESTATION
+        write_atomically(written["attestation"], attestation)
     texts = {
         "outputs.json": _json(values),
         "metrics.jsonl": "".join(_json_line(metric) for metric in result.metrics),

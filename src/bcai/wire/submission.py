@@ -139,8 +139,9 @@ class JobSubmission(_Strict):
         default="none",
         max_length=64,
         examples=["audited:0.1"],
-        description="`none`, `full` or `audited:RATE`: whether others do the job again to check "
-        "its result, always or with that probability. For kinds `program` and `training`.",
+        description="`none`; `full` or `audited:RATE`: whether others do the job again to check "
+        "its result, always or with that probability, for kinds `program` and `training`; or "
+        "`replicated:NODES` for kind `python`: so many nodes do it, and their answers are compared.",
     )
     signature: SignatureMessage | None = None
 
