@@ -124,6 +124,10 @@ def test_a_mistake_is_shown_with_its_line_and_a_caret(cli: Cli, folder: Path) ->
             "input 'x': found float32[4,2], expected float32[2,4]",
         ),
         (("run", "model.bcaiasm", "--backend", "cude"), "did you mean 'cuda'"),
+        (("run", "model.bcaiasm", "--threads", "0"), "--threads: found 0, expected at least 1"),
+        (("run", "model.bcaiasm", "--out", "x.npy"), "--out x.npy: cannot be made: File exists"),
+        (("show", "model.bcaiasm", "--to-bytes", "x.npy/y"), "--to-bytes x.npy: cannot be made"),
+        (("show", "model.bcaiasm", "--to-text", "."), "--to-text .: Is a directory"),
         (("shwo", "model.bcaiasm"), 'Did you mean "show"'),
     ],
 )

@@ -10,7 +10,8 @@ from bcai.base.errors import FormatError, InputError, NotFoundError
 def read_inputs(pairs: Iterable[str]) -> dict[str, Any]:
     """Read `NAME=FILE.npy` pairs; a file is never unpickled.
 
-    Two bytes without a name are bfloat16: so NumPy writes it.
+    Two bytes without a name are bfloat16: so NumPy writes it. Bytes in another machine's order are
+    put in this one's.
 
     Raises
     ------
@@ -28,7 +29,7 @@ def read_inputs(pairs: Iterable[str]) -> dict[str, Any]:
         if name in arrays:
             raise InputError(f"--input {name!r} stands twice")
         try:
-            array = np.load(Path(file), allow_pickle=False)
+            array: Any = np.load(Path(file), allow_pickle=False)
         except FileNotFoundError:
             raise NotFoundError(f"--input {name}: no file {file!r}") from None
         except OSError as error:
@@ -38,5 +39,13 @@ def read_inputs(pairs: Iterable[str]) -> dict[str, Any]:
                 f"--input {name}: {file!r} is not a .npy file of numbers",
                 hint="numpy.save writes one; an array of objects is none",
             ) from error
-        arrays[name] = array.view(ml_dtypes.bfloat16) if array.dtype.str == "|V2" else array
+        if not isinstance(array, np.ndarray):
+            array.close()
+            raise FormatError(
+                f"--input {name}: {file!r} is an archive of arrays ({', '.join(array.files)}), "
+                "expected one array in a .npy file",
+                hint=f"numpy.save('{name}.npy', numpy.load({file!r})[NAME])",
+            )
+        plain: Any = array.astype(array.dtype.newbyteorder("="), copy=False)
+        arrays[name] = plain.view(ml_dtypes.bfloat16) if plain.dtype.str == "|V2" else plain
     return arrays

@@ -1,13 +1,15 @@
 """`bcai program`: look at a program, and run it here."""
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from bcai.base.errors import EXIT_OK, FormatError
+from bcai.base.errors import EXIT_OK, FormatError, InputError
 from bcai.base.units import format_size
+from bcai.cli.make_folder import make_folder
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
 from bcai.cli.terminal import print_json, stdout_console
 from bcai.settings import read_settings
@@ -49,9 +51,9 @@ def show_program(
     program = _read(file)
     text = print_program(program)
     if to_text is not None:
-        _write(to_text, text.encode())
+        _write(to_text, text.encode(), "--to-text")
     if to_bytes is not None:
-        _write(to_bytes, encode_program(program.program))
+        _write(to_bytes, encode_program(program.program), "--to-bytes")
     if options.json:
         print_json({**_document(program), "text": text})
     elif to_text is None and to_bytes is None:
@@ -96,7 +98,12 @@ def run_program(
     from bcai.cli.arrays import read_inputs
     from bcai.vm.runtime.enhanced_vm import EnhancedVM
 
+    if threads is not None and threads < 1:
+        raise InputError(f"--threads: found {threads}, expected at least 1")
     program = _read(file)
+    if out is not None:
+        make_folder(out, "--out")
+        _check_names(program.output_types)
     arrays = read_inputs(input)
     settings = read_settings().enhanced_vm
     machine = EnhancedVM(
@@ -201,20 +208,27 @@ def _print_summary(program: "VerifiedProgram", document: dict[str, Any]) -> None
 
 
 def _save(outputs: "Any", folder: Path) -> dict[str, str]:
-    """Write each output as `NAME.npy`; a name that is no file name is refused."""
+    """Write each output as `NAME.npy`."""
     import numpy as np
 
     files: dict[str, str] = {}
     for name, array in outputs.items():
+        path = folder / f"{name}.npy"
+        try:
+            np.save(path, array, allow_pickle=False)
+        except OSError as error:
+            raise InputError(f"--out: {path}: {error.strerror or error}") from error
+        files[name] = str(path)
+    return files
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """Refuse outputs whose names are no file names, before anything runs."""
+    for name in names:
         if "/" in name or "\\" in name or name.startswith("."):
             raise FormatError(
                 f"output {name!r} is no file name", hint="leave --out away, or rename the output"
             )
-        path = folder / f"{name}.npy"
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(path, array, allow_pickle=False)
-        files[name] = str(path)
-    return files
 
 
 def _shown(array: "Array", file: str | None) -> str:
@@ -225,6 +239,9 @@ def _shown(array: "Array", file: str | None) -> str:
     return np.array2string(array, separator=", ", threshold=20, edgeitems=2).replace("\n", " ")
 
 
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+def _write(path: Path, data: bytes, option: str) -> None:
+    make_folder(path.parent, option)
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise InputError(f"{option} {path}: {error.strerror}") from error

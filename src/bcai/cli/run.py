@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from bcai.base.errors import EXIT_OK, InputError
+from bcai.cli.make_folder import make_folder
 from bcai.cli.options import OUTPUT, NetworkOptions
 from bcai.cli.project import Project
 from bcai.cli.target import Target, read_target
@@ -133,16 +134,8 @@ def run(
     from bcai.cli.run_job import run_job
 
     if options.out is not None and not options.detach:
-        _require_folder(options.out)
+        make_folder(options.out, "--out")
     return run_job(found, fields, options)
-
-
-def _require_folder(out: Path) -> None:
-    """Make the folder of the results now: hours of work must not end at a name that is taken."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {out}: cannot be made: {error.strerror}") from error
 
 
 def _draft(target: Target, fields: dict[str, Any]) -> "Draft":

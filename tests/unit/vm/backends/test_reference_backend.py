@@ -56,6 +56,8 @@ def test_traced_and_plain_runs_give_the_same() -> None:
     [
         ({}, r"input 'x' \(float32\[2\]\) is missing"),
         ({"x": np.zeros(3, np.float32)}, r"found float32\[3\], expected float32\[2\]"),
+        ({"x": [[1], [2, 3]]}, r"input 'x' \(float32\[2\]\): .*inhomogeneous"),
+        ({"x": np.zeros(2, np.uint32)}, r"input 'x' \(float32\[2\]\): no element type"),
         ({"x": np.zeros(2)}, r"found float64\[2\], expected float32\[2\]"),
         ({"x": np.zeros(2, np.float32), "z": np.zeros(1)}, "no input 'z'; the program has x"),
     ],

@@ -117,8 +117,11 @@ def check_inputs(verified: VerifiedProgram, values: Mapping[str, Array]) -> list
     for port in ports:
         if port.name not in values:
             raise InputError(f"input {port.name!r} ({port.type}) is missing")
-        array = np.asarray(values[port.name])
-        found = TensorType.of(array)
+        try:
+            array = np.asarray(values[port.name])
+            found = TensorType.of(array)
+        except (TypeError, ValueError, RuntimeError, InputError) as error:
+            raise InputError(f"input {port.name!r} ({port.type}): {error}") from error
         if found != port.type:
             raise InputError(f"input {port.name!r}: found {found}, expected {port.type}")
         arrays.append(array)
