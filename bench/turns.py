@@ -17,23 +17,30 @@ def turns(
 ) -> dict[str, float]:
     """Median seconds of one call of each, by `clock`.
 
-    A turn is as many calls as fit into `turn_s`, at least one, as in a training loop. The calls of
-    its first half do not count, nor do the first two rounds: threads of the contestant before wait
-    busily for more work for some milliseconds, and hold the processors.
+    A turn is as many calls as fit into `turn_s`, at least two, as in a training loop; one call if
+    `turn_s` is 0. The calls of its first half do not count, nor do the first two rounds: threads of
+    the contestant before wait busily for more work for some milliseconds, and hold the processors.
     """
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for round_ in range(rounds + 2):
         for name, run in contestants.items():
-            turn = time.perf_counter()
-            while True:
-                begun, started = time.perf_counter(), clock()
-                run()
-                seconds, ended = clock() - started, time.perf_counter()
-                if round_ >= 2 and (begun - turn > turn_s / 2 or not times[name]):
-                    times[name].append(seconds)
-                if ended - turn > turn_s:
-                    break
+            found = _turn(run, clock, turn_s)
+            if round_ >= 2:
+                times[name] += found
     return {name: statistics.median(each) for name, each in times.items()}
+
+
+def _turn(run: Callable[[], Any], clock: Callable[[], float], turn_s: float) -> list[float]:
+    """Seconds of the calls that count."""
+    calls: list[tuple[float, float]] = []
+    start = time.perf_counter()
+    while True:
+        begun, before = time.perf_counter() - start, clock()
+        run()
+        calls.append((begun, clock() - before))
+        if time.perf_counter() - start > turn_s and (len(calls) > 1 or not turn_s):
+            break
+    return [seconds for begun, seconds in calls if begun > turn_s / 2] or [calls[-1][1]]
 
 
 def in_turns(
