@@ -10,10 +10,12 @@ from cyclopts import Parameter
 from bcai.base.errors import EXIT_FAILED, EXIT_OK, FormatError, InputError, NotFoundError
 from bcai.base.units import format_count, format_size
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
+from bcai.cli.receipt_page import print_findings
 from bcai.cli.terminal import print_json, say, stdout_console
 
 if TYPE_CHECKING:
     from bcai.proof.check import Report
+    from bcai.proof.python_receipt import PythonReceipt
     from bcai.proof.receipt import Receipt
 
 FILE = Parameter(help="A receipt.")
@@ -39,6 +41,9 @@ def check_receipt(
     from bcai.proof import check
     from bcai.proof.keys import parse_key_id
 
+    python = _read_python(file)
+    if python is not None:
+        return _check_python(python, file, outputs, node, client, options)
     receipt = read_receipt(file)
     received, histories = ({}, ()) if outputs is None else _received(receipt, outputs)
     started = time.perf_counter()
@@ -72,6 +77,9 @@ def show_receipt(
     from bcai.cli.receipt_page import receipt_page, receipt_rows
     from bcai.proof import check
 
+    python = _read_python(file)
+    if python is not None:
+        return _show_python(python, file, html, options)
     receipt = read_receipt(file)
     report = check.check_receipt(receipt)
     rows = receipt_rows(receipt, file.stat().st_size)
@@ -83,22 +91,97 @@ def show_receipt(
         console = stdout_console()
         for title, value in rows:
             console.print(f"{title:<17}{value}", markup=False, soft_wrap=True)
-        _print_findings(report)
+        print_findings(report)
     return EXIT_OK
 
 
 def read_receipt(file: Path) -> "Receipt":
-    """Read a receipt file. Raises InputError."""
+    """Read the receipt of a traced run. Raises InputError."""
+    from bcai.proof.python_receipt import is_python_receipt
     from bcai.proof.receipt import decode_receipt
 
+    data = _read(file)
+    if is_python_receipt(data):
+        raise InputError(
+            f"{file}: the receipt of Python code, which no trace covers: it can be neither "
+            "replayed nor disputed",
+            hint=f"look at what its nodes say: bcai receipt check {file}",
+        )
     try:
-        return decode_receipt(file.read_bytes())
+        return decode_receipt(data)
+    except FormatError as error:
+        raise FormatError(f"{file}: {error}") from error
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
     except FileNotFoundError:
         raise NotFoundError(f"there is no file {str(file)!r}") from None
     except OSError as error:
         raise FormatError(f"{file}: {error.strerror}") from error
+
+
+def _read_python(file: Path) -> "PythonReceipt | None":
+    """The receipt of Python code, if it is one."""
+    from bcai.proof.python_receipt import decode_python_receipt, is_python_receipt
+
+    data = _read(file)
+    if not is_python_receipt(data):
+        return None
+    try:
+        return decode_python_receipt(data)
     except FormatError as error:
         raise FormatError(f"{file}: {error}") from error
+
+
+def _check_python(
+    receipt: "PythonReceipt",
+    file: Path,
+    outputs: Path | None,
+    node: str | None,
+    client: str | None,
+    options: OutputOptions,
+) -> int:
+    from bcai.cli.python_receipt import print_python_report, python_document, received_outputs
+    from bcai.proof.keys import parse_key_id
+    from bcai.proof.python_check import check_python_receipt
+
+    received = None if outputs is None else received_outputs(receipt, outputs)
+    started = time.perf_counter()
+    report = check_python_receipt(
+        receipt,
+        node=None if node is None else parse_key_id(node),
+        client=None if client is None else parse_key_id(client),
+        received=received,
+    )
+    took_s, size = time.perf_counter() - started, file.stat().st_size
+    if options.json:
+        print_json(python_document(receipt, report, size, took_s))
+    else:
+        print_python_report(receipt, report, size, took_s, len(received or ()))
+    return EXIT_OK if report.is_clean else EXIT_FAILED
+
+
+def _show_python(
+    receipt: "PythonReceipt", file: Path, html: Path | None, options: OutputOptions
+) -> int:
+    from bcai.cli.python_receipt import (
+        print_python_receipt,
+        python_document,
+        python_page,
+        python_rows,
+    )
+    from bcai.proof.python_check import check_python_receipt
+
+    report, size = check_python_receipt(receipt), file.stat().st_size
+    if html is not None:
+        _write_page(html, python_page(receipt, report, python_rows(receipt, size)))
+    if options.json:
+        print_json(python_document(receipt, report, size, None))
+    elif html is None:
+        print_python_receipt(receipt, report, size)
+    return EXIT_OK
 
 
 def _write_page(path: Path, text: str) -> None:
@@ -149,15 +232,7 @@ def _print_report(
     if received:
         tensors = format_count(len(received), "tensor")
         console.print(f"held against what you have: {tensors}", markup=False)
-    _print_findings(report)
-
-
-def _print_findings(report: "Report") -> None:
-    console = stdout_console()
-    for each in report.findings:
-        console.print(f"finding {each.name}: {each.message}", markup=False, soft_wrap=True)
-    for text in report.unchecked:
-        console.print(f"not checked: {text}", markup=False, soft_wrap=True)
+    print_findings(report)
 
 
 def _document(

@@ -5,6 +5,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from bcai.base.units import format_count, format_size
+from bcai.cli.terminal import stdout_console
 
 if TYPE_CHECKING:
     from bcai.proof.check import Report
@@ -58,13 +59,30 @@ def receipt_rows(receipt: "Receipt", size: int) -> Rows:
         ("backend", f"{at.backend}: {at.device}"),
         ("jail (claimed)", f"{at.jail_level}: {', '.join(at.jail_layers) or 'no layer'}"),
         ("used (claimed)", f"{usage.wall_s:.1f} s, {usage.cpu_s:.1f} s of processor, {memory}"),
-        ("time (claimed)", _time(at.claimed_at)),
+        ("time (claimed)", claimed_time(at.claimed_at)),
         ("size", format_size(size)),
     ]
 
 
 def receipt_page(receipt: "Receipt", report: "Report", rows: Rows) -> str:
     """One HTML page, with its style inside and no script."""
+    outputs = "".join(
+        row_of(each.name, f"{each.type} {each.hash.hex()}") for each in receipt.commitment.outputs
+    )
+    return wrapped_page(escape(receipt.commitment.job_id), report, rows, outputs)
+
+
+def print_findings(report: "Report") -> None:
+    """Print what does not fit, and what was not looked at."""
+    console = stdout_console()
+    for each in report.findings:
+        console.print(f"finding {each.name}: {each.message}", markup=False, soft_wrap=True)
+    for text in report.unchecked:
+        console.print(f"not checked: {text}", markup=False, soft_wrap=True)
+
+
+def wrapped_page(job: str, report: "Report", rows: Rows, outputs: str) -> str:
+    """The page of a receipt of whichever kind; `job` and `outputs` are HTML."""
     good = report.is_clean
     verdict = "Everything fits together" if good else "Something does not fit"
     findings = "".join(
@@ -72,15 +90,12 @@ def receipt_page(receipt: "Receipt", report: "Report", rows: Rows) -> str:
         for each in report.findings
     )
     unchecked = "".join(f"<li>{escape(text)}</li>" for text in report.unchecked)
-    outputs = "".join(
-        _row(each.name, f"{each.type} {each.hash.hex()}") for each in receipt.commitment.outputs
-    )
-    body = "".join(_row(title, value) for title, value in rows)
+    body = "".join(row_of(title, value) for title, value in rows)
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>Receipt of {escape(receipt.commitment.job_id)}</title><style>{_STYLE}</style>"
-        f"<h1>Receipt of {escape(receipt.commitment.job_id)}</h1>"
+        f"<title>Receipt of {job}</title><style>{_STYLE}</style>"
+        f"<h1>Receipt of {job}</h1>"
         f"<p class={'good' if good else 'bad'}><strong>{verdict}.</strong> "
         "A page proves nothing: <code>bcai receipt check FILE</code> does.</p>"
         f"<ul>{findings}</ul><h2>What it says</h2><table>{body}</table>"
@@ -89,11 +104,13 @@ def receipt_page(receipt: "Receipt", report: "Report", rows: Rows) -> str:
     )
 
 
-def _row(title: str, value: str) -> str:
+def row_of(title: str, value: str) -> str:
+    """A row of a page's table."""
     return f"<tr><th>{escape(title)}</th><td><code>{escape(value)}</code></td></tr>"
 
 
-def _time(seconds: float) -> str:
+def claimed_time(seconds: float) -> str:
+    """A time that a node claims, whatever it is."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (OverflowError, ValueError, OSError):

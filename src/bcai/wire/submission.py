@@ -141,7 +141,7 @@ class JobSubmission(_Strict):
         examples=["audited:0.1"],
         description="`none`; `full` or `audited:RATE`: whether others do the job again to check "
         "its result, always or with that probability, for kinds `program` and `training`; or "
-        "`replicated:NODES` for kind `python`: so many nodes do it, and their answers are compared.",
+        "`replicated:NODES` for kind `python`: so many nodes do it, and what most say counts.",
     )
     signature: SignatureMessage | None = None
 

@@ -1,0 +1,170 @@
+"""Receipts of Python code, for `bcai receipt`: who said what, and what that is worth."""
+
+import json
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from bcai.base.errors import FormatError, NotFoundError
+from bcai.base.units import format_count, format_size
+from bcai.cli.receipt_page import Rows, claimed_time, print_findings, row_of, wrapped_page
+from bcai.cli.terminal import stdout_console
+
+if TYPE_CHECKING:
+    from bcai.proof.check import Report
+    from bcai.proof.python_receipt import PythonReceipt
+
+_MEANING = {
+    "attested": "one node's word: nobody else did the job",
+    "replicated": "so many nodes of one fingerprint say the same, each for itself",
+}
+
+
+def received_outputs(receipt: "PythonReceipt", folder: Path) -> dict[str, bytes]:
+    """Hashes of the outputs in a folder that `--out` or `result.save` wrote.
+
+    Raises
+    ------
+    NotFoundError, FormatError
+        It is no such folder, or a file of it cannot be read.
+    """
+    from bcai.proof.python_commitment import hash_value
+
+    try:
+        record: Any = json.loads((folder / "result.json").read_bytes())
+        values: Any = json.loads((folder / "outputs.json").read_bytes())
+        files = cast("dict[str, str]", dict(record["files"]))
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFoundError(
+            f"--outputs {folder}: there is no result.json and outputs.json",
+            hint="name the folder that bcai run --out or result.save() wrote",
+        ) from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise FormatError(f"--outputs {folder}: not the record of a result: {error}") from error
+    found: dict[str, bytes] = {}
+    for output in next(iter((*receipt.agreeing, *receipt.words))).commitment.outputs:
+        if output.kind == "value" and output.name in values:
+            found[output.name] = hash_value(values[output.name])
+        elif output.name in files:
+            found[output.name] = _hash_file(folder / files[output.name], output.kind)
+    return found
+
+
+def _hash_file(file: Path, kind: str) -> bytes:
+    from blake3 import blake3
+
+    try:
+        if kind != "array":
+            return blake3(file.read_bytes()).digest()
+        import numpy as np
+
+        from bcai.bridge.tensor_file import TensorFile
+
+        array: Any = np.load(file, allow_pickle=False)
+        return blake3(TensorFile({"value": array}).content()).digest()
+    except (OSError, ValueError, EOFError) as error:
+        raise FormatError(f"--outputs: {file} cannot be read: {error}") from error
+
+
+def print_python_report(
+    receipt: "PythonReceipt", report: "Report", size: int, took_s: float, received: int
+) -> None:
+    """Print what a check found."""
+    console = stdout_console()
+    verdict = "fits together" if report.is_clean else "DOES NOT FIT"
+    console.print(
+        f"{verdict}: Python code, evidence {receipt.evidence}; {_share(receipt)}; "
+        f"{format_size(size)}, checked in {took_s * 1e3:.1f} ms",
+        markup=False,
+        soft_wrap=True,
+    )
+    if received:
+        console.print(
+            f"held against what you have: {format_count(received, 'output')}", markup=False
+        )
+    print_findings(report)
+
+
+def print_python_receipt(receipt: "PythonReceipt", report: "Report", size: int) -> None:
+    """Print what a receipt says."""
+    console = stdout_console()
+    for title, value in python_rows(receipt, size):
+        console.print(f"{title:<17}{value}", markup=False, soft_wrap=True)
+    print_findings(report)
+
+
+def python_rows(receipt: "PythonReceipt", size: int) -> Rows:
+    """What a receipt says, line by line."""
+    from bcai.proof.keys import key_id
+
+    first = next(iter((*receipt.agreeing, *receipt.words))).commitment
+    rows: Rows = [
+        ("job", first.job_id),
+        ("evidence", f"{receipt.evidence}: {_MEANING[receipt.evidence.value]}"),
+        ("nodes", _share(receipt)),
+        ("ended", first.reason + ("" if first.exit_status is None else f", {first.exit_status}")),
+        ("code", first.code.hex()),
+        ("inputs", first.inputs.hex()),
+        ("client", key_id(receipt.spec.client)),
+    ]
+    rows += [(f"fingerprint {name}", value) for name, value in first.fingerprint]
+    for word in receipt.words:
+        said, usage = word.commitment, word.commitment.usage
+        agrees = "agrees" if word in receipt.agreeing else "differs"
+        layers = ", ".join(said.jail_layers) or "no layer"
+        used = f"{usage.wall_s:.1f} s, {usage.cpu_s:.1f} s of processor"
+        claims = f"{claimed_time(said.claimed_at)}, {used}, jail {said.jail_level}: {layers}"
+        rows += [("node", f"{key_id(said.node)}, {agrees}"), ("  claims", claims)]
+    return [*rows, ("size", format_size(size))]
+
+
+def python_document(
+    receipt: "PythonReceipt", report: "Report", size: int, took_s: float | None
+) -> dict[str, Any]:
+    """What `--json` prints."""
+    from bcai.proof.keys import key_id
+
+    first = next(iter((*receipt.agreeing, *receipt.words))).commitment
+    return {
+        "clean": report.is_clean,
+        "findings": [{"name": each.name, "message": each.message} for each in report.findings],
+        "checked": list(report.checked),
+        "unchecked": list(report.unchecked),
+        "check_s": took_s,
+        "size_bytes": size,
+        "job_id": first.job_id,
+        "evidence": receipt.evidence.value,
+        "reason": first.reason,
+        "exit_status": first.exit_status,
+        "fingerprint": dict(first.fingerprint),
+        "agreeing": [key_id(word.commitment.node) for word in receipt.agreeing],
+        "nodes": [
+            {
+                "key": key_id(word.commitment.node),
+                "agrees": word in receipt.agreeing,
+                "outputs": {
+                    each.name: {"kind": each.kind, "hash": each.hash.hex()}
+                    for each in word.commitment.outputs
+                },
+                "jail": word.commitment.jail_level,
+                "wall_s": word.commitment.usage.wall_s,
+                "cpu_s": word.commitment.usage.cpu_s,
+                "claimed_at": word.commitment.claimed_at,
+            }
+            for word in receipt.words
+        ],
+    }
+
+
+def python_page(receipt: "PythonReceipt", report: "Report", rows: Rows) -> str:
+    """One HTML page, with its style inside and no script."""
+    first = next(iter((*receipt.agreeing, *receipt.words))).commitment
+    outputs = "".join(row_of(each.name, f"{each.kind} {each.hash.hex()}") for each in first.outputs)
+    return wrapped_page(escape(first.job_id), report, rows, outputs)
+
+
+def _share(receipt: "PythonReceipt") -> str:
+    words, agree = len(receipt.words), len(receipt.agreeing)
+    if words == 1:
+        return "1 node"
+    return f"{agree} of {format_count(words, 'node')} agree"
