@@ -5,8 +5,9 @@ from typing import Any
 
 from bcai.base.units import format_duration_s, format_size
 from bcai.cli.terminal import print_block, print_json, stdout_console
+from bcai.jobs.cost import Cost, cost_of
 from bcai.jobs.spec import JobKind, JobSpec, Mount, SecurityLevel
-from bcai.jobs.verify import Policy, parse_verify
+from bcai.jobs.verify import parse_verify
 from bcai.sdk.draft import Draft
 
 _FILES_SHOWN_MAX = 12
@@ -66,7 +67,7 @@ def explain_job(draft: Draft, place: str, *, as_json: bool) -> None:
         ("What is sent", _sent(draft, spec)),
         ("Where it runs", [("network", place), ("needs", _needs(spec)), _wall(draft)]),
         ("Limits", _limits(spec)),
-        ("Who checks the result", [(str(draft.submission.verify), _check_cost(draft))]),
+        ("Who checks the result", [(str(draft.submission.verify), _cost(draft).text)]),
     ):
         console.print(Text(f"\n{title}", style="bold cyan"))
         print_block(console, Padding(two_columns(rows), (0, 0, 0, 2)))
@@ -93,15 +94,9 @@ def _wall(draft: Draft) -> tuple[str, str]:
     return walls.get(draft.submission.kind, ("jail", jail))
 
 
-def _check_cost(draft: Draft) -> str:
+def _cost(draft: Draft) -> Cost:
     """What a check does, and the computing that it is expected to cost."""
-    verify = parse_verify(draft.submission.verify)
-    if verify.policy is Policy.NONE:
-        return "nobody; no extra computing"
-    return (
-        f"a challenger does the job again with probability {verify.rate:g}; expected extra "
-        f"computing: {verify.rate:g} x this job. The result is SETTLED or DISPUTED after that"
-    )
+    return cost_of(parse_verify(draft.submission.verify), draft.submission.timeout)
 
 
 def _sent(draft: Draft, spec: JobSpec) -> list[tuple[str, str]]:
@@ -174,7 +169,8 @@ def _document(draft: Draft, spec: JobSpec, place: str) -> dict[str, Any]:
         "required_outputs": list(spec.required_outputs),
         "security_level": spec.security_level.value,
         "verify": draft.submission.verify,
-        "expected_extra_computing": parse_verify(draft.submission.verify).rate,
+        "expected_extra_computing": _cost(draft).runs - 1,
+        "cost": asdict(_cost(draft)),
         "visible_to_the_nodes_owner": ["code", "data", "arguments", "logs", "weights", "outputs"],
         "who_can_see_it": " ".join(_SEEN),
     }

@@ -33,6 +33,7 @@ class Project:
     max_retries: int | None = None
     limits: Mapping[str, str | int | float] = field(default_factory=dict[str, str | int | float])
     security_level: str | None = None
+    verify: str | None = None
 
 
 def read_project(folder: Path) -> Project:
@@ -171,6 +172,12 @@ def _security_level(value: object) -> str:
     raise InputError(f"found {value!r}, expected one of {', '.join(map(repr, levels))}")
 
 
+def _verify(value: object) -> str:
+    from bcai.jobs.verify import parse_verify
+
+    return str(parse_verify(_text(value)))
+
+
 _CHECKS: dict[str, Callable[[object], object]] = {
     "name": _text,
     "entry": _text,
@@ -185,4 +192,5 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "max_retries": _retries,
     "limits": _limits,
     "security_level": _security_level,
+    "verify": _verify,
 }

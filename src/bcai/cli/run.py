@@ -86,8 +86,8 @@ class RunOptions(NetworkOptions):
         str | None,
         Parameter(
             group=JOB,
-            help="Have a program's result checked by others: 'full', or 'audited:0.1' for one job "
-            "in ten. Default: none.",
+            help="Have the result checked: of Python by 'replicated:3', three nodes that do it and "
+            "are compared; of a program by 'full', or 'audited:0.1' for one in ten. Default: none.",
         ),
     ] = None
     out: Annotated[
@@ -176,7 +176,12 @@ def wasm_fields(target: Target, arguments: tuple[str, ...], options: RunOptions)
     from bcai.cli.arrays import read_inputs
 
     _refuse_files("module", options)
-    _refuse_verify(options)
+    if options.verify not in (None, "none"):
+        raise InputError(
+            f"--verify: found {options.verify!r}, but a module cannot be checked: nobody else "
+            "knows what its code must compute",
+            hint="a .bcai program can, and so can a script: --verify replicated:3",
+        )
     limits = {**_limits(options), "fuel": options.fuel}
     fields: dict[str, Any] = {
         "module": target.module,
@@ -206,23 +211,12 @@ def _refuse_files(noun: str, options: RunOptions, *more: tuple[str, tuple[str, .
             raise InputError(f"{name}: a {noun} takes none; its inputs are --input NAME=FILE.npy")
 
 
-def _refuse_verify(options: RunOptions) -> None:
-    """Refuse a check of what cannot be checked."""
-    if options.verify not in (None, "none"):
-        raise InputError(
-            f"--verify: found {options.verify!r}, but this job cannot be checked: what its code "
-            "computes has no bits that another computer must get too",
-            hint="a .bcai program can, and so can bcai.fit(..., verify=...)",
-        )
-
-
 def job_fields(target: Target, arguments: tuple[str, ...], options: RunOptions) -> dict[str, Any]:
     """Keyword arguments of `create_job`: flags first, then what the project says."""
     from bcai.cli.arrays import read_inputs
 
     if options.fuel is not None:
         raise InputError("--fuel: only a .wasm module has a limit of fuel")
-    _refuse_verify(options)
     project = target.project
     gpu_memory = options.gpu_memory or project.gpu_memory
     fields: dict[str, Any] = {
@@ -242,6 +236,7 @@ def job_fields(target: Target, arguments: tuple[str, ...], options: RunOptions) 
         "timeout": options.timeout or project.timeout,
         "max_retries": project.max_retries if options.max_retries is None else options.max_retries,
         "security_level": options.security_level or project.security_level,
+        "verify": options.verify or project.verify,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -18,7 +18,9 @@ from bcai.cli.target import Target
 from bcai.cli.terminal import is_live, print_json, say, summary_console
 from bcai.cli.view import PlainView, View
 from bcai.jobs.outcome import ReasonCode
+from bcai.jobs.settlement import SettlementState
 from bcai.jobs.states import JobState
+from bcai.jobs.verify import NO_CHECK
 from bcai.sdk.async_client import AsyncSDK
 from bcai.sdk.async_job import AsyncJob
 from bcai.wire.jobs import JobView
@@ -68,9 +70,10 @@ async def _run(target: Target, fields: dict[str, Any], options: "RunOptions") ->
 
 
 def exit_status_of(job: JobView) -> int:
-    """0 if the job succeeded, 3 if a policy refused it, else 1."""
+    """0 if the job succeeded, 3 if a policy refused it, else 1; so too if its nodes disagree."""
     if job.state is JobState.SUCCEEDED:
-        return EXIT_OK
+        disputed = job.settlement is not None and job.settlement.state is SettlementState.DISPUTED
+        return EXIT_FAILED if disputed else EXIT_OK
     code = job.reason.code.value if job.reason else ""
     return EXIT_REFUSED if code.startswith(_REFUSED) else EXIT_FAILED
 
@@ -111,6 +114,9 @@ async def _submit(client: AsyncSDK, fields: dict[str, Any], view: View) -> Async
         job = client.create_wasm_job(**fields)
     else:
         job = client.create_job(**fields)
+    cost = job.estimate()
+    if cost.verify != NO_CHECK.policy:
+        view.note(f"verify {cost.verify}: {cost.text}")
     with view.waiting("connecting and sending the job"):
         await client.connect()
         return await job.submit()

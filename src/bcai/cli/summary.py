@@ -17,6 +17,7 @@ from bcai.cli.sparkline import sparkline
 from bcai.cli.terminal import print_block
 from bcai.jobs.environment import OWN_NAME
 from bcai.jobs.outcome import Outcome, Output
+from bcai.jobs.settlement import Settlement, SettlementState
 from bcai.jobs.spec import SecurityLevel
 from bcai.jobs.states import JobState
 from bcai.wire.jobs import JobView
@@ -131,6 +132,9 @@ def _rows(
         rows.append(("outputs", Text(", ".join(_describe(output) for output in others))))
     if job.attempts:
         rows.append(("ran on", _place(job, outcome)))
+    if job.settlement is not None and job.settlement.replicas:
+        style = "bold yellow" if job.settlement.state is SettlementState.DISPUTED else ""
+        rows.append(("checked", Text(_checked(job.settlement), style=style)))
     usage = outcome.usage
     if usage.wall_s:
         used = [f"{format_duration_s(usage.cpu_s)} of processor time"]
@@ -140,6 +144,13 @@ def _rows(
             used.append(f"{usage.fuel:,} units of fuel")
         rows.append(("used", Text(", ".join(used))))
     return rows
+
+
+def _checked(settlement: Settlement) -> str:
+    """Who did the job, and what all of them together took."""
+    cpu_s = sum(each.cpu_s for each in settlement.replicas)
+    together = f"together {format_duration_s(cpu_s)} of processor time"
+    return f"{settlement.state.value}: {settlement.text}; {together}"
 
 
 def _numbers(outcome: Outcome, curves: Mapping[str, Curve]) -> list[tuple[str, float]]:

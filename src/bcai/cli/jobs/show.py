@@ -13,6 +13,7 @@ from bcai.cli.find_job import find_job, view_of
 from bcai.cli.options import DEFAULT_NETWORK, NetworkOptions
 from bcai.cli.session import with_network
 from bcai.cli.terminal import is_unicode, print_block, print_json, stdout_console
+from bcai.jobs.ballot import Ballot
 from bcai.jobs.job import Attempt
 from bcai.wire.jobs import JobView
 
@@ -76,6 +77,7 @@ def _asked(job: JobView) -> list[tuple[str, str]]:
         rows.append(("settlement", f"{found.state.value}: {found.text}"))
         rows += [("by", found.by)] if found.by else []
         rows.append(("verify", str(found.verify)))
+        rows += [(f"replica {each.number}", _said(each)) for each in found.replicas]
     rows.append(("submitted", f"{format_age(time.time() - job.created_at)} ago"))
     rows.append(("starts", spec["entry"]))
     if spec["requirements"]:
@@ -86,6 +88,13 @@ def _asked(job: JobView) -> list[tuple[str, str]]:
     elif spec["environment"]:
         rows.append(("runs in", spec["environment"]))
     return rows + (_attempts(job) if len(job.attempts) > 1 else [])
+
+
+def _said(ballot: Ballot) -> str:
+    """A node's answer: how it ended, the outputs' own digest, who signed."""
+    who = f"{ballot.node_name} ({ballot.node_id})" if ballot.node_id else ballot.node_name
+    answer = f", answer {ballot.answer[:16]}, signed by {ballot.key[:24]}" if ballot.answer else ""
+    return f"{who}: {ballot.text}{answer}"
 
 
 def _attempts(job: JobView) -> list[tuple[str, str]]:
