@@ -49,7 +49,7 @@ def job_document(
         "exit_status": None if outcome is None else outcome.exit_status,
         "user_line": None if outcome is None else outcome.user_line,
         "warnings": warnings_of(job),
-        "audit": None if outcome is None or outcome.audit is None else asdict(outcome.audit),
+        "inspection": None if outcome is None or outcome.audit is None else asdict(outcome.audit),
     }
     if outcome is not None:
         usage = outcome.usage

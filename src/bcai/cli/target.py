@@ -65,7 +65,7 @@ def read_target(target: str | None, code: str | None) -> Target:
                 f"found both {target!r} and --code: one job runs one of them",
                 hint="arguments for the code follow after two dashes: --code '...' -- ARGS",
             )
-        return Target("code", code, "code.py", None, None, Project())
+        return _code_target(code)
     if target is None:
         raise InputError(
             "nothing to run: expected a script, a project folder, or --code",
@@ -90,8 +90,19 @@ def read_target(target: str | None, code: str | None) -> Target:
     return Target(path.stem, _read_script(path), path.name, path, None, Project())
 
 
+def _code_target(code: str) -> Target:
+    if not code.strip():
+        raise InputError(
+            f"--code: found {code!r}, expected Python to run",
+            hint="bcai run --code 'print(1 + 1)'; a shell variable may be empty",
+        )
+    return Target("code", code, "code.py", None, None, Project())
+
+
 def _read_script(path: Path) -> str:
     content = path.read_bytes()
+    if not content.strip():
+        raise InputError(f"{path}: the script is empty, expected Python to run")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -76,6 +76,12 @@ class LimitsMessage(_Strict):
     )
 
 
+def _check_code(code: str) -> str:
+    if not code.strip():
+        raise ValueError("expected Python, which does something")
+    return code
+
+
 class SignatureMessage(_Strict):
     """Whose job it is: an Ed25519 signature over the canonical bytes of the spec.
 
@@ -115,7 +121,9 @@ class JobSubmission(_Strict):
         description="How strong a jail it asks for; a node that has less refuses the job.",
     )
     name: Text = Field(default="job", min_length=1, max_length=200)
-    code: Text | None = Field(default=None, max_length=CODE_BYTES_MAX)
+    code: Annotated[Text, AfterValidator(_check_code)] | None = Field(
+        default=None, max_length=CODE_BYTES_MAX, json_schema_extra={"pattern": r"\S"}
+    )
     code_name: str = Field(
         default="job.py", min_length=1, max_length=200, pattern=r"^[^/\\\x00-\x1f]+$"
     )

@@ -4,9 +4,11 @@ import os
 import resource
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bcai.bridge.sandbox import watchdog
-from bcai.bridge.sandbox.watchdog import RecentKills, Watchdog
+from bcai.bridge.sandbox.watchdog import RecentKills, Watchdog, is_full
 
 
 def test_a_kill_of_long_ago_or_of_before_the_job_explains_no_ending() -> None:
@@ -55,3 +57,11 @@ def _stat(pid: str, ticks: dict[str, int]) -> bytes:
     fields = ["S", *["0"] * 30]
     fields[11], fields[19] = str(ticks[pid]), pid
     return f"{pid} (a name) {' '.join(fields)}".encode()
+
+
+@given(st.integers(1, 1 << 30))
+def test_a_disk_is_full_when_nothing_is_left_and_never_when_it_is_empty(pages: int) -> None:
+    size = pages * 4096
+    assert is_full(size, 0)
+    assert not is_full(size, size)
+    assert not is_full(size, max(size // 2, 64 * 1024))

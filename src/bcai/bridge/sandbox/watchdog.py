@@ -21,10 +21,19 @@ from bcai.bridge.sandbox import mounts
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_FULL_BYTES = 64 * 1024  # what is left of a folder in which the next write fails
+# What is left of a disk in which the next write fails: so much, but never all of a small one.
+_FULL_BYTES, _FULL_SHARE = 64 * 1024, 8
 _DYING_S = 1.0
 # Fields of /proc/PID/stat after the name, from 0: man proc_pid_stat, 14 to 17, 20 and 22.
 _OWN_TIME, _WAITED_TIME, _THREADS, _BORN = slice(11, 13), slice(13, 15), 17, 19
+
+
+def is_full(size: int, free: int) -> bool:
+    """Whether a write may have failed for want of room on a disk of `size` bytes.
+
+    An empty disk is not full, however small.
+    """
+    return free < min(_FULL_BYTES, size // _FULL_SHARE + 1)
 
 
 class Watchdog:
@@ -84,11 +93,11 @@ class Watchdog:
         state = os.statvfs(mounts.WORK)
         self._note("disk_bytes_peak", (state.f_blocks - state.f_bfree) * state.f_frsize)
         self._note("inodes_peak", self._inodes - state.f_ffree)  # the rest of all were ours
-        is_full = {
-            "disk": state.f_bfree * state.f_frsize < _FULL_BYTES,
+        found = {
+            "disk": is_full(state.f_blocks * state.f_frsize, state.f_bfree * state.f_frsize),
             "inodes": not state.f_ffree,
         }
-        self._full = {name for name, full in is_full.items() if full}
+        self._full = {name for name, full in found.items() if full}
         self._ever_full |= self._full
 
     def _used_s(self, processes: list[str]) -> float:
