@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bcai.base.errors import FormatError, InputError, NotFoundError
+
+if TYPE_CHECKING:
+    from bcai.vm.isa.types import Array
 
 
 def read_inputs(pairs: Iterable[str]) -> dict[str, Any]:
@@ -46,6 +49,7 @@ def read_inputs(pairs: Iterable[str]) -> dict[str, Any]:
                 "expected one array in a .npy file",
                 hint=f"numpy.save('{name}.npy', numpy.load({file!r})[NAME])",
             )
-        plain: Any = array.astype(array.dtype.newbyteorder("="), copy=False)
+        found = cast("Array", array)
+        plain = found.astype(found.dtype.newbyteorder("="), copy=False)
         arrays[name] = plain.view(ml_dtypes.bfloat16) if plain.dtype.str == "|V2" else plain
     return arrays

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bcai.base.errors import InputError, NotFoundError, RefusedError
+from bcai.base.errors import NotFoundError, RefusedError
 from bcai.base.units import GIB, MIB
 from bcai.vm.compiler.backend import Backend, Executable, Observer, PythonRunner
 from bcai.vm.isa.ops.hybrid import python_execute
@@ -14,6 +14,12 @@ from bcai.vm.program.builder import Builder
 from bcai.vm.program.merkle import program_root
 from bcai.vm.program.program import VerifiedProgram
 from bcai.vm.program.verifier import ProgramLimits
+from bcai.vm.runtime.arguments import (
+    as_array,
+    check_count,
+    check_instructions,
+    check_program,
+)
 from bcai.vm.runtime.choose_backend import choose_backend, local_backends
 from bcai.vm.runtime.form import Start
 from bcai.vm.runtime.ml_instruction import MLInstruction
@@ -47,6 +53,13 @@ class EnhancedVM:
         Seconds from any point on, such as `time.perf_counter`; without it nothing is timed.
     threads
         How many processors a program's native code uses at most; None for all.
+
+    Raises
+    ------
+    InputError
+        An argument is not what it should be.
+    RefusedError
+        This machine does not have the backend.
     """
 
     def __init__(
@@ -62,6 +75,8 @@ class EnhancedVM:
         threads: int | None = None,
         backends: Sequence[Backend] | None = None,
     ) -> None:
+        check_count("threads", threads)
+        check_count("max_memory_mb", max_memory_mb)
         there = local_backends(threads) if backends is None else backends
         self.choice = choose_backend(hardware_backend, there)
         self._executables: dict[bytes, Executable] = {}
@@ -82,7 +97,7 @@ class EnhancedVM:
 
     def set_tensor(self, identity: int, value: npt.ArrayLike) -> None:
         """Keep a value for programs to come."""
-        self._kept[TensorId(identity).port] = _array(value, f"tensor {identity}")
+        self._kept[TensorId(identity).port] = as_array(value, f"tensor {identity}")
 
     def tensor(self, identity: int) -> Array:
         """Present value of a tensor. Raises NotFoundError if it has none."""
@@ -126,11 +141,11 @@ class EnhancedVM:
             See `run`.
         """
         given = {
-            TensorId(key).port: _array(value, f"inputs[{key}]")
+            TensorId(key).port: as_array(value, f"inputs[{key}]")
             for key, value in (inputs or {}).items()
         }
         translation = translate(
-            instructions,
+            check_instructions(instructions),
             inputs={port: TensorType.of(array) for port, array in given.items()},
             kept={port: TensorType.of(array) for port, array in self._kept.items()},
             outputs=None if outputs is None else [TensorId(each) for each in outputs],
@@ -175,6 +190,7 @@ class EnhancedVM:
         RefusedError
             The program holds Python code that nothing here may run.
         """
+        check_program(program)
         self._admit(program)
         root = program_root(program.program)
         executable = self._compile(program, root)
@@ -247,18 +263,6 @@ class EnhancedVM:
             symbol = (drawn * (start.high - start.low) + start.low).cast(type_.dtype)
         program = builder.finish(value=symbol)
         return self.choice.backend.compile(program).run({})["value"]
-
-
-def _array(value: npt.ArrayLike, what: str) -> Array:
-    """A value as an array of its own; Python's floats are float32. Raises InputError."""
-    array: Array = np.asarray(value)
-    if not hasattr(value, "dtype") and array.dtype == np.float64:
-        array = array.astype(np.float32)
-    try:
-        TensorType.of(array)
-    except InputError as error:
-        raise InputError(f"{what}: {error}") from error
-    return array.copy()
 
 
 def _identity(port: str) -> list[TensorId]:

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from enum import Enum
 from typing import Literal, Protocol, cast
 
-from bcai.base.errors import FormatError, VerifyError
+from bcai.base.errors import InputError, VerifyError
 from bcai.vm.isa.attribute import AttributeSchema
 from bcai.vm.isa.symbol import Symbol
 from bcai.vm.isa.types import Array, DType, TensorType
@@ -187,7 +187,7 @@ class Form:
             if field.kind == "operands":
                 return tuple(operand(each, optional=False) for each in items)
             return tuple(None if each is None else _result(each) for each in items)
-        except (TypeError, ValueError, FormatError) as error:
+        except (TypeError, ValueError, InputError) as error:
             text = str(error)
             start = "" if text.startswith(f"{name}: ") else f"{name}: "
             raise VerifyError(f"{self.name}: {start}{text}") from error

@@ -1,7 +1,9 @@
 """The names that instructions use for tensors, element types and security levels."""
 
 from enum import Enum, StrEnum
+from typing import SupportsIndex, cast
 
+from bcai.base.errors import InputError
 from bcai.vm.isa.types import DType
 
 
@@ -10,14 +12,17 @@ class TensorId(int):
 
     Raises
     ------
-    ValueError
-        The number is below 0.
+    InputError
+        It is no whole number, or below 0.
     """
 
     def __new__(cls, number: int) -> "TensorId":
         """Make an id of a whole number from 0."""
-        if number < 0:
-            raise ValueError(f"TensorId({number}): expected a whole number from 0")
+        is_whole = isinstance(cast("object", number), SupportsIndex) and not isinstance(
+            number, bool
+        )
+        if not is_whole or number.__index__() < 0:
+            raise InputError(f"TensorId({number!r}): expected a whole number from 0")
         return super().__new__(cls, number)
 
     def __repr__(self) -> str:

@@ -1,5 +1,7 @@
 """The machine: the reference documents' examples, what it keeps, and what it refuses."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from tests.unit.vm.program.random_programs import run_nothing
@@ -19,6 +21,11 @@ def vm(**inputs: object) -> EnhancedVM:
     for name, value in inputs.items():
         machine.set_tensor(int(name[1:]), np.asarray(value, np.float32))
     return machine
+
+
+def any_(value: Any) -> Any:
+    """What the types forbid."""
+    return value
 
 
 def test_the_architecture_documents_example() -> None:
@@ -236,6 +243,33 @@ def test_a_mistake_names_the_instruction(what: str) -> None:
     with pytest.raises(VerifyError) as caught:
         machine.execute_program(instructions)
     assert message in str(caught.value)
+
+
+WRONG = {
+    "max_memory_mb: found -1, expected a whole number from 1": lambda: EnhancedVM(max_memory_mb=-1),
+    "max_memory_mb: found '8GB'": lambda: EnhancedVM(max_memory_mb=any_("8GB")),
+    "threads: found 0": lambda: EnhancedVM(threads=0),
+    "instruction 0: found 'Relu', expected such as MLInst": lambda: vm().execute_program(
+        [any_("Relu")]
+    ),
+    "found a single one, expected a list": lambda: vm().execute_program(
+        any_(MLInstruction.Relu(x=1, output=2))
+    ),
+    r"TensorId\('a'\): expected a whole number": lambda: vm().execute_program(
+        [], inputs={any_("a"): 1.0}
+    ),
+    r"TensorId\(1.5\): expected a whole number": lambda: vm().set_tensor(any_(1.5), 1.0),
+    r"TensorId\(True\): expected a whole number": lambda: TensorId(True),
+    r"TensorId\(-1\): expected a whole number": lambda: vm().tensor(-1),
+    "tensor 1: .* inhomogeneous": lambda: vm().set_tensor(1, any_([[1], [2, 3]])),
+    "program: found str, expected a VerifiedProgram": lambda: vm().run(any_("x"), {}),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_a_wrong_argument_is_named(message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        WRONG[message]()
 
 
 def test_an_index_out_of_range_names_the_instruction() -> None:

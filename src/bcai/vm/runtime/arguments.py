@@ -1,0 +1,52 @@
+"""What callers give the machine: checks that name the argument, what was found, what expected."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from bcai.base.errors import InputError
+from bcai.vm.isa.types import Array, TensorType
+from bcai.vm.program.program import VerifiedProgram
+from bcai.vm.runtime.ml_instruction import MLInstruction
+
+
+def check_count(name: str, value: object) -> None:
+    """A whole number from 1, or None. Raises InputError."""
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value is not None and not is_count:
+        raise InputError(f"{name}: found {value!r}, expected a whole number from 1, or None")
+
+
+def check_instructions(instructions: Sequence[MLInstruction]) -> Sequence[MLInstruction]:
+    """The same, if every one is an instruction. Raises InputError."""
+    if isinstance(cast("object", instructions), MLInstruction):
+        raise InputError("instructions: found a single one, expected a list of them")
+    for position, each in enumerate(cast("Sequence[object]", instructions)):
+        if not isinstance(each, MLInstruction):
+            raise InputError(
+                f"instruction {position}: found {each!r}, expected such as MLInstruction.Relu(...)"
+            )
+    return instructions
+
+
+def check_program(program: VerifiedProgram) -> None:
+    """Only what was verified runs. Raises InputError."""
+    if not isinstance(cast("object", program), VerifiedProgram):
+        raise InputError(
+            f"program: found {type(program).__name__}, expected a VerifiedProgram",
+            hint="verify(program), a builder's finish() and parse_program(text) make one",
+        )
+
+
+def as_array(value: npt.ArrayLike, what: str) -> Array:
+    """A value as an array of its own; Python's floats are float32. Raises InputError."""
+    try:
+        array: Array = np.asarray(value)
+        if not hasattr(value, "dtype") and array.dtype == np.float64:
+            array = array.astype(np.float32)
+        TensorType.of(array)
+    except (TypeError, ValueError, RuntimeError, InputError) as error:
+        raise InputError(f"{what}: {error}") from error
+    return array.copy()
