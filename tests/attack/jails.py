@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bcai.bridge.sandbox.gpu import GpuDevice
 from bcai.bridge.sandbox.jail import (
     JailEvent,
     JailExit,
@@ -60,6 +61,7 @@ class Jail:
     level_max: str = "A"
     security_level: str = "high"
     trainer: Trainer | None = None
+    gpus: tuple[GpuDevice, ...] = ()
 
     def run(self, code: str | bytes, **limits: float) -> Run:
         script = self.folder / "job.py"
@@ -85,6 +87,7 @@ class Jail:
             replace(LIMITS, **limits),
             self.required_outputs,
             security_level=self.security_level,
+            gpus=self.gpus,
         )
         ended = launch(
             request,

@@ -24,6 +24,8 @@ def decide(program: bytes, arch: int, number: int, *arguments: int) -> int:
         at += 1
         if opcode == 0x20:
             (accumulator,) = struct.unpack_from("=I", data, constant)
+        elif opcode == 0x54:
+            accumulator &= constant
         elif opcode == 0x06:
             return constant
         else:
@@ -152,3 +154,20 @@ def test_alone_never_allows_what_is_refused_to_others(machine: str) -> None:
     for name in number:
         if decide(alone, arch, number[name]) == ALLOW:
             assert decide(usual, arch, number[name]) == ALLOW, name
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_gpu_brings_the_calls_of_cuda_and_no_others(machine: str) -> None:
+    number, arch = numbers(machine), AUDIT_ARCH[machine]
+    usual, gpu = job_filter(machine), job_filter(machine, gpu=True)
+    ours = [1 << 30 | size << 16 | ord("F") << 8 | 0x2A for size in (0, 32, 0x3FFF)]  # RM_CONTROL
+    unified = [0x30000001, 25, 75]
+    for command in (*ours, *unified):
+        assert decide(gpu, arch, number["ioctl"], 5, command) == ALLOW, hex(command)
+        assert decide(usual, arch, number["ioctl"], 5, command) == refuse(errno.ENOTTY)
+    # A neighbour in number, another letter, an injected line of a terminal, a page table of a disk.
+    for command in (0x4600 | 0x2C, 0x4700 | 0x2A, 0x5412, 0x80041272):
+        assert decide(gpu, arch, number["ioctl"], 5, command) == refuse(errno.ENOTTY), hex(command)
+    changed = {each for each in number if decide(usual, arch, number[each]) == EPERM}
+    changed -= {each for each in number if decide(gpu, arch, number[each]) == EPERM}
+    assert changed == {"memfd_create"}

@@ -93,6 +93,7 @@ def _enter_root(
             maps,
             programs=plan.get("programs", False),
             inodes=plan.get("inodes", mounts.INODES),
+            gpu_devices=plan.get("gpu_devices", ()),
         )
         libc.set_host_name(namespaces.HOST_NAME)
     if outside_id is not None:

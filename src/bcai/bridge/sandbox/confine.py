@@ -31,20 +31,30 @@ def become_job(plan: dict[str, Any], status: Status) -> NoReturn:
         limits.prefer_to_kill()
         limits.apply_plan(plan)
     give_up_rights(job_status)
+    gpu_devices = [target for _, target in plan.get("gpu_devices", ())]
     with job_status.step("Landlock"):
-        executable = ["/"] if programs else []
         abi = landlock.restrict(
-            ["/"], list(mounts.WRITABLE), list(mounts.DEVICES), executable=executable
+            ["/"],
+            list(mounts.WRITABLE),
+            [*mounts.DEVICES, *gpu_devices],
+            executable=["/"] if programs else [],
+            rewritable=[_own_tasks()] if gpu_devices else [],
         )
     job_status.say(landlock=abi)
     with job_status.step("seccomp"):
-        libc.seccomp_load(job_filter(machine(), programs=programs))
+        libc.seccomp_load(job_filter(machine(), programs=programs, gpu=bool(gpu_devices)))
     if plan["guest"] is None:
         from bcai.bridge.sandbox.self_test import test_walls
 
         test_walls(job_status, programs=programs)
         os._exit(0)
     run(plan, job_status)
+
+
+def _own_tasks() -> str:
+    """The folder of this process's threads, kept open: so long do rules for it stay true to it."""
+    folder = os.open("/proc/self/task", os.O_PATH | os.O_DIRECTORY)  # closed when the job ends
+    return f"/proc/self/fd/{folder}"
 
 
 def give_up_rights(status: Status) -> None:

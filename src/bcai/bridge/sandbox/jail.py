@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from bcai.bridge.sandbox.environment import JobPython
+from bcai.bridge.sandbox.gpu import GpuDevice
 from bcai.bridge.sandbox.level import JailReport
 
 
@@ -27,7 +28,7 @@ class JailLimits:
     inodes
         Files and folders that it makes.
     gpu_count
-        Devices that it sees; a jail has none to show yet.
+        GPUs that it sees, which the request names.
     """
 
     wall_s: float
@@ -74,6 +75,8 @@ class JailRequest:
     security_level
         What the job asks for: `high`, `standard` or `trusted`; see Note [Two words] in `level.py`.
         That a tenant may be trusted is the caller's to know.
+    gpus
+        Those that are the job's own while it runs: as many as its limits say.
     """
 
     project: Path
@@ -87,6 +90,7 @@ class JailRequest:
     python: JobPython | None = None
     inputs: int | None = None
     security_level: str = "high"
+    gpus: tuple[GpuDevice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ WRITE = (
     READ | WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | MAKE_SOCK | MAKE_FIFO
     | MAKE_SYM | REFER | TRUNCATE
 )  # fmt: skip
+REWRITE = READ | WRITE_FILE | TRUNCATE
 DEVICE = READ_FILE | WRITE_FILE | IOCTL_DEV
 
 _FILE_ONLY = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
@@ -72,9 +73,15 @@ def restrict(
     devices: list[str],
     *,
     executable: Sequence[str] = (),
+    rewritable: Sequence[str] = (),
     abi_min: int = 1,
 ) -> int:
     """Put this process under the rules for good; return the ABI.
+
+    Parameters
+    ----------
+    rewritable
+        What is there already may be written to; nothing may be made or removed.
 
     Raises
     ------
@@ -92,6 +99,7 @@ def restrict(
             (writable, WRITE),
             (devices, DEVICE),
             (executable, EXECUTE),
+            (rewritable, REWRITE),
         ):
             for path in paths:
                 _allow(ruleset, abi, path, access)

@@ -4,9 +4,10 @@ import threading
 from dataclasses import replace
 
 from bcai.base.errors import FormatError, NoJailError
-from bcai.base.units import format_size
+from bcai.base.units import format_count, format_size
 from bcai.bridge.limits import ALL_VALUES_BYTES_MAX
 from bcai.bridge.sandbox.cgroup import Cgroup
+from bcai.bridge.sandbox.gpu import NO_GPU, GpuView, view_of
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailLimits, JailOutput, JailRequest, OnEvent
 from bcai.bridge.sandbox.level import ALONE, JailReport, is_enough, said_aloud, weaker
 from bcai.bridge.sandbox.outputs import new_output_file, read_output
@@ -56,6 +57,7 @@ def launch(
         This machine cannot build the jail that the job asks for; nothing of the job ran.
     """
     probed = _standing(request, level_max)
+    view = _gpu_view(request, probed.level)
     clash = clashing_name(request)
     if clash:
         message = f"the project and the data both have an entry named {clash!r}"
@@ -63,7 +65,7 @@ def launch(
     limits = request.limits
     in_cgroup = weaker(level_max, "B") != level_max
     outputs = new_output_file(limits.output_bytes)
-    with start_job(request, outputs, zygotes, probed.level, in_cgroup=in_cgroup) as jail:
+    with start_job(request, outputs, zygotes, probed.level, view, in_cgroup=in_cgroup) as jail:
         start = "cold" if isinstance(jail.process, ColdProcess) else "warm"
         cgroup = jail.cgroup if in_cgroup else None  # one that stands by has no limits
         report = replace(_report(probed, request, cgroup), start=start)
@@ -88,6 +90,22 @@ def _standing(request: JailRequest, level_max: str) -> JailReport:
         f"asks for, only level {probed.level}: " + "; ".join(probed.missing),
         hint="see `bcai doctor` and docs/security.md",
     )
+
+
+def _gpu_view(request: JailRequest, level: str) -> GpuView:
+    """Gather what shows a job its GPUs; refuse it where it cannot have them."""
+    wanted, given = request.limits.gpu_count, len(request.gpus)
+    if wanted != given:
+        raise NoJailError(
+            f"the job is to have {format_count(wanted, 'GPU')}, and was given {given}",
+            hint="ask a node that has them: `bcai status` lists the nodes",
+        )
+    if given and level == "C":
+        raise NoJailError(
+            "a jail of level C gives no GPU: CUDA opens sockets, which are refused there",
+            hint="ask for none, or see `bcai doctor` for what would lift this machine to level B",
+        )
+    return view_of(request.gpus) if request.gpus else NO_GPU
 
 
 def _report(probed: JailReport, request: JailRequest, cgroup: Cgroup | None) -> JailReport:

@@ -36,6 +36,7 @@ def apply_plan(plan: dict[str, Any], tasks_of_others: int = 0) -> None:
         plan["processes"] + tasks_of_others,
         plan.get("cpu_s"),
         plan.get("file_bytes"),
+        bounds_addresses=not plan.get("gpu_devices"),
     )
 
 
@@ -44,6 +45,8 @@ def apply(
     processes: int,
     cpu_s: float | None = None,
     file_bytes: int | None = None,
+    *,
+    bounds_addresses: bool = True,
 ) -> None:
     """Limit this process and all it starts; what it has inherited from a zygote is not its own.
 
@@ -54,10 +57,11 @@ def apply(
     """
     size, data = _inherited_bytes()
     infinite = resource.RLIM_INFINITY
+    addresses = memory_bytes + ADDRESS_ROOM_BYTES + size if bounds_addresses else infinite
     for kind, value in (
         (resource.RLIMIT_CORE, _CORE_BYTES),
         (resource.RLIMIT_DATA, memory_bytes + data),
-        (resource.RLIMIT_AS, memory_bytes + ADDRESS_ROOM_BYTES + size),
+        (resource.RLIMIT_AS, addresses),
         (resource.RLIMIT_STACK, _STACK_BYTES),
         (resource.RLIMIT_NPROC, processes),
         (resource.RLIMIT_NOFILE, _OPEN_FILES),

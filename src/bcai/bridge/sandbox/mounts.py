@@ -7,7 +7,7 @@ folders of one tmpfs, so that `disk_bytes` bounds everything that a job writes t
 
 import errno
 import os
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 from bcai.bridge.sandbox import libc, namespaces
 
@@ -75,6 +75,7 @@ def build_root(
     for_jobs: bool = False,
     programs: bool = False,
     inodes: int = INODES,
+    gpu_devices: Iterable[tuple[str, str]] = (),
 ) -> None:
     """Replace the root of this mount namespace; the host's files are gone afterwards.
 
@@ -85,15 +86,18 @@ def build_root(
         binds show their owner's files as that uid's.
     programs
         Files in the work folder may be executed.
+    gpu_devices
+        Where each is on the host, and where the job finds it.
     """
     libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
     trees = [(read_only_tree(bind, maps), bind) for bind in binds]
-    devices = [(_tree(path, _DEVICE), path) for path in DEVICES]
+    shown = [*((path, path) for path in DEVICES), *gpu_devices]
+    devices = [(_tree(source, _DEVICE), source, target) for source, target in shown]
     libc.mount("tmpfs", _NEW_ROOT, "tmpfs", libc.MS_NOSUID | libc.MS_NODEV, _ROOT_OPTIONS)
     for tree, bind in trees:
         _attach(tree, bind.source, bind.target)
-    for tree, path in devices:
-        _attach(tree, path, path)
+    for tree, source, target in devices:
+        _attach(tree, source, target)
     inputs = (PROJECT, DATA) if for_jobs else ("/input",)
     for folder in ("/proc", "/tmp", *inputs, _OLD_ROOT, *WRITABLE):
         os.makedirs(_NEW_ROOT + folder, exist_ok=True)

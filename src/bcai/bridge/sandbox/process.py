@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -157,8 +158,14 @@ def start_jail(
     cgroup: Cgroup | None,
     executable: str = sys.executable,
     inputs: int | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> JailProcess:
     """Start a jail after `plan`, in the Python `executable`; it takes over `outputs` and `cgroup`.
+
+    Parameters
+    ----------
+    variables
+        For the job's environment, beside those of every job.
 
     Raises
     ------
@@ -176,7 +183,7 @@ def start_jail(
             stdout=subprocess.DEVNULL,
             stderr=pipes.theirs[1],
             pass_fds=numbers,
-            env=environment_variables(processes),
+            env=environment_variables(processes) | dict(variables or {}),
             cwd="/",
         )
     except OSError as error:
@@ -219,6 +226,11 @@ def program_binds() -> list[dict[str, object]]:
 def input_bind(folder: str, target: str) -> dict[str, object]:
     """Show a folder of the job's input at `target`; nothing in it can be mapped to be run."""
     return _bind(folder, target, private=True, executable=False)
+
+
+def library_bind(source: str, target: str) -> dict[str, object]:
+    """Show a library of the host at `target`."""
+    return _bind(source, target, private=False, executable=True)
 
 
 def _bind(source: str, target: str, *, private: bool, executable: bool) -> dict[str, object]:

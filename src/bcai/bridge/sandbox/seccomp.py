@@ -16,6 +16,8 @@ ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
 
 _LOAD, _EQUAL, _GREATER, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06
+_AND = 0x54
+_ALL_BITS = 0xFFFFFFFF
 _NUMBER_OFFSET, _ARCH_OFFSET, _ARGUMENTS_OFFSET = 0, 4, 16
 _X32_BIT = 0x40000000  # x86_64 only: the same calls under a second number
 _INSTRUCTIONS_MAX = 4096
@@ -32,13 +34,16 @@ def refuse(number: int) -> int:
 class Condition:
     """A test of one argument's low 32 bits; kernel and caller agree on these for `int`s."""
 
-    __slots__ = ("action", "argument", "bits", "value")
+    __slots__ = ("action", "argument", "bits", "mask", "value")
 
-    def __init__(self, argument: int, value: int, action: int, *, bits: bool = False) -> None:
+    def __init__(
+        self, argument: int, value: int, action: int, *, bits: bool = False, mask: int = _ALL_BITS
+    ) -> None:
         self.argument = argument
         self.value = value
         self.action = action
         self.bits = bits  # any of the bits, instead of equal
+        self.mask = mask  # the bits that are looked at
 
 
 class Rule:
@@ -93,6 +98,8 @@ def _rule_body(rule: Rule) -> list[Instruction]:
     for condition in rule.conditions:
         test = _ANY_BIT if condition.bits else _EQUAL
         body.append((_LOAD, 0, 0, _ARGUMENTS_OFFSET + 8 * condition.argument))
+        if condition.mask != _ALL_BITS:
+            body.append((_AND, 0, 0, condition.mask))
         body.append((test, 0, 1, condition.value))
         body.append((_RETURN, 0, 0, condition.action))
     body.append((_RETURN, 0, 0, rule.otherwise))

@@ -1,7 +1,7 @@
 """Starts a job that has no namespaces of its own: at level C, or a trusted one at none."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from bcai.base.errors import NoJailError
@@ -22,6 +22,7 @@ def start_alone(
     *,
     outputs: int,
     cgroup: Cgroup | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> Generator[JailProcess, None, None]:
     """A job in one process after `plan`; gone, and its folder too, when the block is left.
 
@@ -52,5 +53,6 @@ def start_alone(
             cgroup=cgroup,
             executable=python.executable,
             inputs=None if request is None else request.inputs,
+            variables=variables,
         ) as jail:
             yield jail

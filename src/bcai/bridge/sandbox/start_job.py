@@ -10,12 +10,14 @@ from bcai.base.units import MIB
 from bcai.bridge.sandbox import mounts
 from bcai.bridge.sandbox.cgroup import Cgroup, GroupLimits, group_name, new_cgroup
 from bcai.bridge.sandbox.environment import environment_variables, own_python
+from bcai.bridge.sandbox.gpu import GpuView
 from bcai.bridge.sandbox.jail import JailLimits, JailRequest
 from bcai.bridge.sandbox.level import ALONE, runs_programs
 from bcai.bridge.sandbox.process import (
     JailProcess,
     environment_binds,
     input_bind,
+    library_bind,
     program_binds,
     start_jail,
 )
@@ -32,6 +34,7 @@ def start_job(
     outputs: int,
     zygotes: ZygotePool | None,
     level: str,
+    view: GpuView,
     *,
     in_cgroup: bool,
 ) -> Generator[JailProcess, None, None]:
@@ -41,19 +44,25 @@ def start_job(
     ----------
     outputs
         The file for its results, which it takes over.
+    view
+        What shows the job its GPUs.
     in_cgroup
         Put it into a control group, where the machine lets us make one.
     """
-    plan, folders = _plan(request, level), _folders(request)
+    plan, folders = _plan(request, level, view), _folders(request)
     together = _group_limits(request.limits) if in_cgroup else None
     python = request.python or own_python()
     processes = request.limits.processes
     if level in ALONE:
         cgroup = _new_cgroup(together)
-        with start_alone(plan, request, python, outputs=outputs, cgroup=cgroup) as jail:
+        with start_alone(
+            plan, request, python, outputs=outputs, cgroup=cgroup, variables=view.variables
+        ) as jail:
             yield jail
         return
     programs = runs_programs(level, request.security_level)
+    if request.gpus:
+        zygotes = None  # a warm Python, and what was forked from it, sees none
     if zygotes is not None:
         warm = {**plan, "folders": folders, "environment": environment_variables(processes)}
         started = zygotes.start(
@@ -74,6 +83,7 @@ def start_job(
                 zygotes.done(zygote)
             return
     binds = [*environment_binds(python), *(program_binds() if programs else ()), *folders]
+    binds += [library_bind(source, target) for source, target in view.libraries]
     cold = {**plan, "binds": binds}
     cgroup = _new_cgroup(together)
     with start_jail(
@@ -83,6 +93,7 @@ def start_job(
         cgroup=cgroup,
         executable=python.executable,
         inputs=request.inputs,
+        variables=view.variables,
     ) as jail:
         yield jail
     if zygotes is not None:
@@ -106,7 +117,7 @@ def _folders(request: JailRequest) -> list[dict[str, object]]:
     return folders
 
 
-def _plan(request: JailRequest, level: str) -> dict[str, object]:
+def _plan(request: JailRequest, level: str, view: GpuView) -> dict[str, object]:
     """What the jail's processes need to know, as JSON data."""
     limits, python = request.limits, request.python or own_python()
     return {
@@ -119,6 +130,7 @@ def _plan(request: JailRequest, level: str) -> dict[str, object]:
         "cpu_s": limits.cpu_s,
         "file_bytes": limits.file_bytes,
         "inodes": limits.inodes,
+        "gpu_devices": view.devices,
         "guest": {
             "entry": request.entry,
             "arguments": list(request.arguments),

@@ -1,7 +1,8 @@
 """Which system calls a job may make. Measured: torch, DataLoader, NumPy and friends need about 90.
 
-A job that may start programs (security level `standard`) gets `execve` as well; one without
-namespaces (level C) gets less, see Note [Alone].
+A job that may start programs (security level `standard`) gets `execve` as well; one with a GPU the
+calls of its driver, see Note [GPUs in a jail] in `gpu.py`; one without namespaces (level C) gets
+less, see Note [Alone].
 
 Never: starting programs, networks other than Unix sockets inside the jail, memory that a file
 limit does not see (memfd, System V), anything that looks into other processes, mounts, keys,
@@ -11,7 +12,7 @@ kernel modules, tracing, io_uring (it would bypass this very filter), namespaces
 import errno
 from functools import cache
 
-from bcai.bridge.sandbox import libc
+from bcai.bridge.sandbox import libc, nvidia_ioctl
 from bcai.bridge.sandbox.seccomp import ALLOW, Condition, Rule, assemble, refuse
 from bcai.bridge.sandbox.syscalls import AUDIT_ARCH, numbers
 
@@ -66,6 +67,7 @@ lsetxattr removexattr
 """
 REFUSED = _REFUSED_TEXT.split()
 _STARTS = ("execve", "execveat")
+_FOR_CUDA = ("memfd_create",)
 
 _AF_UNIX = 1
 _CORE = 4  # RLIMIT_CORE
@@ -93,9 +95,11 @@ _CLONE_THREAD = 0x00010000
 _LEASE, _NOTIFY = 1024, 1026  # of fcntl
 
 
-def _rules(*, alone: bool) -> dict[str, Rule]:
+def _rules(*, alone: bool, gpu: bool) -> dict[str, Rule]:
     no = refuse(errno.EPERM)
     rules = _common_rules(no)
+    if gpu:
+        rules["ioctl"] = Rule(_ioctl_conditions(gpu=True), refuse(errno.ENOTTY))
     if alone:
         namespaces = Condition(0, _NAMESPACES, no, bits=True)
         rules["clone"] = Rule([namespaces, Condition(0, _CLONE_THREAD, ALLOW, bits=True)], no)
@@ -117,12 +121,23 @@ def _common_rules(no: int) -> dict[str, Rule]:
         "setrlimit": Rule([Condition(0, _CORE, no)], ALLOW),
         "socket": Rule([Condition(0, _AF_UNIX, ALLOW)], refuse(errno.EACCES)),
         "socketpair": Rule([Condition(0, _AF_UNIX, ALLOW)], refuse(errno.EACCES)),
-        "ioctl": Rule([Condition(1, code, ALLOW) for code in _IOCTL_ALLOWED], refuse(errno.ENOTTY)),
+        "ioctl": Rule(_ioctl_conditions(gpu=False), refuse(errno.ENOTTY)),
     }
 
 
+def _ioctl_conditions(*, gpu: bool) -> list[Condition]:
+    found = [Condition(1, code, ALLOW) for code in _IOCTL_ALLOWED]
+    if gpu:
+        mask = nvidia_ioctl.FRONT_END_MASK
+        found += [Condition(1, code, ALLOW, mask=mask) for code in nvidia_ioctl.FRONT_END]
+        found += [Condition(1, code, ALLOW) for code in nvidia_ioctl.UNIFIED_MEMORY]
+    return found
+
+
 @cache
-def job_filter(machine_name: str, *, programs: bool = False, alone: bool = False) -> bytes:
+def job_filter(
+    machine_name: str, *, programs: bool = False, alone: bool = False, gpu: bool = False
+) -> bytes:
     """Assemble the filter that a job runs under.
 
     Parameters
@@ -131,6 +146,8 @@ def job_filter(machine_name: str, *, programs: bool = False, alone: bool = False
         It may start programs.
     alone
         It has no namespaces of its own and may start no process; see Note [Alone].
+    gpu
+        It was given a GPU.
 
     Raises
     ------
@@ -141,9 +158,10 @@ def job_filter(machine_name: str, *, programs: bool = False, alone: bool = False
         known = ", ".join(sorted(AUDIT_ARCH))
         raise OSError(f"seccomp: no table of system calls for {machine_name}; there is {known}")
     number = numbers(machine_name)
-    allowed = {*ALLOWED, *(_STARTS if programs else ())} - {*(_NOT_ALONE if alone else ())}
+    asked = {*(_STARTS if programs else ()), *(_FOR_CUDA if gpu else ())}
+    allowed = {*ALLOWED, *asked} - {*(_NOT_ALONE if alone else ())}
     refused = {*REFUSED, *ALLOWED} - allowed
-    rules = _rules(alone=alone)
+    rules = _rules(alone=alone, gpu=gpu)
     return assemble(
         AUDIT_ARCH[machine_name],
         {number[name]: rule for name, rule in rules.items() if name in number},
