@@ -41,7 +41,7 @@ def in_words(fingerprint: Sequence[tuple[str, str]]) -> str:
     facts: Mapping[str, str] = dict(fingerprint)
     named = [f"Python {facts['python']}"] if "python" in facts else []
     named += [f"{name} {facts[name]}" for name in _NAMED if name in facts]
-    named += [f"lock {facts['lock'].removeprefix('blake3:')[:8]}"] if "lock" in facts else []
+    named += [f"lock {facts['lock'].rpartition(':')[2][:8]}"] if "lock" in facts else []
     named += [facts["cpu"]] if "cpu" in facts else []
     named += [f"{facts['threads']} threads"] if "threads" in facts else []
     return ", ".join(named)
