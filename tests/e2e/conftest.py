@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from tests.e2e.network_process import NetworkProcess
 
+from bcai import SDK
+from bcai.bridge.sandbox.probe import probe_jail
+
 
 @pytest.fixture
 def network(tmp_path: Path) -> Generator[NetworkProcess, None, None]:
@@ -21,3 +24,23 @@ def shared_network(
     """One network for all tests of a file."""
     with NetworkProcess(tmp_path_factory.mktemp("network") / "home") as running:
         yield running
+
+
+@pytest.fixture
+def client(
+    shared_network: NetworkProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Generator[SDK, None, None]:
+    """A client of the file's network, whose owner it is; a file may have its own network."""
+    for name in ("BCAI_ENDPOINT", "BCAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BCAI_HOME", str(shared_network.home))
+    monkeypatch.setenv("BCAI_CONFIG", str(tmp_path / "none.toml"))
+    with SDK(str(shared_network.endpoint()["url"])) as opened:
+        yield opened
+
+
+@pytest.fixture
+def jail_of_namespaces() -> None:
+    """For tests of what a jail of level C or none does not do."""
+    if probe_jail().level not in ("A", "B"):
+        pytest.skip("no jail of level A or B on this machine")

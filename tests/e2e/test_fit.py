@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +40,6 @@ OPTIONS: dict[str, Any] = {
     "checkpoint_every": 4,
     "learning_rate": 0.01,
 }
-
-
-@pytest.fixture
-def client(
-    shared_network: NetworkProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Generator[SDK, None, None]:
-    for name in ("BCAI_ENDPOINT", "BCAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("BCAI_HOME", str(shared_network.home))
-    monkeypatch.setenv("BCAI_CONFIG", str(tmp_path / "none.toml"))
-    with SDK(str(shared_network.endpoint()["url"])) as opened:
-        yield opened
 
 
 def network() -> VerifiedProgram:

@@ -1,14 +1,13 @@
 """`bcai.fit` in a script that is a job: the bits of `bcai.fit` outside, and the node's receipt."""
 
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from tests.e2e.network_process import NetworkProcess
 
 from bcai import SDK
-from bcai.bridge.sandbox.probe import probe_jail
 from bcai.proof.check import check_receipt
+
+pytestmark = pytest.mark.usefixtures("jail_of_namespaces")
 
 TRAIN = """
 import torch
@@ -42,20 +41,6 @@ try:
 except bcai.InputError as error:
     result = str(error)
 """
-
-
-@pytest.fixture
-def client(
-    shared_network: NetworkProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Generator[SDK, None, None]:
-    if probe_jail().level not in ("A", "B"):
-        pytest.skip("no jail of level A or B on this machine")
-    for name in ("BCAI_ENDPOINT", "BCAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("BCAI_HOME", str(shared_network.home))
-    monkeypatch.setenv("BCAI_CONFIG", str(tmp_path / "none.toml"))
-    with SDK(str(shared_network.endpoint()["url"])) as opened:
-        yield opened
 
 
 def test_a_script_trains_to_the_bits_of_the_same_lines_outside(client: SDK, tmp_path: Path) -> None:

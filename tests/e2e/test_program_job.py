@@ -2,13 +2,11 @@
 
 import subprocess
 import sys
-from collections.abc import Generator
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
-from tests.e2e.network_process import NetworkProcess
 
 from bcai import SDK, InputError, JobFailedError, JobTimedOutError
 from bcai.proof.check import check_receipt
@@ -18,18 +16,6 @@ from bcai.vm.program.builder import Builder
 from bcai.vm.program.codec import encode_program
 from bcai.vm.program.program import VerifiedProgram
 from bcai.vm.program.text import print_program
-
-
-@pytest.fixture
-def client(
-    shared_network: NetworkProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Generator[SDK, None, None]:
-    for name in ("BCAI_ENDPOINT", "BCAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("BCAI_HOME", str(shared_network.home))
-    monkeypatch.setenv("BCAI_CONFIG", str(tmp_path / "none.toml"))
-    with SDK(str(shared_network.endpoint()["url"])) as opened:
-        yield opened
 
 
 def training_step() -> VerifiedProgram:

@@ -3,13 +3,11 @@
 import json
 import subprocess
 import sys
-from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import wasmtime
-from tests.e2e.network_process import NetworkProcess
 
 from bcai import SDK, JobFailedError, JobTimedOutError
 from bcai.base.errors import FormatError
@@ -17,18 +15,6 @@ from bcai.jobs.outcome import ReasonCode
 
 SOURCE = Path(__file__).parents[2] / "examples" / "scale.wat"
 X = np.asarray([[1.0, 2.0], [3.0, 4.0]], np.float32)
-
-
-@pytest.fixture
-def client(
-    shared_network: NetworkProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Generator[SDK, None, None]:
-    for name in ("BCAI_ENDPOINT", "BCAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("BCAI_HOME", str(shared_network.home))
-    monkeypatch.setenv("BCAI_CONFIG", str(tmp_path / "none.toml"))
-    with SDK(str(shared_network.endpoint()["url"])) as opened:
-        yield opened
 
 
 def module(text: str | None = None) -> bytes:
