@@ -14,7 +14,7 @@ from bcai.cluster.gateway.services import Services
 from bcai.cluster.store.protocol import ApiKey, JobStore, Role
 from bcai.jobs.job import Job
 
-_JOB_ID = re.compile(r"job_[0-9a-hjkmnp-tv-z]{26}")
+_JOB_ID = re.compile(r"job_[0-9a-hjkmnp-tv-z]{26}(-[0-9]{1,2})?")  # of a replica, with its number
 _SECRET = re.compile(r"[\x21-\x7e]{1,200}")
 _SCHEME = HTTPBearer(auto_error=False, scheme_name="ApiKey", description="An API key, `bcai_...`.")
 

@@ -48,7 +48,7 @@ JobId = Annotated[
     Path(
         description="A job's id.",
         examples=[_EXAMPLE_JOB],
-        json_schema_extra={"pattern": "^job_[0-9a-hjkmnp-tv-z]{26}$"},
+        json_schema_extra={"pattern": "^job_[0-9a-hjkmnp-tv-z]{26}(-[0-9]{1,2})?$"},
     ),
 ]
 KeyId = Annotated[
