@@ -3,6 +3,7 @@
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -52,8 +53,7 @@ def _found(tmp_path: Path, prefix: Path, python: JobPython, level: str) -> dict[
     assert ended.cause is Cause.EXITED, ended.message
     values = {each.name: each.value for each in ended.outputs}
     assert values["module"] == "tiny"
-    assert isinstance(values["found"], dict)
-    return values["found"]
+    return cast("dict[str, object]", values["found"])
 
 
 @pytest.mark.parametrize("level", ["A", "C"])

@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.network_process import NetworkProcess
 
 from bcai import SDK, JobFailedError, JobTimedOutError
+from bcai.base.errors import RefusedError
 from bcai.bridge.python_execute import JailPython
 from bcai.bridge.sandbox.jail import JailLimits
 from bcai.bridge.sandbox.probe import probe_jail
@@ -119,6 +120,45 @@ def test_what_goes_wrong_is_the_jobs_reason(
 ) -> None:
     with pytest.raises(JobFailedError, match=says):
         client.submit_program(program, inputs())
+
+
+HOSTILE = "y = inputs[0]\nimport subprocess\nsubprocess.run(['id'])"
+PICKLE = "import pickle\nn, h = 6, inputs[1]\ny = pickle.loads(pickle.dumps(inputs[0]))"
+
+
+def test_code_that_is_certain_to_fail_is_refused_before_it_is_sent_and_by_the_node(
+    client: SDK, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RefusedError, match=r"PythonExecute@2:3:1: subprocess.run starts another"):
+        client.submit_program(between(HOSTILE), inputs())
+    monkeypatch.setattr("bcai.sdk.program.refuse_certain_code", lambda program: None)
+    result = client.create_program_job(between(HOSTILE), inputs()).execute(check=False)
+    assert result.reason is not None
+    assert result.reason.code == "policy.inspection"
+    assert "(PythonExecute@2, line 3)" in result.reason.message
+    assert result.job.outcome is not None
+    assert result.job.outcome.audit is not None
+    assert result.job.outcome.audit.counts["refused"] == 1
+    assert result.logs == ""
+
+
+def test_what_was_found_in_the_code_is_on_record(client: SDK) -> None:
+    outcome = client.create_program_job(between(PICKLE), inputs()).execute().job.outcome
+    assert outcome is not None
+    assert outcome.audit is not None
+    assert outcome.audit.files == 1
+    (found,) = outcome.audit.findings
+    assert (found.place, found.rule.partition(".")[0]) == ("PythonExecute@2:3:5", "pickle")
+
+
+def test_the_receipt_claims_what_the_code_used_too(client: SDK) -> None:
+    busy = "import time\nwhile time.process_time() < 2: pass\n" + CODE
+    result = client.submit_program(between(busy), inputs())
+    assert result.receipt is not None
+    assert result.usage is not None
+    claim = result.receipt.commitment.usage
+    assert claim.cpu_s > 2
+    assert result.usage.cpu_s > 2
 
 
 def test_ones_own_network_trusts_ones_own_code(client: SDK) -> None:

@@ -1,6 +1,8 @@
 """`bcai inspect`: reads a script or a project, and says what would happen to it in the jail."""
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +11,7 @@ from cyclopts import Parameter
 from bcai.base.errors import EXIT_OK, EXIT_REFUSED, InputError, NotFoundError
 from bcai.bridge.inspect.finding import SEVERITIES, Audit, Finding, Severity
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
+from bcai.cli.target import PROGRAM_SUFFIXES
 from bcai.cli.terminal import is_unicode, print_json, stdout_console
 
 if TYPE_CHECKING:
@@ -25,13 +28,15 @@ _ADVICE = "This is advice: code can hide from its readers. The wall is the jail.
 
 
 def inspect(
-    target: Annotated[str, Parameter(help="A script, or a project folder.")],
+    target: Annotated[
+        str, Parameter(help="A script, a project folder, or a .bcai program with Python in it.")
+    ],
     /,
     *,
     options: OutputOptions = DEFAULT_OUTPUT,
 ) -> int:
     """Read code without running it; 3 if a node would refuse it."""
-    audit, folder = _audit(Path(target))
+    audit, lines_of = _audit(Path(target))
     status = EXIT_OK if audit.refusal is None else EXIT_REFUSED
     if options.json:
         print_json(_document(audit, status))
@@ -40,30 +45,44 @@ def inspect(
     sources: dict[str, list[str]] = {}
     for finding in audit.findings:
         if finding.file not in sources:
-            sources[finding.file] = _lines(folder / finding.file)
+            sources[finding.file] = lines_of(finding.file)
         _print_finding(console, finding, sources[finding.file])
     _print_sum(console, audit)
     return status
 
 
-def _audit(path: Path) -> tuple[Audit, Path]:
-    """Inspect what `bcai run` would send; return the folder that files are named in, too."""
+def _audit(path: Path) -> tuple[Audit, Callable[[str], list[str]]]:
+    """Inspect what `bcai run` would send; return also what gives the lines of a file in it."""
     from bcai.bridge.inspect.inspect import inspect_code, inspect_files
     from bcai.cli.project import read_project
     from bcai.sdk.folder import project_files
 
     if path.is_dir():
         files = {file.path: (file.size, file.source.read_bytes) for file in project_files(path)}
-        return inspect_files(files, read_project(path).entry), path
+        return inspect_files(files, read_project(path).entry), partial(_lines, path)
     if not path.is_file():
         raise NotFoundError(f"there is no file or folder {str(path)!r}")
+    if path.suffix in PROGRAM_SUFFIXES:
+        return _audit_of_program(path)
     if path.suffix != ".py":
-        raise InputError(f"{path}: expected a Python script (.py) or a project folder")
-    return inspect_code(path.read_bytes(), path.name), path.parent
+        raise InputError(
+            f"{path}: expected a Python script (.py), a project folder or a program (.bcai)"
+        )
+    return inspect_code(path.read_bytes(), path.name), partial(_lines, path.parent)
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_bytes().decode("utf-8", "replace").split("\n")
+def _audit_of_program(path: Path) -> tuple[Audit, Callable[[str], list[str]]]:
+    from bcai.bridge.code_of_program import code_of_program
+    from bcai.bridge.inspect.program_code import inspect_program_code
+    from bcai.sdk.program import read_program
+
+    codes = code_of_program(read_program(path).program)
+    lines = {each.name: each.code.split("\n") for each in codes}
+    return inspect_program_code(codes), lines.__getitem__
+
+
+def _lines(folder: Path, name: str) -> list[str]:
+    return (folder / name).read_bytes().decode("utf-8", "replace").split("\n")
 
 
 def _print_finding(console: "Console", finding: Finding, lines: list[str]) -> None:

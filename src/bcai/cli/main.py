@@ -26,7 +26,7 @@ _LOGS_HELP = """Print what a job printed; -f follows it.
 
 The job's stdout goes to stdout, its stderr to stderr. Ctrl-C does not touch the job.
 """
-_INSPECT_HELP = """Read a script or a project, and say what would fail in the jail.
+_INSPECT_HELP = """Read the Python of a script, project or program; say what would fail in the jail.
 
 Nothing of it is run or imported. Exit status 3 if a node would refuse it, else 0.
 """

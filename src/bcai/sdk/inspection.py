@@ -1,10 +1,14 @@
 """What a job's code is certain to fail at is said before anything is sent or started."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from bcai.base.errors import RefusedError
 from bcai.jobs.spec import CODE_BYTES_MAX, Mount, SecurityLevel
 from bcai.sdk.folder import LocalFile
+
+if TYPE_CHECKING:
+    from bcai.vm.program.program import Program
 
 
 def refuse_certain(
@@ -42,6 +46,34 @@ def refuse_certain(
             f"{found.place}: {found.message}; every node refuses it, so nothing was sent",
             hint=found.hint,
         )
+
+
+def refuse_certain_code(program: "Program") -> None:
+    """Read the Python code of a program as its node will.
+
+    Raises
+    ------
+    RefusedError
+        As for a script; the message names the instruction.
+    """
+    from bcai.bridge.code_of_program import code_of_program
+    from bcai.bridge.inspect.refusal import certain_failure
+
+    for each in code_of_program(program):
+        if each.sandbox == SecurityLevel.TRUSTED:
+            continue
+        found = certain_failure(
+            each.code.encode("utf-8", "surrogatepass"),
+            each.name,
+            project=(),
+            data=(),
+            may_start_programs=each.sandbox != SecurityLevel.HIGH,
+        )
+        if found is not None:
+            raise RefusedError(
+                f"{found.place}: {found.message}; every node refuses it, so nothing was sent",
+                hint=found.hint,
+            )
 
 
 def _source(code: str | None, entry: str | None, files: Sequence[LocalFile]) -> bytes | None:

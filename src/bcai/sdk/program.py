@@ -9,6 +9,7 @@ from bcai.base.errors import InputError, NotFoundError
 from bcai.jobs.spec import JobKind, Mount
 from bcai.sdk.draft import Draft, Quantity, check_submission
 from bcai.sdk.folder import LocalFile
+from bcai.sdk.inspection import refuse_certain_code
 
 if TYPE_CHECKING:
     from bcai.vm.program.program import Program, VerifiedProgram
@@ -35,6 +36,8 @@ def draft_program(
     ------
     InputError
         The program is not legal, or an input is missing or of another type.
+    RefusedError
+        Python code in it is certain to fail in every jail.
     """
     from safetensors.numpy import save
 
@@ -42,6 +45,7 @@ def draft_program(
     from bcai.vm.program.codec import encode_program
 
     verified = read_program(program)
+    refuse_certain_code(verified.program)
     arrays = check_inputs(verified, inputs)
     named = {port.name: array for port, array in zip(verified.program.ports, arrays, strict=True)}
     content = {ENTRY: encode_program(verified.program), INPUTS: save(named)}

@@ -45,7 +45,7 @@ def test_with_few_ids_no_job_gets_one_that_another_has(pids: list[int]) -> None:
 )
 def test_where_there_is_no_id_to_spare_a_job_is_refused(maps: list[str]) -> None:
     with pytest.raises(OSError, match="a user id of its own, and this user namespace has none"):
-        unused_id(7, 1, maps, set())
+        unused_id(7, 1, maps, set[int]())
     with pytest.raises(OSError, match="none to spare from 20000 to 59999"):
         unused_id(7, 1, FEW, range(20_000, 60_000))
 

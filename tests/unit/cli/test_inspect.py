@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from bcai.cli.main import main
+from bcai.vm.program.builder import Builder
+from bcai.vm.program.codec import encode_program
 
 BAD = 'import subprocess\n\ndef f():\n    "é"; open("/etc/shadow")\n\nsubprocess.run(["ls"])\n'
 
@@ -59,3 +61,18 @@ def test_run_refuses_before_anything_is_sent(
     assert status == 3
     assert "bad.py:6:1" in err
     assert not (tmp_path / "home").exists(), "no network was started"
+
+
+def test_the_code_in_a_program_is_read_and_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = Builder()
+    x = build.input("x", "float32[2]")
+    code = "y = inputs[0]\nimport subprocess\nsubprocess.run(['id'])\n"
+    attributes = {"code": code, "outputs": "y: float32[2]", "sandbox": "high", "gpu": False}
+    (y,) = build.emit("PythonExecute", (x + 1.0,), attributes)
+    (tmp_path / "model.bcai").write_bytes(encode_program(build.finish(y=y).program))
+    status, out, _ = outcome(capsys, "inspect", str(tmp_path / "model.bcai"))
+    assert status == 3
+    assert "PythonExecute@2:3:1: refused: subprocess.run starts another program" in out
+    assert "subprocess.run(['id'])" in out

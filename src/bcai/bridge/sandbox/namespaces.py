@@ -77,11 +77,11 @@ def unused_id(
     wanted = _UNUSED_IDS_FIRST + (slot << _PID_BITS) + pid % (1 << _PID_BITS)
     if all(is_mapped(wanted, ids) for ids in maps):
         return wanted
-    taken = ids_in_use() if taken is None else taken
+    used: Container[int] = ids_in_use() if taken is None else taken
     first = (pid + namespace) % _FEW_IDS
     for turn in range(_FEW_IDS):
         candidate = _FEW_IDS_FIRST + (first + turn * _STRIDE) % _FEW_IDS
-        if candidate not in taken and all(is_mapped(candidate, ids) for ids in maps):
+        if candidate not in used and all(is_mapped(candidate, ids) for ids in maps):
             return candidate
     last = _FEW_IDS_FIRST + _FEW_IDS - 1
     raise OSError(

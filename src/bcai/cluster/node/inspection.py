@@ -1,6 +1,7 @@
 """A node's own look at a job's code, whatever the client may have checked before."""
 
 import importlib.util
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from bcai.bridge.inspect.catalogue import SYNTAX
 from bcai.bridge.inspect.finding import Audit
 from bcai.bridge.inspect.inspect import inspect_folder
 from bcai.bridge.inspect.policy import ImportPolicy, import_policy
+from bcai.bridge.inspect.program_code import ProgramCode, inspect_program_code
 from bcai.bridge.inspect.scene import Surroundings
 from bcai.cluster.node.outcome import refused
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
@@ -53,6 +55,12 @@ def inspect_job(
         may_start_programs=programs,
     )
     return inspect_folder(project, entry, around)
+
+
+def inspect_program(codes: Iterable[ProgramCode], owner: PythonConstraints) -> Audit:
+    """Read the Python code of a program, which runs in this node's own Python."""
+    around = Surroundings(policy=policy_of(owner), is_installed=_is_installed)
+    return inspect_program_code(codes, around)
 
 
 def refused_code(

@@ -10,13 +10,14 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
 
 from bcai.base.errors import BcaiError, FormatError, JobFailedError, RefusedError
 from bcai.base.units import MIB, format_duration_s, format_size
+from bcai.bridge.inspect.finding import Audit
 from bcai.bridge.python_execute import JailPython, has_succeeded, outputs_of
 from bcai.bridge.sandbox.inputs import sealed_tensors, take_sealed
 from bcai.bridge.sandbox.jail import (
@@ -33,7 +34,14 @@ from bcai.bridge.sandbox.launcher import launch
 from bcai.bridge.sandbox.level import SECURITY_LEVELS, JailReport, weaker
 from bcai.bridge.sandbox.messages import parse_object, whole_number
 from bcai.bridge.sandbox.warm import ZygotePool
-from bcai.cluster.node.ask_node import CODE_BYTES_MAX, FILES_MAX, around_code, walls_of_code
+from bcai.cluster.node.ask_node import (
+    CODE_BYTES_MAX,
+    FILES_MAX,
+    around_code,
+    read_codes,
+    walls_of_code,
+)
+from bcai.cluster.node.inspection import inspect_program, refused_code
 from bcai.settings import Settings
 from bcai.vm.compiler.backend import PythonCode
 from bcai.vm.isa.ops.hybrid import CODE_CHARACTERS_MAX, parse_outputs
@@ -42,6 +50,10 @@ _MEMORY_BYTES_MIN = 64 * MIB  # less is not enough for a Python with NumPy
 _WISHES_MAX = 2 * len(SECURITY_LEVELS)
 _BYTES_MAX = 1 << 60
 _NO_GPU = "the Python code asks for a GPU and ran on the processor: gpu_fallback is on"
+
+
+def _ignore(audit: Audit) -> None:
+    del audit
 
 
 @dataclass(slots=True)
@@ -54,6 +66,8 @@ class ProgramPython:
         The job that the program is; its limits hold for the program and its code together.
     trusts
         A key that the node's owner trusts signed it.
+    on_audit
+        Is told what was found in the code, before any of it runs.
     """
 
     request: JailRequest
@@ -62,6 +76,7 @@ class ProgramPython:
     zygotes: ZygotePool
     settings: Settings
     trusts: bool = False
+    on_audit: Callable[[Audit], None] = _ignore
     _program_bytes: int = 0
     _level: str = ""
     _layers: tuple[str, ...] = ()
@@ -82,7 +97,8 @@ class ProgramPython:
             question = parse_object(text)
             if question.get("kind") == "admit":
                 self._admit(question)
-                return self._refuse_narrow() or _send(channel, "admitted", self._walls)
+                refusal = self._refuse_narrow() or self._refuse_code(files)
+                return refusal or _send(channel, "admitted", self._walls)
             if question.get("kind") != "run" or len(files) != FILES_MAX:
                 raise FormatError("an unknown question")
             code = _read_code(files[0])
@@ -147,6 +163,16 @@ class ProgramPython:
             hint="ask for more with limits.memory",
         )
 
+    def _refuse_code(self, files: Sequence[int]) -> JailExit | None:
+        """End a job whose code is certain to fail: its node says why."""
+        owner = self.settings.enhanced_vm.python_constraints
+        audit = inspect_program(read_codes(files[0]) if files else [], owner)
+        self.on_audit(audit)
+        found = refused_code(audit, owner)
+        if found is None:
+            return None
+        return JailExit(Cause.EXCEPTION, found.reason.message, JailReport("program"))
+
     def _python(self, limits: JailLimits | None = None) -> JailPython:
         if not self.settings.enhanced_vm.enable_python:
             raise RefusedError(
@@ -199,7 +225,8 @@ class ProgramPython:
         except JobFailedError as error:
             return JailExit(Cause.EXCEPTION, str(error), ended.jail, hint=error.hint)
         with sealed_tensors(outputs) as file:
-            return _send(channel, "done", self._walls, file)
+            used = self._used.cpu_s, self._used.memory_bytes_peak
+            return _send(channel, "done", self._walls, file, used=used)
 
     def _failed(self, ended: JailExit) -> JailExit:
         """The job fails as its code did; what was used is counted already."""
@@ -251,9 +278,11 @@ def _wish(sandbox: object, gpu: object) -> tuple[str, bool]:
     return sandbox, gpu
 
 
-def _send(channel: socket.socket, kind: str, walls: str, *files: int) -> None:
+def _send(
+    channel: socket.socket, kind: str, walls: str, *files: int, used: tuple[float, int] = (0.0, 0)
+) -> None:
     """Answer; a process that is gone is noticed by whoever follows it."""
-    answer = json.dumps({"kind": kind, "walls": walls})
+    answer = json.dumps({"kind": kind, "walls": walls, "used": used})
     try:
         socket.send_fds(channel, [answer.encode()], files)
     except OSError:

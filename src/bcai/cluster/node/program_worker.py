@@ -23,6 +23,7 @@ from safetensors.numpy import (
     load_file,  # pyright: ignore[reportUnknownVariableType]
 )
 
+from bcai.bridge.code_of_program import code_of_program
 from bcai.cluster.node.ask_node import NodePython
 from bcai.cluster.node.receipts import leave_receipt
 from bcai.cluster.node.verified_worker import refuse_beyond, used_so_far, within_limits
@@ -62,7 +63,7 @@ def _run(
     executable = choice.backend.compile(verified, python=python)
     refuse_beyond(memory_bytes, executable.bytes_peak)
     if python is not None:
-        python.admit(wishes, executable.bytes_peak)
+        python.admit(wishes, executable.bytes_peak, code_of_program(verified.program))
     source = folder / "data" / INPUTS
     inputs: dict[str, Array] = load_file(source) if source.is_file() else {}
     tell(kind="started", backend=choice.backend.name, device=choice.backend.device)
@@ -73,8 +74,7 @@ def _run(
         for index, (name, array) in enumerate(results.items())
     ]
     wall_s = time.monotonic() - started_at
-    walls = "" if python is None else python.walls
-    return left, _sign(folder, verified, inputs, results, choice, wall_s, walls)
+    return left, _sign(folder, verified, inputs, results, choice, wall_s, python)
 
 
 def _sign(
@@ -84,7 +84,7 @@ def _sign(
     results: Mapping[str, Array],
     choice: Choice,
     wall_s: float,
-    walls: str,
+    python: NodePython | None,
 ) -> str:
     """Sign for a run of one step; its parameters are the state."""
     single = single_run(verified, inputs)
@@ -102,7 +102,7 @@ def _sign(
         outputs=outputs,
         choice=choice,
         wall_s=wall_s,
-        walls=walls,
+        python=python,
     )
 
 

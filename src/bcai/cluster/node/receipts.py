@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bcai import __version__
 from bcai.bridge.sandbox.level import JailReport
-from bcai.cluster.node.ask_node import around_code
+from bcai.cluster.node.ask_node import NodePython, around_code
 from bcai.jobs.sign_spec import encode_spec
 from bcai.jobs.spec import JobSpec
 from bcai.proof.commitment import UsageClaim
@@ -86,25 +86,30 @@ def leave_receipt(
     outputs: Mapping[str, Array],
     choice: Choice,
     wall_s: float,
-    walls: str = "",
+    python: NodePython | None = None,
 ) -> str:
     """Sign for a run that is over; return the name of the file, which is among the outputs'.
 
     Parameters
     ----------
-    walls
-        What stood around the Python code of the program, if it has some.
+    python
+        What ran the Python code of the program, in a jail, if it has some.
     """
     plan = ReceiptPlan.read(folder)
     used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_s, bytes_peak = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+    layers = plan.jail.layers
+    if python is not None:
+        cpu_s, bytes_peak = cpu_s + python.cpu_s, max(bytes_peak, python.memory_bytes_peak)
+        layers = around_code(layers, python.walls)
     circumstances = Circumstances(
         plan.job_id,
         choice.backend.name,
         choice.backend.device,
         _fingerprint(choice),
         plan.jail.level,
-        around_code(plan.jail.layers, walls),
-        UsageClaim(wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024),
+        layers,
+        UsageClaim(wall_s, cpu_s, bytes_peak),
         time.time(),
     )
     receipt = issue_receipt(

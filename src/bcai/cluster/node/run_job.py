@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from bcai.base.digest import digest_of
 from bcai.base.errors import (
+    BcaiError,
     DependencyError,
     InputError,
     NoJailError,
@@ -105,8 +106,8 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
 
             # 3. Read its code: what is certain to fail is not started.
             owner = bench.settings.enhanced_vm.python_constraints
-            audit = await _read_code(spec, folder, bench, environment)
-            refusal = None if audit is None else _refused_code(audit, attempt, owner)
+            audits = await _read_code(spec, folder, bench, environment)
+            refusal = _refused_code(audits, attempt, owner)
             if refusal is not None:
                 return refusal
 
@@ -115,14 +116,17 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
                 attempt.outbox.put(body_of(event, time.time()))
 
             request = _request(attempt, folder, limits, owner, environment)
-            run = _runner(attempt, bench, folder, limits)
+            run = _runner(attempt, bench, folder, limits, audits.append)
             ended = await anyio.to_thread.run_sync(
                 run, request, report, attempt.cancelled, limiter=bench.threads
             )
+            refusal = _refused_code(audits, attempt, owner)  # a program's process has read its own
+            if refusal is not None:
+                return refusal
 
             # 5. Upload what it leaves.
             stated: dict[str, Any] = {
-                "audit": audit,
+                "audit": next(iter(audits), None),
                 "environment": environment and environment.ran_in,
             }
             excess = check_values(ended.outputs)
@@ -135,17 +139,28 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
             # 6. Say how it ended, and sign for it where it is Python.
             outcome = replace(outcome_of(ended, outputs, warnings=warnings), **stated)
             return _signed(outcome, attempt, bench)
-    except (DependencyError, NotFoundError) as error:
+    except (DependencyError, NotFoundError, RefusedError, OSError, ResourceError) as error:
+        return _failed(error)
+
+
+def _failed(error: BcaiError | OSError) -> Outcome:
+    """End an attempt that could not be run, or not to its end."""
+    if isinstance(error, DependencyError | NotFoundError):
         return failed_here(ReasonCode.INPUT_UNAVAILABLE, str(error))
-    except NoJailError as error:
-        return refused(Reason(ReasonCode.NO_JAIL, str(error), error.hint))
-    except RefusedError as error:
-        return refused(Reason(ReasonCode.REQUIREMENTS, str(error), error.hint))
-    except (OSError, ResourceError) as error:  # a full disk, say: the node's trouble
-        return failed_here(ReasonCode.NODE_ERROR, f"the node failed: {error}")
+    if isinstance(error, RefusedError):
+        is_jail = isinstance(error, NoJailError)
+        code = ReasonCode.NO_JAIL if is_jail else ReasonCode.REQUIREMENTS
+        return refused(Reason(code, str(error), error.hint))
+    return failed_here(ReasonCode.NODE_ERROR, f"the node failed: {error}")  # a full disk, say
 
 
-def _runner(attempt: Attempt, bench: Workbench, folder: Path, limits: JailLimits) -> Launch:
+def _runner(
+    attempt: Attempt,
+    bench: Workbench,
+    folder: Path,
+    limits: JailLimits,
+    on_audit: Callable[[Audit], None],
+) -> Launch:
     """What runs a job of this kind."""
     spec, settings = attempt.spec, bench.settings
     if spec.kind is JobKind.WASM:
@@ -160,7 +175,13 @@ def _runner(attempt: Attempt, bench: Workbench, folder: Path, limits: JailLimits
     plan.write(folder)
     if spec.kind is JobKind.PROGRAM:
         trusts = is_trusted(spec, bench.capabilities.trusted_keys)
-        return partial(launch_program, settings=settings, zygotes=bench.zygotes, trusts=trusts)
+        return partial(
+            launch_program,
+            settings=settings,
+            zygotes=bench.zygotes,
+            trusts=trusts,
+            on_audit=on_audit,
+        )
     return partial(launch_training, settings=settings.enhanced_vm, kept=kept)
 
 
@@ -231,9 +252,10 @@ def _environment(spec: JobSpec, bench: Workbench) -> NodeEnvironment | None:
 
 async def _read_code(
     spec: JobSpec, folder: Path, bench: Workbench, environment: NodeEnvironment | None
-) -> Audit | None:
+) -> list[Audit]:
+    """What was found; that of a program's code comes when its process has read the program."""
     if environment is None:
-        return None
+        return []
     owner = bench.settings.enhanced_vm.python_constraints
     read = partial(
         inspect_job,
@@ -244,12 +266,15 @@ async def _read_code(
         environment.modules,
         programs=spec.security_level is not SecurityLevel.HIGH,
     )
-    return await anyio.to_thread.run_sync(read, limiter=bench.threads)
+    return [await anyio.to_thread.run_sync(read, limiter=bench.threads)]
 
 
-def _refused_code(audit: Audit, attempt: Attempt, owner: PythonConstraints) -> Outcome | None:
+def _refused_code(
+    audits: Sequence[Audit], attempt: Attempt, owner: PythonConstraints
+) -> Outcome | None:
     trusted = attempt.spec.security_level is SecurityLevel.TRUSTED
-    return refused_code(audit, owner, trusted=trusted)
+    found = (refused_code(audit, owner, trusted=trusted) for audit in audits)
+    return next((refusal for refusal in found if refusal is not None), None)
 
 
 def _request(

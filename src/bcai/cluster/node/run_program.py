@@ -2,7 +2,9 @@
 
 import sys
 import threading
+from collections.abc import Callable
 
+from bcai.bridge.inspect.finding import Audit
 from bcai.bridge.sandbox.jail import JailExit, JailLimits, JailRequest, OnEvent
 from bcai.bridge.sandbox.level import JailReport
 from bcai.bridge.sandbox.warm import ZygotePool
@@ -25,6 +27,7 @@ def launch_program(
     settings: Settings,
     zygotes: ZygotePool,
     trusts: bool,
+    on_audit: Callable[[Audit], None],
 ) -> JailExit:
     """Run the Program in `request.entry`; blocks until its process has ended.
 
@@ -32,6 +35,8 @@ def launch_program(
     ----------
     trusts
         Its Python code may ask for `sandbox="trusted"`.
+    on_audit
+        Is told what was found in its Python code, if it has some.
 
     Raises
     ------
@@ -44,7 +49,7 @@ def launch_program(
         *(str(request.project.parent), request.entry, str(request.limits.memory_bytes)),
         *(machine.hardware_backend, str(machine.threads or 0)),
     )
-    python = ProgramPython(request, on_event, cancelled, zygotes, settings, trusts)
+    python = ProgramPython(request, on_event, cancelled, zygotes, settings, trusts, on_audit)
     worker = Worker("program", command, report_of(request.limits), asks=python)
     return run_worker(worker, request, on_event, cancelled)
 

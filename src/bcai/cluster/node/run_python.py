@@ -47,7 +47,15 @@ def launch_python(
         ended = launch(
             request, on_event, cancelled, zygotes=zygotes, level_max=level_max, trainer=trainer
         )
-    if trainer is None or trainer.receipt is None:
+    if trainer is None or trainer.used is None:
+        return ended
+    used = trainer.used
+    ended = replace(
+        ended,
+        cpu_s=ended.cpu_s + used.cpu_s,
+        memory_bytes_peak=max(ended.memory_bytes_peak, used.memory_bytes_peak),
+    )
+    if trainer.receipt is None:
         return ended
     jail = replace(ended.jail, layers=(*ended.jail.layers, TRAINED_BESIDE))
     return replace(ended, jail=jail, receipt=trainer.receipt)

@@ -64,6 +64,7 @@ class ScriptTrainer:
     settings: EnhancedVmSettings
     kept: Path
     receipt: bytes | None = None
+    used: JailExit | None = None  # by the training, once it has ended
     _memory_bytes: int = 0
     _thread: threading.Thread | None = None
     _cancelled: threading.Event = field(default_factory=threading.Event)
@@ -119,6 +120,7 @@ class ScriptTrainer:
             ended = launch_training(
                 request, self._take, self._cancelled, settings=self.settings, kept=self.kept
             )
+            self.used = ended
             answer = self._answer_of(ended)
         except FormatError as error:
             answer = Answer.failed(f"the node refuses this training: {error}")
