@@ -8,6 +8,7 @@ Nothing is computed before somebody looks (`to_numpy`, `item`, printing, NumPy, 
 that is needed runs as one Program.
 """
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, SupportsIndex, cast
 from weakref import ref
@@ -28,7 +29,7 @@ Key = int | slice | tuple[int | slice, ...]
 def _binary(name: str, *, swapped: bool = False) -> Callable[["Tensor", object], "Tensor"]:
     """An operator; the other side may be a number or an array."""
 
-    def operator(self: "Tensor", other: object) -> "Tensor":
+    def apply_to(self: "Tensor", other: object) -> "Tensor":
         try:
             operand = _operand(other)
         except FormatError:
@@ -36,7 +37,7 @@ def _binary(name: str, *, swapped: bool = False) -> Callable[["Tensor", object],
         pair = (operand, self) if swapped else (self, operand)
         return Tensor.apply(name, *pair)
 
-    return operator
+    return apply_to
 
 
 class Tensor:
@@ -51,9 +52,12 @@ class Tensor:
         Raises
         ------
         FormatError
-            The instruction set has no such element type.
+            It is no array of numbers, or the instruction set has no such element type.
         """
-        array: Array = np.asarray(data)
+        try:
+            array: Array = np.asarray(data)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise FormatError(f"not an array of numbers: {error}") from error
         if dtype is not None:
             array = array.astype(dtype_of(dtype).numpy)
         elif not hasattr(data, "dtype") and array.dtype == np.float64:
@@ -74,13 +78,15 @@ class Tensor:
         Raises
         ------
         VerifyError
-            `data` has another shape, or both `data` and `seed` are given.
+            `data` has another shape, `shape` or `seed` is no whole number, or both `data` and
+            `seed` are given.
         """
-        sizes, type_ = tuple(int(size) for size in shape), dtype_of(dtype)
+        sizes, type_ = _whole_numbers("shape", shape), dtype_of(dtype)
         if data is not None and seed is not None:
             raise VerifyError("create: give data or seed, not both")
         if seed is not None:
-            keys = [Tensor(np.asarray(each, np.int64)) for each in (seed, 0)]
+            seeds = (*_whole_numbers("seed", [seed]), 0)
+            keys = [Tensor(np.asarray(each, np.int64)) for each in seeds]
             return cls.apply("Normal", *keys, stream=0, shape=sizes, dtype=type_)
         if data is None:
             return cls.apply("Full", shape=sizes, value=0.0, dtype=type_)
@@ -267,7 +273,15 @@ class Tensor:
         return array if dtype is None else array.astype(dtype)
 
     def __dlpack__(self, **wishes: Any) -> Any:
-        """The elements as a DLPack capsule, in memory of its own. Raises BufferError."""
+        """The elements as a DLPack capsule, in memory of its own.
+
+        Raises
+        ------
+        BufferError
+            They are bfloat16, for which NumPy has no DLPack.
+        """
+        if self.dtype == "bfloat16":
+            raise BufferError("NumPy has no DLPack for bfloat16: take astype('float32')")
         return self.to_numpy().__dlpack__(**wishes)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -276,8 +290,17 @@ class Tensor:
 
     @classmethod
     def from_dlpack(cls, other: Any) -> "Tensor":
-        """Copy what another library offers through DLPack, such as a torch tensor on the CPU."""
-        return cls(np.from_dlpack(other))
+        """Copy what another library offers through DLPack, such as a torch tensor on the CPU.
+
+        Raises
+        ------
+        FormatError
+            NumPy cannot read it, or the instruction set has no such element type.
+        """
+        try:
+            return cls(np.from_dlpack(other))
+        except (AttributeError, TypeError, ValueError, RuntimeError, BufferError) as error:
+            raise FormatError(f"from_dlpack: {type(other).__name__}: {error}") from error
 
     def __repr__(self) -> str:
         values = np.array2string(compute(self._value), separator=", ", prefix="Tensor(")
@@ -296,6 +319,13 @@ class Tensor:
     def _reduce(self, name: str, axes: tuple[int, ...], keepdims: bool) -> "Tensor":
         over = axes or tuple(range(self.ndim))
         return Tensor.apply(name, self, axes=over, keepdims=keepdims)
+
+
+def _whole_numbers(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    try:
+        return tuple(operator.index(each) for each in values)
+    except TypeError as error:
+        raise VerifyError(f"create: {name}: found {values!r}, expected whole numbers") from error
 
 
 def _operand(value: object) -> "Tensor | float | None":

@@ -39,6 +39,13 @@ def test_create_makes_zeros_data_or_seeded_numbers() -> None:
         lambda: Tensor.create([-2]),
         lambda: Tensor.create([2], dtype="float31"),
         lambda: Tensor(np.array(["a"])),
+        lambda: Tensor([[1], [2, 3]]),
+        lambda: Tensor.create([2], dtype=None),
+        lambda: Tensor.create([1.5]),  # pyright: ignore[reportArgumentType]
+        lambda: Tensor.create(3),  # pyright: ignore[reportArgumentType]
+        lambda: Tensor.create("x"),  # pyright: ignore[reportArgumentType]
+        lambda: Tensor.create([2], seed=1.5),  # pyright: ignore[reportArgumentType]
+        lambda: Tensor.from_dlpack(5),
     ):
         with pytest.raises(InputError):
             wrong()
@@ -123,8 +130,11 @@ def test_mistakes_are_refused_where_they_are_made() -> None:
         Tensor.apply("Rellu", x)
     with pytest.raises(TypeError, match="unsupported operand"):
         _ = x + "a"
-    with pytest.raises(IndexError):
-        _ = x[7]
+    for key in (7, "x", True, 0.5, None):
+        with pytest.raises(IndexError, match="index"):
+            _ = x[key]  # pyright: ignore[reportArgumentType]
+    with pytest.raises(IndexError, match=r"axis 4 is outside float32\[2,3\]"):
+        x.transpose(4, 5)
 
 
 def test_python_asks_for_numbers() -> None:
@@ -157,7 +167,9 @@ def test_arrays_are_exchanged_with_numpy_and_torch() -> None:
     assert torch.from_dlpack(tensor).tolist() == X.tolist()
     assert Tensor.from_dlpack(torch.arange(3)).dtype == "int64"
     assert tensor.__dlpack_device__() == (1, 0)
-    with pytest.raises(BufferError):
+    with pytest.raises(InputError, match=r"from_dlpack: Tensor: .*DLTensor"):
+        Tensor.from_dlpack(torch.ones(2, dtype=torch.bfloat16))
+    with pytest.raises(BufferError, match="float32"):
         Tensor([1.0], dtype="bfloat16").__dlpack__()
     with pytest.raises(ValueError, match="immutable"):
         tensor.__array__(copy=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from bcai.vm.isa.types import DType, TensorType
 
@@ -78,6 +78,9 @@ class Symbol:
     def transpose(self, first: int = -2, second: int = -1) -> "Symbol":
         """Two axes exchanged."""
         axes = list(range(len(self.shape)))
+        for axis in (first, second):
+            if not -len(axes) <= axis < len(axes):
+                raise IndexError(f"axis {axis} is outside {self.type}")
         axes[first], axes[second] = axes[second], axes[first]
         return self.permute(*axes)
 
@@ -158,12 +161,14 @@ class Symbol:
 
     def __getitem__(self, key: int | slice | tuple[int | slice, ...]) -> "Symbol":
         """Select with integers and slices with a positive step, as NumPy does."""
-        parts = key if isinstance(key, tuple) else (key,)
+        parts = cast("tuple[object, ...]", key if isinstance(key, tuple) else (key,))
         if len(parts) > len(self.shape):
             raise IndexError(f"{len(parts)} indices into {self.type}")
         result, axis = self, 0
         for part in parts:
             size = result.shape[axis]
+            if isinstance(part, bool) or not isinstance(part, int | slice):
+                raise IndexError(f"index {part!r}: expected a whole number or a slice")
             if isinstance(part, int):
                 if not -size <= part < size:
                     raise IndexError(f"index {part} is outside axis {axis} of {result.type}")

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import ml_dtypes
 import numpy as np
@@ -59,6 +59,8 @@ class DType(IntEnum):
             The instruction set has no such type.
         """
         try:
+            if cast("object", dtype) is None:  # which NumPy reads as float64
+                raise TypeError
             return _OF_NUMPY[np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)]
         except (KeyError, TypeError):
             names = ", ".join(each.name for each in cls)
