@@ -1,7 +1,7 @@
 """Every property that an instruction owes, derived from its declaration; none is named below.
 
 `pytest tests/conformance/vm/test_instructions.py -k MatMul` runs those of one instruction. While
-the set is unpublished, `python -m tests.conformance.vm.test_instructions` writes its golden file.
+a version is unpublished, `python -m tests.conformance.vm.test_instructions` writes its golden file.
 """
 
 from collections.abc import Mapping
@@ -28,12 +28,12 @@ from bcai.vm.compiler.differentiate import gradients
 from bcai.vm.isa.op import Case, Op
 from bcai.vm.isa.symbol import Symbol
 from bcai.vm.isa.types import ANY, Array, DType, TensorType
-from bcai.vm.isa.versions import ISA_1
+from bcai.vm.isa.versions import LATEST, VERSIONS
 from bcai.vm.program.builder import Builder
 from bcai.vm.program.codec import decode_program, encode_program
 from bcai.vm.program.program import VerifiedProgram
 
-GOLDEN = Path(__file__).parent / "golden" / "isa_1.txt"
+GOLDEN = Path(__file__).parent / "golden"
 
 EVERY = [pytest.param(op, id=op.name) for op in OPS]
 ACCEPTED = [
@@ -52,9 +52,10 @@ DIFFERENTIABLE = [
 MACROS = [each for each in ACCEPTED if isinstance(op := each.values[0], Op) and op.is_macro]
 
 
-def test_the_golden_file_holds_the_set() -> None:
-    assert GOLDEN.read_text() == golden(), (
-        "to renew: python -m tests.conformance.vm.test_instructions"
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_golden_file_holds_the_version(version: int) -> None:
+    assert golden_file(version).read_text() == golden(version), (
+        "to renew, if it is unpublished: python -m tests.conformance.vm.test_instructions"
     )
 
 
@@ -318,12 +319,18 @@ def slope(
     return (sums[0] - sums[1]) / (2 * step)
 
 
-def golden() -> str:
-    """The instruction table as the golden file has it."""
-    rows = [f"{op.opcode:04x} {op.name}" for op in OPS]
-    return "\n".join([*rows, f"fingerprint {ISA_1.fingerprint}", ""])
+def golden_file(version: int) -> Path:
+    """Where the table of one version is kept."""
+    return GOLDEN / f"isa_{version}.txt"
+
+
+def golden(version: int) -> str:
+    """The instruction table of one version, as its golden file has it."""
+    isa = VERSIONS[version]
+    rows = [f"{opcode:04x} {op.name}" for opcode, op in sorted(isa.by_opcode.items())]
+    return "\n".join([*rows, f"fingerprint {isa.fingerprint}", ""])
 
 
 if __name__ == "__main__":
-    GOLDEN.parent.mkdir(exist_ok=True)
-    GOLDEN.write_text(golden())
+    GOLDEN.mkdir(exist_ok=True)
+    golden_file(LATEST.version).write_text(golden(LATEST.version))
