@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bcai.sdk.async_client import AsyncSDK
     from bcai.sdk.async_job import AsyncJob
     from bcai.sdk.client import SDK
-    from bcai.sdk.fit import Trained, fit
+    from bcai.sdk.fit import PendingTraining, Trained, fit, submit_fit
     from bcai.sdk.job import Job
     from bcai.sdk.learning_rate import cosine
     from bcai.sdk.predict import evaluate, predict
@@ -48,6 +48,8 @@ _HOMES = {
     "from_torch": "bcai.sdk.torch",
     "to_torch": "bcai.sdk.torch",
     "fit": "bcai.sdk.fit",
+    "submit_fit": "bcai.sdk.fit",
+    "PendingTraining": "bcai.sdk.fit",
     "Trained": "bcai.sdk.fit",
     "cosine": "bcai.sdk.learning_rate",
     "predict": "bcai.sdk.predict",
@@ -73,6 +75,7 @@ __all__ = [
     "JobError",
     "JobFailedError",
     "JobTimedOutError",
+    "PendingTraining",
     "Result",
     "Sgd",
     "Tensor",
@@ -88,6 +91,7 @@ __all__ = [
     "output",
     "predict",
     "progress",
+    "submit_fit",
     "to_torch",
 ]
 

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from bcai.sdk.training import TrainingPlan
 
 
-def check_job_options(trainer: Trainer, *, client: Any, resume: Any, verify: str) -> None:
+def check_job_options(
+    trainer: Trainer, *, client: Any, resume: Any, verify: str, stop_on_nan: bool
+) -> None:
     """Refuse, before anything is exported, what a script in a job cannot have.
 
     Raises
@@ -32,6 +34,11 @@ def check_job_options(trainer: Trainer, *, client: Any, resume: Any, verify: str
         raise InputError(
             f"verify: found {verify!r}, but a script in a job cannot have its training checked",
             hint="call bcai.fit where you are: then the training is the job",
+        )
+    if stop_on_nan:
+        raise InputError(
+            "stop_on_nan: the node of a script in a job trains to the end",
+            hint="leave it out: there is a warning at the end; or call bcai.fit where you are",
         )
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
 
     from bcai.bridge.guest.export import Exported
-    from bcai.sdk.fit import Trained
+    from bcai.sdk.trained import Trained
     from bcai.vm.isa.types import Array
 
     Module = torch.nn.Module

@@ -17,7 +17,7 @@ from bcai.jobs.training import CHECKPOINTS, ENTRY, ROWS, RUN, STATE
 from bcai.sdk.draft import Draft, Quantity, check_submission, nearest
 from bcai.sdk.folder import LocalFile
 from bcai.sdk.learning_rate import LearningRate, knots_of
-from bcai.sdk.training_data import columns_of
+from bcai.sdk.training_data import columns_of, warn_of_columns
 
 if TYPE_CHECKING:
     from bcai.proof.recorder import Trace
@@ -100,6 +100,7 @@ def plan_training(
     from bcai.vm.program.merkle import program_root
 
     columns = columns_of(data)
+    warn_of_columns(columns)
     batches = _batches(columns, batch_size)
     _check_count("epochs", epochs)
     if checkpoint_every is not None:

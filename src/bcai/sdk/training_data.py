@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from bcai.base.errors import InputError
+from bcai.sdk.notices import say_of_job
 
 if TYPE_CHECKING:
     from bcai.vm.isa.types import Array
@@ -42,6 +43,23 @@ def columns_of(data: Any) -> "dict[str | int, Array]":
     if not named:
         raise InputError("data: found no column, expected at least one")
     return {name: _array(name, value) for name, value in named.items()}
+
+
+def warn_of_columns(columns: "Mapping[str | int, Array]") -> None:
+    """Say which columns hold what is not finite: legal, and rarely meant."""
+    import numpy as np
+
+    from bcai.vm.isa.types import DType
+
+    for name, column in columns.items():
+        if not DType.of(column.dtype).is_float or np.isfinite(column).all():
+            continue
+        places = np.argwhere(~np.isfinite(column))
+        rows, value = len(np.unique(places[:, 0])), column[tuple(places[0])]
+        say_of_job(
+            f"data column {name!r}: {rows:,} of {len(column):,} rows have values that are not "
+            f"finite, the first is {float(value)} in row {places[0, 0]}"
+        )
 
 
 def _stacked(dataset: Any) -> dict[Any, Any]:

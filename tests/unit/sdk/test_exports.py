@@ -21,6 +21,7 @@ def test_the_public_names_are_pinned() -> None:
         "JobError",
         "JobFailedError",
         "JobTimedOutError",
+        "PendingTraining",
         "Result",
         "SDK",
         "Sgd",
@@ -37,6 +38,7 @@ def test_the_public_names_are_pinned() -> None:
         "output",
         "predict",
         "progress",
+        "submit_fit",
         "to_torch",
     ]
     assert sorted(bcai_sdk.__all__) == [
