@@ -8,6 +8,7 @@ and its trace, is kept in the folder `KEPT` from time to time: if this process o
 dies, the next attempt goes on from there, to the same bits.
 """
 
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -132,6 +133,7 @@ class _History:
         self._earlier = progress.history
         self._found: dict[str, Array] = {}
         self.done = progress.step
+        self.is_sound = True
 
     def add(self, done: int, outputs: Mapping[str, Array]) -> None:
         """Take one step's outputs; what is no scalar is in the trace alone."""
@@ -142,6 +144,7 @@ class _History:
             if name not in self._found:
                 self._found[name] = self._begin(name, value)
             self._found[name][done - 1 - self._start(name)] = value
+            self.is_sound = self.is_sound and math.isfinite(value)
 
     def last(self) -> dict[str, float]:
         """Each value of the last step."""
@@ -173,6 +176,7 @@ class _Teller:
 
     def __init__(self, steps: int, kept: KeptRun) -> None:
         self._steps, self._kept = steps, kept
+        self._is_sound = True  # the first value that is not finite is told at once
         self._told_at = self._kept_at = time.monotonic()
 
     def tell(
@@ -180,8 +184,9 @@ class _Teller:
     ) -> None:
         """Take note of a step. `recorder`: the trace is whole up to here, or nearly."""
         now = time.monotonic()
-        if now - self._told_at >= TELL_EVERY_S or done == self._steps:
-            self._told_at = now
+        is_due = now - self._told_at >= TELL_EVERY_S or done == self._steps
+        if is_due or (self._is_sound and not history.is_sound):
+            self._told_at, self._is_sound = now, history.is_sound
             tell(kind="metric", step=done - 1, values=history.last())
             tell(kind="progress", fraction=done / self._steps)
         if recorder is None or now - self._kept_at < KEEP_EVERY_S or done == self._steps:
