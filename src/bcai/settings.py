@@ -92,6 +92,14 @@ class NodeSettings(BaseModel):
         "jail can be built: `bcai keys own` shows one's own.",
     )
     cache_mb: int = Field(default=10_240, ge=1, description="Disk for files of earlier jobs.")
+    evidence_mb: int = Field(
+        default=10_240,
+        ge=0,
+        description="Disk for what defends the node's results in a dispute; 0: keep nothing.",
+    )
+    evidence_hours: float = Field(
+        default=24.0 * 30, gt=0, description="How long that is kept at most."
+    )
     grace_s: float = Field(default=5.0, ge=0, description="How long jobs may go on after SIGTERM.")
 
 
@@ -110,6 +118,11 @@ class Settings(BaseSettings):
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65535)
     heartbeat_s: float = Field(default=2.0, gt=0)
     lease_s: float = Field(default=10.0, gt=0)
+    dispute_clock_s: float = Field(
+        default=3600.0,
+        gt=0,
+        description="What each side of a dispute may take for all of its answers together.",
+    )
     queue_max: int = Field(default=100_000, ge=1, description="Jobs waiting before BusyError.")
     gpu_fallback: bool = Field(
         default=False, description="Run GPU jobs on the CPU, aloud: embedded network only."

@@ -168,7 +168,7 @@ def test_what_a_node_kept_is_not_believed_if_it_is_damaged(tmp_path: Path) -> No
         state = step.state
     kept.write(Progress(state, recorder.checkpoints))
     assert kept.read(plan.step) is not None
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.safetensors")
     content = file.read_bytes()
     for damaged in (b"", content[:-3], content[:-1] + bytes([content[-1] ^ 1])):
         file.write_bytes(damaged)

@@ -1,4 +1,8 @@
-"""`bcai node challenge`: does jobs of other nodes again, and names those that lied."""
+"""`bcai node challenge`: does jobs of other nodes again, and names those that lied.
+
+A trace that differs is disputed with its node, down to the instruction that it lied about; all else
+that is wrong with a result, such as another job's receipt, is told the gateway.
+"""
 
 from dataclasses import asdict
 from functools import partial
@@ -12,6 +16,7 @@ from bcai.cli.session import with_network
 from bcai.cli.terminal import print_json, say, stdout_console
 
 if TYPE_CHECKING:
+    from bcai.cluster.node.audit import Claim
     from bcai.sdk.async_client import AsyncSDK
     from bcai.vm.compiler.backend import Backend
     from bcai.wire.jobs import JobView
@@ -78,15 +83,59 @@ class _Challenger:
         assert job.outcome is not None
         wanted = digests_of(job.spec, job.outcome)
         blobs = {digest: await _fetch(client, digest) for digest in wanted}
-        act = partial(audit, job.id, job.spec, job.outcome, blobs, self._backend)
+        key = "" if job.settlement is None else job.settlement.node_key
+        act = partial(audit, job.id, job.spec, job.outcome, blobs, self._backend, key)
         report = await anyio.to_thread.run_sync(act, abandon_on_cancel=True)
+        if report.claim is not None:
+            await self._dispute(client, job, report.claim)
+            return
         path = job_path(job.id).replace("/v1/jobs/", "/v1/audits/")
         settled = await client.transport.post(
             path, JobView, body=VerdictMessage.of(report.lie, report.remark)
         )
-        self._tell(settled)
+        found = settled.settlement
+        assert found is not None
+        lie = None if found.lie is None else asdict(found.lie)
+        self._tell(job, found.state.value, found.text, lie, None)
 
-    def _tell(self, job: "JobView") -> None:
+    async def _dispute(self, client: "AsyncSDK", job: "JobView", claim: "Claim") -> None:
+        """Hold the node's trace against our own, one question after the other."""
+        from bcai.cli.court import GatewayCourt, answer_with
+        from bcai.cluster.node.take_part import take_part
+        from bcai.jobs.dispute import Party
+        from bcai.wire.disputes import DisputeMessage
+
+        court = GatewayCourt(client.transport, job.id)
+        head = claim.head
+        opened = await court.open(DisputeMessage(size=head.size, root=head.root.hex()))
+        say(f"{job.id} ({job.name}): its trace differs; dispute {opened.id} with its node begins")
+        view = await take_part(court, Party.CHALLENGER, partial(answer_with, claim.side))
+        ruling = view.ruling
+        assert ruling is not None
+        document = {**asdict(ruling), "id": view.id, "text": ruling.text}
+        if Party.NODE not in ruling.faulty:
+            self._skipped.add(job.id)
+            text = f"this challenger lost the dispute: {ruling.text}"
+            self._tell(job, "COMMITTED", text, None, document)
+            return
+        text = f"{view.node_name} ({view.node_id}) did not tell the truth: {ruling.text}"
+        steps = None if ruling.step is None else [ruling.step, ruling.step + 1]
+        lie = {
+            "code": ruling.code,
+            "message": ruling.message,
+            "checkpoint": ruling.checkpoint,
+            "steps": steps,
+        }
+        self._tell(job, "DISPUTED", text, lie, document)
+
+    def _tell(
+        self,
+        job: "JobView",
+        state: str,
+        text: str,
+        lie: dict[str, Any] | None,
+        dispute: dict[str, Any] | None,
+    ) -> None:
         found = job.settlement
         assert found is not None
         document = {
@@ -94,14 +143,15 @@ class _Challenger:
             "name": job.name,
             "node": found.node_name,
             "node_id": found.node_id,
-            "state": found.state.value,
-            "text": found.text,
-            "lie": None if found.lie is None else asdict(found.lie),
+            "state": state,
+            "text": text,
+            "lie": lie,
+            "dispute": dispute,
         }
         if self._once:
             self.done.append(document)
         if not self._options.json:
-            line = f"{found.state.value}  {job.id} ({job.name}): {found.text}"
+            line = f"{state}  {job.id} ({job.name}): {text}"
             stdout_console().print(line, markup=False, soft_wrap=True)
         elif not self._once:
             print_json(document)

@@ -34,6 +34,7 @@ class Domain(StrEnum):
     SPEC = "bcai-spec-v1"
     COMMITMENT = "bcai-commitment-v1"
     PYTHON = "bcai-python-commitment-v1"
+    NODE = "bcai-node-v1"
 
 
 class SigningKey:

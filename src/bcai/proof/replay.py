@@ -1,7 +1,7 @@
 """Runs a run again, from its first state or from any checkpoint, and compares what it finds."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from bcai.base.errors import InputError
@@ -35,6 +35,9 @@ class Replayed:
     difference: Difference | None
     state: dict[str, Array]
     """The state where it ended."""
+    agreed_step: int = 0
+    agreed: Mapping[str, Array] = field(default_factory=dict[str, Array])
+    """The state before the first checkpoint that differs, and how many steps are done in it."""
 
 
 def replay(
@@ -70,6 +73,7 @@ def replay(
     recorder = Recorder(run, fixed=fixed_parameters(program), prefix=trace.checkpoints[:first])
     last = run.checkpoints if stop is None else stop
     compared = 0
+    agreed = now
     span = range(run.span(first).start, run.span(last - 1).stop)
     for step in execute(feeder, program, executable, now, start=span.start, stop=span.stop):
         found = recorder.record(*step)
@@ -81,7 +85,9 @@ def replay(
         compared += 1
         expected = trace.checkpoints[index]
         if found != expected:
-            return Replayed(first, compared, _differ(index, expected, found, run.span(index)), now)
+            differ = _differ(index, expected, found, run.span(index))
+            return Replayed(first, compared, differ, now, differ.steps.start, agreed)
+        agreed = now
     return Replayed(first, compared, None, now)
 
 

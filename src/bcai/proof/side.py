@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
+from bcai.base.errors import NotFoundError
 from bcai.proof.execute import Step, execute
 from bcai.proof.feed import Feeder, Source, indices
 from bcai.proof.kept_evidence import TraceSide
@@ -28,7 +29,8 @@ STATES_KEPT = 4
 class ReplayingSide(TraceSide):
     """Answers from its trace, the first state and the data; on any backend.
 
-    `states` are those it kept, by the number of steps done; 0 must be among them.
+    `states` are those it kept, by the number of steps done; the one that the earliest question
+    begins with must be among them. They are looked up when they are needed.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class ReplayingSide(TraceSide):
         self._program = program
         self._feeder = feeder
         self._executable = executable
-        self._kept = dict(states)
+        self._kept = states
         self._fresh: dict[int, dict[str, Array]] = {}
         self._layout = StepLayout(program)
         self._steps: dict[int, StepTrace] = {}
@@ -68,12 +70,15 @@ class ReplayingSide(TraceSide):
 
     def state(self, step: int) -> Mapping[str, Array]:
         """The state before a step."""
-        known = {**self._kept, **self._fresh}
-        if step not in known:
-            start = max(each for each in known if each < step)
-            *_, last = self._execute(start, step)
-            return last.state
-        return known[step]
+        if step in self._fresh:
+            return self._fresh[step]
+        if step in self._kept:
+            return self._kept[step]
+        start = max((each for each in (*self._kept, *self._fresh) if each < step), default=None)
+        if start is None:
+            raise NotFoundError(f"no state is kept from before step {step}")
+        *_, last = self._execute(start, step)
+        return last.state
 
     def _execute(self, start: int, stop: int) -> Iterator[Step]:
         before = self.state(start)

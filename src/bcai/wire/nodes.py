@@ -1,10 +1,11 @@
 """The conversation between a node and a gateway over one WebSocket, as JSON text frames.
 
 The node dials out. It says Hello; the gateway answers Welcome. Then, in any order: the gateway
-sends Assign, Cancel, Ack and Drop; the node sends Heartbeat, Offer and Report. Reports of one
-attempt are numbered from 1. The gateway acknowledges a report once it is durable; the node keeps
-and resends what is not acknowledged, so a gateway that is killed loses nothing. `lock_token` fences
-every report: what a stale attempt sends is answered with Drop, and the node stops that attempt.
+sends Assign, Cancel, Summon, Ack and Drop; the node sends Heartbeat, Offer and Report. Reports of
+one attempt are numbered from 1. The gateway acknowledges a report once it is durable; the node
+keeps and resends what is not acknowledged, so a gateway that is killed loses nothing. `lock_token`
+fences every report: what a stale attempt sends is answered with Drop, and the node stops that
+attempt. A Summon is answered over HTTP: see disputes.py.
 """
 
 from typing import Annotated, Literal
@@ -40,6 +41,10 @@ class Hello(_Message):
     name: Text = Field(min_length=1, max_length=200)
     capabilities: Capabilities
     held: list[Held] = Field(default_factory=list[Held])
+    signing_key: str = Field(default="", pattern=r"^(ed25519:[0-9a-f]{64})?$")
+    """What signs its receipts; without one it can hand in none."""
+    key_proof: str = Field(default="", pattern=r"^([0-9a-f]{128})?$")
+    """That key's signature of the node's id: nobody brings a key that is another's."""
 
 
 class Offer(_Message):
@@ -138,6 +143,14 @@ class Cancel(_Message):
     lock_token: str
 
 
+class Summon(_Message):
+    """A result of the node's is disputed, and a question waits for its answer."""
+
+    type: Literal["summon"] = "summon"
+    job_id: str
+    dispute_id: str
+
+
 class Ack(_Message):
     """All reports up to this number are durable."""
 
@@ -156,6 +169,6 @@ class Drop(_Message):
 
 
 FromNode = Annotated[Hello | Offer | Heartbeat | Report, Field(discriminator="type")]
-ToNode = Annotated[Welcome | Assign | Cancel | Ack | Drop, Field(discriminator="type")]
+ToNode = Annotated[Welcome | Assign | Cancel | Summon | Ack | Drop, Field(discriminator="type")]
 FROM_NODE: TypeAdapter[FromNode] = TypeAdapter(FromNode)
 TO_NODE: TypeAdapter[ToNode] = TypeAdapter(ToNode)

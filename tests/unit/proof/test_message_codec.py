@@ -93,7 +93,7 @@ def test_the_bytes_stand() -> None:
     [
         ([2, 0, None, 1, 0, 1], "version: found 2, expected 1"),
         ([1, 99], "kind: found 99, expected one of 0, 1, 2"),
-        ([1, 7, []], "kind: found 7"),
+        ([1, 7], "kind: found 7"),
         ([1, 1], "AskCheckpoint: found 0 fields, expected 1"),
         ([1, 1, -1], r"AskCheckpoint.index: found -1, expected a whole number from 0"),
         ([1, 1, 1 << 63], "AskCheckpoint.index: found 9223372036854775808"),

@@ -14,6 +14,7 @@ from bcai.cli.options import DEFAULT_NETWORK, NetworkOptions
 from bcai.cli.session import with_network
 from bcai.cli.terminal import is_unicode, print_block, print_json, stdout_console
 from bcai.jobs.ballot import Ballot
+from bcai.jobs.dispute import Ruling
 from bcai.jobs.job import Attempt
 from bcai.wire.jobs import JobView
 
@@ -76,6 +77,7 @@ def _asked(job: JobView) -> list[tuple[str, str]]:
         found = job.settlement
         rows.append(("settlement", f"{found.state.value}: {found.text}"))
         rows += [("by", found.by)] if found.by else []
+        rows += _disputed(found.dispute) if found.dispute is not None else []
         rows.append(("verify", str(found.verify)))
         rows += [(f"replica {each.number}", _said(each)) for each in found.replicas]
     rows.append(("submitted", f"{format_age(time.time() - job.created_at)} ago"))
@@ -95,6 +97,20 @@ def _said(ballot: Ballot) -> str:
     who = f"{ballot.node_name} ({ballot.node_id})" if ballot.node_id else ballot.node_name
     answer = f", answer {ballot.answer[:16]}, signed by {ballot.key[:24]}" if ballot.answer else ""
     return f"{who}: {ballot.text}{answer}"
+
+
+def _disputed(found: Ruling) -> list[tuple[str, str]]:
+    """How the last dispute about the result ended."""
+    took = f"{found.messages} messages, {found.nbytes} bytes, {found.seconds:.1f} s"
+    rows = [
+        ("dispute", f"with {found.challenger}; {' and '.join(found.faulty)} lied [{found.code}]")
+    ]
+    if found.checkpoint is not None:
+        rows.append(("checkpoint", str(found.checkpoint)))
+    if found.step is not None:
+        rows.append(("step", " ".join((str(found.step), found.place))))
+    rows += [("operand", operand) for operand in found.operands]
+    return [*rows, ("took", took)]
 
 
 def _attempts(job: JobView) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from starlette.websockets import WebSocket
 
 from bcai.base.errors import BcaiError, ForbiddenError, StaleError
 from bcai.cluster.gateway.frames import Frames, Gone
+from bcai.cluster.gateway.handed_in import signing_key_of, vetted
 from bcai.cluster.gateway.limits import (
     CLOSE_POLICY,
     HELLO_S_MAX,
@@ -30,6 +31,7 @@ from bcai.wire.nodes import (
     Hello,
     Offer,
     Report,
+    Summon,
     Welcome,
 )
 
@@ -77,6 +79,8 @@ class NodeSession:
         self._node_id = hello.node_id
         self._known = {held.lock_token for held in hello.held}  # attempts that the node has
         self._cancelled: set[str] = set()  # attempts that it was told to cancel
+        self._summoned: set[str] = set()  # disputes that it was told of
+        self._signing_key: str | None = None  # once it is proved
         self._scope = anyio.CancelScope()
         self._superseded = False
 
@@ -104,6 +108,7 @@ class NodeSession:
     async def _serve(self) -> None:
         """Greet, then receive, record and dispatch in parallel."""
         settings = self._services.settings
+        self._signing_key = signing_key_of(self._hello)
         stale = await self._services.store.node_seen(
             self._node_id,
             name=self._hello.name,
@@ -111,6 +116,7 @@ class NodeSession:
             key_id=self._key_id,
             held=_pairs(self._hello.held),
             lease_s=settings.lease_s,
+            signing_key=self._signing_key,
         )
         self._services.registry.enter(self._node_id, self)  # not before its key is known as right
         self._services.nodes.forget()
@@ -162,6 +168,9 @@ class NodeSession:
                 batch = [first]
                 while len(batch) < REPORTS_BATCH_MAX and inbox.statistics().current_buffer_used:
                     batch.append(inbox.receive_nowait())
+                batch = [
+                    await vetted(each, self._signing_key, self._services.blobs) for each in batch
+                ]
                 answers = await self._services.store.record(self._node_id, batch)
                 await self._acknowledge(batch, answers)
         except Gone:
@@ -193,6 +202,7 @@ class NodeSession:
             while True:
                 seen = await self._services.changes.next_round(seen)
                 await self._dispatch()
+                await self._summon()
         except Gone:
             self._scope.cancel()
 
@@ -223,6 +233,13 @@ class NodeSession:
             if job.cancel_requested and token in self._known and token not in self._cancelled:
                 self._cancelled.add(token)
                 await self._frames.send(Cancel(job_id=job.id, lock_token=token))
+
+    async def _summon(self) -> None:
+        """Tell the node of disputes about its results, once."""
+        for record in await self._services.store.open_disputes(self._node_id):
+            if record.rounds and record.id not in self._summoned:
+                self._summoned.add(record.id)
+                await self._frames.send(Summon(job_id=record.job_id, dispute_id=record.id))
 
 
 def _pairs(held: list[Held]) -> list[tuple[str, str]]:

@@ -34,6 +34,7 @@ from bcai.wire.nodes import (
     Held,
     Hello,
     Offer,
+    Summon,
     ToNode,
     Welcome,
 )
@@ -55,6 +56,8 @@ class Identity:
     node_id: str
     name: str
     capabilities: Capabilities
+    signing_key: str = ""
+    key_proof: str = ""  # that key's signature of the id
 
 
 class Agent:
@@ -71,11 +74,15 @@ class Agent:
         dial: Dial,
         run: Callable[[Attempt], Awaitable[Outcome]],
         log: Path | None = None,
+        defend: Callable[[Summon], Awaitable[None]] | None = None,
     ) -> None:
         self._identity = identity
         self._where = f"look at {log} on its machine" if log else "its owner's log says how"
         self._dial = dial
         self._run = run
+        self._defend = defend
+        self._defended: set[str] = set()  # disputes that are answered at this moment
+        self._defences: TaskGroup | None = None  # ends with the node, whatever is still open
         self._attempts: dict[str, Attempt] = {}  # by lock token
         self._ended: deque[str] = deque(maxlen=ENDED_MAX)
         self._outgoing = Doorbell()
@@ -99,6 +106,7 @@ class Agent:
         async with anyio.create_task_group() as jobs:
             try:
                 async with anyio.create_task_group() as connection:
+                    self._defences = connection
                     connection.start_soon(self._keep_connected, jobs)
                     await stop.wait()
                     await self._wind_down(grace_s)
@@ -147,6 +155,8 @@ class Agent:
             name=identity.name,
             capabilities=identity.capabilities,
             held=self._held(),
+            signing_key=identity.signing_key,
+            key_proof=identity.key_proof,
         )
         await connection.send(hello.model_dump_json())
         welcome = None
@@ -192,6 +202,10 @@ class Agent:
         if isinstance(message, Assign):
             self._begin(message, jobs)
             return
+        if isinstance(message, Summon):
+            if self._defences is not None:
+                self._defences.start_soon(self._answer, message)
+            return
         if isinstance(message, Welcome):
             return
         attempt = self._attempts.get(message.lock_token)
@@ -207,6 +221,19 @@ class Agent:
                 logger.warning("%s is not ours any more", attempt.job_id)
                 attempt.drop()
                 self._settle(attempt)
+
+    async def _answer(self, summon: Summon) -> None:
+        """Defend a result until its dispute is over."""
+        if self._defend is None or summon.dispute_id in self._defended or self._stopping:
+            return
+        self._defended.add(summon.dispute_id)
+        logger.warning("the result of %s is disputed", summon.job_id)
+        try:
+            await self._defend(summon)
+        except Exception:  # as for a job: nobody else must suffer
+            logger.exception("the result of %s could not be defended", summon.job_id)
+        finally:
+            self._defended.discard(summon.dispute_id)
 
     def _begin(self, message: Assign, jobs: TaskGroup) -> None:
         if message.lock_token in self._attempts or message.lock_token in self._ended:

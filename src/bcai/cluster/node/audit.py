@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from bcai.base.errors import FormatError, InputError
+from bcai.base.merkle import TreeHead
 from bcai.base.values import decode_value
 from bcai.cluster.node.worker_messages import INPUTS
 from bcai.jobs.outcome import Outcome, Output
@@ -23,13 +24,17 @@ from bcai.proof.data import Data
 from bcai.proof.evidence import EvidenceClass, strongest
 from bcai.proof.execute import begin, check_state
 from bcai.proof.feed import Feeder
+from bcai.proof.keys import parse_key_id
+from bcai.proof.messages import Answerer
 from bcai.proof.receipt import Receipt, decode_receipt
-from bcai.proof.replay import Difference, replay
+from bcai.proof.recorder import Trace
+from bcai.proof.replay import Difference, Replayed, replay
 from bcai.proof.run import Run, decode_run
+from bcai.proof.side import ReplayingSide
 from bcai.proof.single_run import single_run
 from bcai.proof.state import TensorHash, canonical_tensors, content_hash, hash_tensors
 from bcai.proof.trace_file import decode_trace
-from bcai.vm.compiler.backend import Backend
+from bcai.vm.compiler.backend import Backend, Executable
 from bcai.vm.isa.types import Array
 from bcai.vm.program.codec import decode_program
 from bcai.vm.program.program import VerifiedProgram
@@ -45,6 +50,8 @@ class AuditReport:
 
     lie: Lie | None = None
     compared: int = 0
+    claim: "Claim | None" = None
+    """What to dispute it with, where the trace differs: that is not for one side to say."""
 
     @property
     def remark(self) -> str:
@@ -55,6 +62,14 @@ class AuditReport:
             return "not done again: the program runs Python code, whose bits nobody can judge"
         checkpoints = "checkpoint" if self.compared == 1 else "checkpoints"
         return f"done again: {self.compared} {checkpoints} and the outputs agree"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The trace that should have come out, and the side that shows it."""
+
+    head: TreeHead
+    side: Answerer
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +90,7 @@ def audit(
     outcome: Outcome,
     blobs: Mapping[str, bytes],
     backend: Backend,
+    node_key: str = "",
 ) -> AuditReport:
     """Check a job's receipt against what was ordered and delivered, then do the job again.
 
@@ -82,6 +98,8 @@ def audit(
     ----------
     blobs
         The content of each of `digests_of`, held against its digest.
+    node_key
+        The key that is bound to the node that got the job; empty: whichever signed.
 
     Raises
     ------
@@ -99,7 +117,7 @@ def audit(
     except (InputError, FormatError, SafetensorError, KeyError) as error:
         # A worker refuses such an order, so nobody can have carried it out.
         return AuditReport(Lie("order.impossible", f"it signed for what cannot be run: {error}"))
-    lie = _misfit(job_id, receipt, order) or _other_outputs(
+    lie = _misfit(job_id, receipt, order, node_key) or _other_outputs(
         spec.kind, receipt, outcome.outputs, blobs
     )
     if lie is not None:
@@ -110,17 +128,30 @@ def audit(
     if claimed is not EvidenceClass.EXACT:
         text = f"its evidence is {claimed}, so that no replay could judge it; expected exact"
         return AuditReport(Lie("evidence.class", text))
+    executable = backend.compile(order.program)
     again = replay(
         order.feeder,
         order.program,
-        backend.compile(order.program),
+        executable,
         receipt.trace,
         order.state,
         first=order.first,
     )
     if again.difference is not None:
-        return AuditReport(_wrong(again.difference), again.compared)
+        claim = _claim(order, executable, receipt.trace, again)
+        return AuditReport(_wrong(again.difference), again.compared, claim)
     return AuditReport(None, again.compared)
+
+
+def _claim(order: _Order, executable: Executable, trace: Trace, again: Replayed) -> Claim:
+    """The node's trace with its first wrong checkpoint put right: no later one is ever compared."""
+    assert again.difference is not None
+    at = again.difference.checkpoint
+    checkpoints = (*trace.checkpoints[:at], again.difference.found, *trace.checkpoints[at + 1 :])
+    right = Trace(checkpoints)
+    states = {again.agreed_step: again.agreed}
+    side = ReplayingSide(order.program, order.feeder, executable, right, states)
+    return Claim(right.head, side)
 
 
 def digests_of(spec: JobSpec, outcome: Outcome) -> set[str]:
@@ -155,9 +186,10 @@ def _program(spec: JobSpec, files: Mapping[tuple[Mount, str], bytes]) -> _Order:
 _ORDERS = {JobKind.TRAINING: _training, JobKind.PROGRAM: _program}
 
 
-def _misfit(job_id: str, receipt: Receipt, order: _Order) -> Lie | None:
-    """What makes this no receipt of this job, if anything."""
-    report = check_receipt(receipt, run=order.run.digest)
+def _misfit(job_id: str, receipt: Receipt, order: _Order, node_key: str) -> Lie | None:
+    """What makes this no receipt of this job by this node, if anything."""
+    node = parse_key_id(node_key) if node_key else None
+    report = check_receipt(receipt, node=node, run=order.run.digest)
     if report.findings:
         first = report.findings[0]
         return Lie(first.name, first.message)

@@ -6,6 +6,7 @@ trace; a file that is torn or of another kind counts as none.
 """
 
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ _open: Any = safe_open  # untyped
 _STATE, _HISTORY, _TRACE = "state/", "history/", "trace"
 RUNS_MAX = 8
 """Runs that are kept at once: whoever broke off more has given up on the oldest."""
+STATES_MAX = 8
+"""States of one run on its way, for a defence to go on from; of more, every other one goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class KeptRun:
     def __init__(self, folder: Path, run: Run) -> None:
         self._folder = folder
         self._file = folder / f"{run.digest.hex()}.safetensors"
+        self._states = folder / f"{run.digest.hex()}.states"
         self._run = run
 
     def read(self, program: VerifiedProgram) -> Progress | None:
@@ -81,21 +85,39 @@ class KeptRun:
             save_file(arrays, part, metadata=trace)
             with part.open("rb") as file:
                 os.fsync(file.fileno())
+            self._states.mkdir(exist_ok=True, mode=0o700)
+            with suppress(FileExistsError):
+                os.link(part, self._states / f"{progress.step}.safetensors")
             part.replace(self._file)
         except (OSError, SafetensorError):
             part.unlink(missing_ok=True)
+        self._thin_states()
         self._forget_oldest()
+
+    def states(self) -> dict[int, Path]:
+        """Files of states on the way, by the number of steps done."""
+        found = (file for file in self._states.glob("*.safetensors") if file.stem.isdecimal())
+        return {int(file.stem): file for file in found}
 
     def remove(self) -> None:
         """Forget the run: it is over."""
         with suppress(OSError):
             self._file.unlink(missing_ok=True)
+        shutil.rmtree(self._states, ignore_errors=True)
+
+    def _thin_states(self) -> None:
+        files = sorted(self.states().items())
+        if len(files) > STATES_MAX:
+            with suppress(OSError):
+                for _, file in files[::2]:
+                    file.unlink(missing_ok=True)
 
     def _forget_oldest(self) -> None:
         with suppress(OSError):
-            files = sorted(self._folder.iterdir(), key=lambda file: file.stat().st_mtime)
-            for file in files[:-RUNS_MAX]:
+            files = self._folder.glob("*.safetensors")
+            for file in sorted(files, key=lambda file: file.stat().st_mtime)[:-RUNS_MAX]:
                 file.unlink(missing_ok=True)
+                shutil.rmtree(file.with_suffix(".states"), ignore_errors=True)
 
 
 def _below(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:

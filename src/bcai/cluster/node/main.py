@@ -19,6 +19,8 @@ from bcai.cluster.node.attempt import Attempt
 from bcai.cluster.node.cache import BlobCache
 from bcai.cluster.node.capabilities import measure_capabilities
 from bcai.cluster.node.connection import Dial, dialler, is_loopback
+from bcai.cluster.node.defence import Defender
+from bcai.cluster.node.evidence_shelf import EVIDENCE, forget_old
 from bcai.cluster.node.folders import fresh_work_folder, node_id, take_folder
 from bcai.cluster.node.run_job import KEY_FILE, Workbench, run_job
 from bcai.cluster.node.shelf import Shelf, first_look, keep_stocked
@@ -26,7 +28,7 @@ from bcai.cluster.node.signatures import SignatureGate
 from bcai.cluster.node.transfer import BlobTransfer
 from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Outcome
-from bcai.proof.keys import own_key
+from bcai.proof.keys import Domain, key_id, own_key
 from bcai.settings import Settings, read_settings
 
 HTTP_S = 30.0  # without a byte; a blob may take longer than that
@@ -69,7 +71,7 @@ async def serve(settings: Settings) -> None:
         )
     folder = settings.node_folder
     lock = take_folder(folder)
-    own_key(folder / KEY_FILE, os.urandom)
+    signing_key = own_key(folder / KEY_FILE, os.urandom)
     most = settings.node.warm_pythons if settings.enhanced_vm.enable_python else 0
     zygotes = ZygotePool(ZygotePolicy(zygotes_max=most))
     try:
@@ -78,10 +80,13 @@ async def serve(settings: Settings) -> None:
         capabilities = await anyio.to_thread.run_sync(measure_capabilities, settings, offers)
         _log_jail(capabilities)
         key = settings.api_key.get_secret_value()
+        own_id = settings.node.id or node_id(folder)
         identity = Identity(
-            node_id=settings.node.id or node_id(folder),
+            node_id=own_id,
             name=settings.node.name or socket.gethostname(),
             capabilities=capabilities,
+            signing_key=key_id(signing_key.public),
+            key_proof=signing_key.sign(Domain.NODE, own_id.encode()).hex(),
         )
         http_url = _scheme(settings.endpoint, "http")
         async with httpx.AsyncClient(
@@ -107,7 +112,8 @@ async def serve(settings: Settings) -> None:
             )
 
             dial = dialler(_scheme(settings.endpoint, "ws") + "/v1/nodes/connect", key)
-            await _work(bench, identity, dial, shelf)
+            defender = Defender(settings, client, transfer)
+            await _work(bench, identity, dial, shelf, defender)
     finally:
         zygotes.close()
         os.close(lock)
@@ -124,14 +130,18 @@ def _log_jail(capabilities: Capabilities) -> None:
         logger.warning("trusted, even without a jail: %s", ", ".join(capabilities.trusted_keys))
 
 
-async def _work(bench: Workbench, identity: Identity, dial: Dial, shelf: Shelf) -> None:
+async def _work(
+    bench: Workbench, identity: Identity, dial: Dial, shelf: Shelf, defender: Defender
+) -> None:
     """Take jobs until a signal says stop; environments come and go meanwhile."""
     node, stop = bench.settings.node, anyio.Event()
 
     async def run(attempt: Attempt) -> Outcome:
-        return await run_job(attempt, bench)  # a job keeps the one that it began with
+        outcome = await run_job(attempt, bench)  # a job keeps the one that it began with
+        await anyio.to_thread.run_sync(_tidy_evidence, bench.settings)
+        return outcome
 
-    agent = Agent(identity, dial, run, node.log)
+    agent = Agent(identity, dial, run, node.log, defender.defend)
 
     def restock(found: Shelf) -> None:
         nonlocal bench
@@ -148,6 +158,17 @@ async def _work(bench: Workbench, identity: Identity, dial: Dial, shelf: Shelf) 
         group.start_soon(keep_stocked, bench.settings.node_folder, shelf, restock)
         await agent.serve(stop, grace_s=node.grace_s)
         group.cancel_scope.cancel()
+
+
+def _tidy_evidence(settings: Settings) -> None:
+    """Keep what defends earlier results within the owner's bounds."""
+    node = settings.node
+    forget_old(
+        settings.node_folder / EVIDENCE,
+        bytes_max=node.evidence_mb * MIB,
+        age_s_max=node.evidence_hours * 3600.0,
+        now=time.time(),
+    )
 
 
 def _scheme(endpoint: str, scheme: str) -> str:

@@ -25,7 +25,8 @@ from safetensors.numpy import (
 
 from bcai.bridge.code_of_program import code_of_program
 from bcai.cluster.node.ask_node import NodePython
-from bcai.cluster.node.receipts import leave_receipt
+from bcai.cluster.node.evidence_shelf import RECEIPT, keep_job
+from bcai.cluster.node.receipts import ReceiptPlan, leave_receipt
 from bcai.cluster.node.verified_worker import refuse_beyond, used_so_far, within_limits
 from bcai.cluster.node.worker_messages import INPUTS, OUTPUTS, leave_output, tell
 from bcai.proof.recorder import Recorder
@@ -93,7 +94,7 @@ def _sign(
     outputs = {name: array for name, array in results.items() if name not in names}
     recorder = Recorder(single.run)
     recorder.record(1, state, outputs)
-    return leave_receipt(
+    name = leave_receipt(
         folder,
         single.run,
         verified,
@@ -104,6 +105,11 @@ def _sign(
         wall_s=wall_s,
         python=python,
     )
+    evidence, source = ReceiptPlan.read(folder).evidence, folder / "data" / INPUTS
+    if evidence is not None:
+        files = {RECEIPT: folder / OUTPUTS / name, INPUTS: source}
+        keep_job(evidence, {place: file for place, file in files.items() if file.is_file()})
+    return name
 
 
 def python_wishes(verified: VerifiedProgram) -> list[tuple[str, bool]]:

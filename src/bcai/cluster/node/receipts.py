@@ -44,36 +44,48 @@ class ReceiptPlan:
         Level and layers, as on the result.
     spec
         What the client signed; None if nobody did.
+    evidence
+        Where the job's evidence is kept; None: the owner keeps none.
     """
 
     job_id: str
     key_file: Path
     jail: JailReport
     spec: SignedSpec | None
+    evidence: Path | None = None
 
     @classmethod
-    def of(cls, job_id: str, spec: JobSpec, key_file: Path, jail: JailReport) -> "ReceiptPlan":
-        """The plan of a job."""
+    def of(
+        cls,
+        job_id: str,
+        spec: JobSpec,
+        key_file: Path,
+        jail: JailReport,
+        evidence: Path | None = None,
+    ) -> "ReceiptPlan":
+        """The plan of a job; `evidence` is the node's folder for all jobs'."""
         signature = spec.signature
         signed = signature and SignedSpec(
             encode_spec(spec), parse_key_id(signature.key), bytes.fromhex(signature.value)
         )
-        return cls(job_id, key_file, jail, signed)
+        return cls(job_id, key_file, jail, signed, evidence and evidence / job_id)
 
     def write(self, folder: Path) -> None:
         """Leave it for the worker of this folder."""
         spec = self.spec
         signed = spec and [each.hex() for each in (spec.spec, spec.client, spec.signature)]
         jail = [self.jail.level, list(self.jail.layers)]
-        content = [self.job_id, str(self.key_file), jail, signed]
+        kept = self.evidence and str(self.evidence)
+        content = [self.job_id, str(self.key_file), jail, signed, kept]
         (folder / _PLAN).write_text(json.dumps(content))
 
     @classmethod
     def read(cls, folder: Path) -> "ReceiptPlan":
         """What `write` left."""
-        job_id, key_file, (level, layers), signed = json.loads((folder / _PLAN).read_text())
+        job_id, key_file, (level, layers), signed, kept = json.loads((folder / _PLAN).read_text())
         spec = signed and SignedSpec(*(bytes.fromhex(each) for each in signed))
-        return cls(job_id, Path(key_file), JailReport(level, tuple(layers)), spec)
+        jail = JailReport(level, tuple(layers))
+        return cls(job_id, Path(key_file), jail, spec, kept and Path(kept))
 
 
 def leave_receipt(

@@ -31,6 +31,7 @@ from bcai.cluster.node.attempt import Attempt
 from bcai.cluster.node.cache import BlobCache
 from bcai.cluster.node.environment_folders import held
 from bcai.cluster.node.environments import NodeEnvironment
+from bcai.cluster.node.evidence_shelf import EVIDENCE
 from bcai.cluster.node.folders import remove_tree
 from bcai.cluster.node.inputs import DATA, PROJECT, build_folders
 from bcai.cluster.node.inspection import inspect_job, policy_of, refused_code
@@ -165,7 +166,8 @@ def _runner(
     spec, settings = attempt.spec, bench.settings
     if spec.kind is JobKind.WASM:
         return partial(launch_wasm, fuel=spec.limits.fuel)
-    plan = ReceiptPlan.of(attempt.job_id, spec, settings.node_folder / KEY_FILE, REPORT)
+    evidence = settings.node_folder / EVIDENCE if settings.node.evidence_mb else None
+    plan = ReceiptPlan.of(attempt.job_id, spec, settings.node_folder / KEY_FILE, REPORT, evidence)
     kept = settings.node_folder / "runs"
     if spec.kind is JobKind.PYTHON:
         machine = settings.enhanced_vm

@@ -25,8 +25,9 @@ from safetensors.numpy import (
 
 from bcai.base.errors import InputError
 from bcai.base.units import MIB
+from bcai.cluster.node.keep_training import computed_before, keep_training
 from bcai.cluster.node.kept_run import KeptRun, Progress
-from bcai.cluster.node.receipts import leave_receipt
+from bcai.cluster.node.receipts import RECEIPT, ReceiptPlan, leave_receipt
 from bcai.cluster.node.verified_worker import refuse_beyond, used_so_far, within_limits
 from bcai.cluster.node.worker_messages import OUTPUTS, tell
 from bcai.jobs.training import (
@@ -74,6 +75,11 @@ def _train(
     run = decode_run((project / RUN).read_bytes())
     rows = Data(load_file(data / ROWS))
     feeder = Feeder(run, program, rows)
+    plan = ReceiptPlan.read(folder)
+    before = computed_before(plan, program, run, folder / OUTPUTS)
+    if before is not None:
+        tell(kind="started", backend=choice.backend.name, device=choice.backend.device)
+        return _outputs(before.state, before.history), RECEIPT
     kept = KeptRun(kept_folder, run)
     progress = kept.read(program) or _first(project, data, run, program)
     is_large = sum(each.nbytes for each in progress.state.values()) >= LARGE_STATE_BYTES
@@ -109,6 +115,7 @@ def _train(
             choice=choice,
             wall_s=time.monotonic() - started_at,
         )
+    keep_training(plan, folder, kept.states())
     kept.remove()
     return outputs, receipt
 
@@ -202,10 +209,15 @@ def _leave(folder: Path, state: Mapping[str, Array], history: _History) -> list[
     arrays = history.arrays()
     save_file(dict(state), folder / STATE)
     (folder / HISTORY).write_bytes(save(arrays))
+    return _outputs(state, arrays)
+
+
+def _outputs(state: Mapping[str, Array], history: Mapping[str, Array]) -> list[dict[str, Any]]:
     tensors = "tensor" if len(state) == 1 else "tensors"
+    steps = max((len(each) for each in history.values()), default=0)
     return [
         _output(FINAL_STATE, "state_dict", STATE, f"{len(state)} {tensors}"),
-        _output(HISTORY, "state_dict", HISTORY, f"{', '.join(arrays)} of {history.done} steps"),
+        _output(HISTORY, "state_dict", HISTORY, f"{', '.join(history)} of {steps} steps"),
     ]
 
 

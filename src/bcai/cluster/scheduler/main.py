@@ -10,11 +10,12 @@ import anyio
 from bcai.base.backoff import backoff_s
 from bcai.base.errors import BcaiError, exit_status
 from bcai.cluster.scheduler.assigned import empty_assigned
+from bcai.cluster.scheduler.disputed import judge_disputes
 from bcai.cluster.scheduler.placement import Floor
 from bcai.cluster.scheduler.queued import empty_queued
 from bcai.cluster.scheduler.running import empty_running
-from bcai.cluster.store.open import open_store
-from bcai.cluster.store.protocol import JobStore
+from bcai.cluster.store.open import open_blobs, open_store
+from bcai.cluster.store.protocol import BlobStore, JobStore
 from bcai.settings import Settings, read_settings
 
 ROUND_S_MIN = 0.02  # a chatty job commits all the time: that is no reason to look all the time
@@ -31,20 +32,21 @@ def main() -> int:
     logging.getLogger("alembic").setLevel(logging.WARNING)  # ten lines that say all is well
     try:
         settings = read_settings()
-        anyio.run(serve, settings, open_store(settings))
+        anyio.run(serve, settings, open_store(settings), open_blobs(settings))
     except BcaiError as error:
         sys.stderr.write(f"bcai scheduler: {error}\n")
         return exit_status(error.code)
     return 0
 
 
-async def serve(settings: Settings, store: JobStore) -> None:
+async def serve(settings: Settings, store: JobStore, blobs: BlobStore) -> None:
     """Schedule until a signal says stop. Several may do so at once: every write is fenced."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         await store.start()
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(schedule, settings, store)
+                group.start_soon(judge_disputes, store, blobs)
                 async for _ in signals:
                     group.cancel_scope.cancel()
                     break

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from bcai.base.errors import InputError
 from bcai.cluster.gateway.auth import NodeCaller
 from bcai.cluster.gateway.limits import PAGE_SIZE_MAX
 from bcai.cluster.gateway.openapi import JobId, problems
@@ -35,7 +36,15 @@ async def list_audits(
 async def settle_job(
     services: UseServices, caller: NodeCaller, job_id: JobId, verdict: VerdictMessage
 ) -> Response:
-    """Settle or dispute a result. Harmless if it is repeated; refused for a node's own work."""
+    """Settle or dispute a result. Harmless if it is repeated; refused for a node's own work.
+
+    That a trace differs is not taken at one side's word: see `/v1/audits/{job_id}/dispute`.
+    """
+    if verdict.code == "replay.differs":
+        raise InputError(
+            "code: found 'replay.differs', which is for a referee to say",
+            hint=f"open a dispute: POST /v1/audits/{job_id[:80]}/dispute",
+        )
     remark = "" if verdict.code else verdict.message
     job = await services.store.settle(job_id, caller, verdict.lie, remark)
     return json_response(JobView.of(job))

@@ -1,0 +1,81 @@
+"""What a node keeps to defend its results: one folder a job, bounded in size and age."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+EVIDENCE = "evidence"  # in the node's folder
+RECEIPT = "receipt.bcai"
+ROWS = "rows.safetensors"
+FIRST_STATE = "first_state.safetensors"
+STATES = "states"
+OUTPUTS = "outputs"
+PART_S_MAX = 3600.0
+"""Older than this, a folder that is not whole has lost its writer."""
+
+
+def keep_job(folder: Path, files: Mapping[str, Path]) -> None:
+    """Keep these files, by their place in the folder, as hard links or copies.
+
+    The folder is there with all of them or not at all. A full disk costs the defence, not the job.
+    """
+    part = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        for place, source in files.items():
+            target = part / place
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _link(source, target)
+        _flush(part)
+        shutil.rmtree(folder, ignore_errors=True)  # of an attempt before: the bits are the same
+        part.rename(folder)
+        _sync(folder.parent)
+    except OSError:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def forget_old(shelf: Path, *, bytes_max: int, age_s_max: float, now: float) -> None:
+    """Remove what is too old, then the oldest, until the rest is within its bound."""
+    found: list[tuple[float, int, Path]] = []
+    with suppress(FileNotFoundError):
+        for folder in shelf.iterdir():
+            with suppress(FileNotFoundError):
+                found.append((folder.stat().st_mtime, _size(folder), folder))
+    total = sum(size for _, size, _ in found)
+    for at, size, folder in sorted(found):
+        if folder.name.startswith("."):  # a worker writes it now, or died while it did
+            is_over = now - at > PART_S_MAX
+        else:
+            is_over = total > bytes_max or now - at > age_s_max
+        if is_over:
+            shutil.rmtree(folder, ignore_errors=True)
+            total -= size
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(source, target)
+
+
+def _flush(folder: Path) -> None:
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with (Path(path) / name).open("rb") as file:
+                os.fsync(file.fileno())
+        _sync(Path(path))
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
