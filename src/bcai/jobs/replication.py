@@ -192,7 +192,7 @@ def _disagreement(ballots: Sequence[Ballot]) -> str:
 
 def _otherwise(ballot: Ballot, other: Ballot) -> str:
     """Say of a node what sets it apart."""
-    who = f"{ballot.node_name} ({ballot.node_id})"
+    who = f"{ballot.node_name} ({ballot.node_id})" if ballot.node_id else ballot.node_name
     if not ballot.answer:
         return f"{who} gave no answer: {ballot.text}"
     names = differing(other, ballot)
