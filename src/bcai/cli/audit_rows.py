@@ -1,7 +1,10 @@
 """What stands on record about a job that ended: why, within which limits, what it used."""
 
 from bcai.base.units import format_duration_s, format_size
+from bcai.bridge.inspect.finding import Audit, Severity
 from bcai.jobs.outcome import Outcome, Usage
+
+_FINDINGS_MAX = 10
 
 
 def audit_rows(outcome: Outcome) -> list[tuple[str, str]]:
@@ -18,10 +21,25 @@ def audit_rows(outcome: Outcome) -> list[tuple[str, str]]:
         rows.append(("at most", ", ".join(at_most)))
     audit = outcome.audit
     if audit is not None:
-        counts = [f"{count} {severity}" for severity, count in audit.counts.items() if count]
-        files = "1 file" if audit.files == 1 else f"{audit.files} files"
-        rows.append(("inspection", f"{', '.join(counts) or 'nothing found'} in {files}"))
+        counts = [
+            f"{count} {name}" if name == Severity.REFUSED else _counted(count, name)
+            for name, count in audit.counts.items()
+            if count
+        ]
+        found = f"{', '.join(counts) or 'nothing found'} in {_counted(audit.files, 'file')}"
+        rows.append(("inspection", found))
+        rows += _findings(audit)
     return rows
+
+
+def _findings(audit: Audit) -> list[tuple[str, str]]:
+    """The worst of what was found, each with its place."""
+    shown = audit.findings[:_FINDINGS_MAX]
+    rows = [("", f"{each.place}: {each.severity}: {each.message}") for each in shown]
+    more = sum(audit.counts.values()) - len(shown)
+    if more > 0:
+        rows.append(("", f"and {more} more: see --json, which keeps {len(audit.findings)}"))
+    return rows + [("", f"not seen: {text}") for text in audit.unseen]
 
 
 def _at_most(usage: Usage) -> list[str]:
@@ -29,12 +47,25 @@ def _at_most(usage: Usage) -> list[str]:
     found = [
         (usage.memory_bytes_peak, f"{format_size(usage.memory_bytes_peak)} of memory"),
         (usage.disk_bytes_peak, f"{format_size(usage.disk_bytes_peak)} of files"),
-        (usage.inodes_peak, f"{usage.inodes_peak} files and folders"),
-        (usage.processes_peak, f"{usage.processes_peak} processes and threads"),
+        (usage.inodes_peak, _files(usage.inodes_peak)),
+        (usage.processes_peak, _processes(usage.processes_peak)),
         (usage.log_bytes, f"{format_size(usage.log_bytes)} printed"),
         (usage.output_bytes, f"{format_size(usage.output_bytes)} of outputs"),
     ]
     return [text for value, text in found if value]
+
+
+def _files(count: int) -> str:
+    return "1 file or folder" if count == 1 else f"{count} files and folders"
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes and threads"
+
+
+def _counted(count: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _limit(name: str, value: float) -> str:

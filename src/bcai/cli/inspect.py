@@ -114,12 +114,17 @@ def _print_sum(console: "Console", audit: Audit) -> None:
 
     for text in audit.unseen:
         console.print(Text.assemble(("not seen: ", "bold"), text), soft_wrap=True)
-    found = ", ".join(f"{audit.counts.get(name, 0)} {_PLURALS[name]}" for name in SEVERITIES)
+    found = ", ".join(_counted(audit.counts.get(name, 0), name) for name in SEVERITIES)
     more = sum(audit.counts.values()) - len(audit.findings)
     rest = f" ({more} not shown)" if more else ""
     files = f"{audit.files} file{'' if audit.files == 1 else 's'}"
     console.print(Text(f"{files} read: {found}{rest}"))
     console.print(Text(_ADVICE, style="dim"), soft_wrap=True)
+
+
+def _counted(count: int, severity: Severity) -> str:
+    """`1 warning`, `2 warnings`."""
+    return f"{count} {severity.value if count == 1 else _PLURALS[severity]}"
 
 
 def _document(audit: Audit, status: int) -> dict[str, Any]:

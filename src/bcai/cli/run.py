@@ -208,7 +208,10 @@ def _refuse_files(noun: str, options: RunOptions, *more: tuple[str, tuple[str, .
     )
     for name, value in given:
         if value:
-            raise InputError(f"{name}: a {noun} takes none; its inputs are --input NAME=FILE.npy")
+            raise InputError(
+                f"{name}: only a job of Python has this, and this one is a {noun}",
+                hint="its inputs are --input NAME=FILE.npy" if name == "--data" else "",
+            )
 
 
 def job_fields(target: Target, arguments: tuple[str, ...], options: RunOptions) -> dict[str, Any]:

@@ -101,8 +101,6 @@ def _code_target(code: str) -> Target:
 
 def _read_script(path: Path) -> str:
     content = path.read_bytes()
-    if not content.strip():
-        raise InputError(f"{path}: the script is empty, expected Python to run")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,5 +1,6 @@
 """A job as a client writes it: the body of `POST /v1/jobs`, lowered to a JobSpec."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -76,10 +77,10 @@ class LimitsMessage(_Strict):
     )
 
 
-def _check_code(code: str) -> str:
-    if not code.strip():
-        raise ValueError("expected Python, which does something")
-    return code
+def _check_environment(name: str) -> str:
+    if re.fullmatch(NAME_PATTERN, name) is None:
+        raise ValueError("expected the name of an environment, such as 'science' (a-z, 0-9, . _ -)")
+    return name
 
 
 class SignatureMessage(_Strict):
@@ -121,9 +122,7 @@ class JobSubmission(_Strict):
         description="How strong a jail it asks for; a node that has less refuses the job.",
     )
     name: Text = Field(default="job", min_length=1, max_length=200)
-    code: Annotated[Text, AfterValidator(_check_code)] | None = Field(
-        default=None, max_length=CODE_BYTES_MAX, json_schema_extra={"pattern": r"\S"}
-    )
+    code: Text | None = Field(default=None, max_length=CODE_BYTES_MAX)
     code_name: str = Field(
         default="job.py", min_length=1, max_length=200, pattern=r"^[^/\\\x00-\x1f]+$"
     )
@@ -131,9 +130,9 @@ class JobSubmission(_Strict):
     files: list[FileMessage] = Field(default_factory=list[FileMessage], max_length=FILES_MAX)
     arguments: list[Text] = Field(default_factory=list[Text], max_length=1000)
     requirements: list[Text] = Field(default_factory=list[Text], max_length=200)
-    environment: str | None = Field(
+    environment: Annotated[str, AfterValidator(_check_environment)] | None = Field(
         default=None,
-        pattern=f"^{NAME_PATTERN}$",
+        json_schema_extra={"pattern": f"^{NAME_PATTERN}$"},
         description="Environment of a node, by name; without it the first that has `requirements`.",
     )
     hardware: HardwareMessage = HardwareMessage()

@@ -29,7 +29,7 @@ def test_findings_show_place_line_and_caret(
     shown = next(number for number, line in enumerate(lines) if "/etc/shadow" in line) + 1
     assert lines[shown].index('"/etc') == lines[shown + 1].index("^")
     assert "hint: " in out
-    assert "1 refused, 1 warnings, 0 notes" in out
+    assert "1 refused, 1 warning, 0 notes" in out
 
 
 def test_a_project_is_read_whole_and_json_is_one_document(

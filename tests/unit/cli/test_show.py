@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from tests.unit.cli.sample_jobs import JAIL, SUCCESS, failure, job
 
-from bcai.bridge.inspect.finding import Audit
+from bcai.bridge.inspect.finding import Audit, Finding, Severity
 from bcai.cli.jobs.show import print_job
 from bcai.jobs.job import Attempt
 from bcai.jobs.outcome import Reason, ReasonCode, Usage
@@ -19,14 +19,19 @@ def attempt(number: int, reason: Reason) -> Attempt:
 def test_what_stands_on_record_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     jail = replace(JAIL, start="warm", limits={"memory_bytes": 2.0**31, "cpu_s": 90.0, "inodes": 9})
     usage = Usage(wall_s=1.0, disk_bytes_peak=2048, inodes_peak=3, processes_peak=4, log_bytes=5)
-    audit = Audit({"refused": 0, "warning": 2, "note": 0}, files=1)
+    finding = Finding("pickle.load", Severity.WARNING, "a.py", 3, 1, "runs what is in the file")
+    unseen = ("fast.so: machine code",)
+    audit = Audit({"refused": 0, "warning": 2, "note": 1}, (finding,), unseen, files=1)
     ended = replace(SUCCESS, jail=jail, usage=usage, audit=audit)
     print_job(job(ended))
     shown = " ".join(capsys.readouterr().out.split())
     for text in (
         "reason job.succeeded", "started warm", "limits cpu 1m 30s, inodes 9, memory 2.0 GiB",
         "at most 2.0 KiB of files, 3 files and folders, 4 processes and threads, 5 B printed",
-        "inspection 2 warning in 1 file",
+        "inspection 2 warnings, 1 note in 1 file",
+        "a.py:3:1: warning: runs what is in the file",
+        "and 2 more: see --json",
+        "not seen: fast.so: machine code",
     ):  # fmt: skip
         assert text in shown
     assert shown.count("limits") == 1

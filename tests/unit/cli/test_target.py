@@ -4,7 +4,6 @@ import pytest
 
 from bcai.base.errors import InputError
 from bcai.cli.target import read_target
-from bcai.sdk.draft import draft_job
 
 
 def test_a_script_brings_its_text(tmp_path: Path) -> None:
@@ -16,15 +15,9 @@ def test_a_script_brings_its_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", ["", " \n\t"])
-def test_nothing_is_not_run(tmp_path: Path, code: str) -> None:
+def test_nothing_is_not_run(code: str) -> None:
     with pytest.raises(InputError, match=r"--code: found .*, expected Python to run"):
         read_target(None, code)
-    (tmp_path / "empty.py").write_text(code)
-    with pytest.raises(InputError, match=r"empty\.py: the script is empty"):
-        read_target(str(tmp_path / "empty.py"), None)
-    for given in ({"code": code}, {"path": tmp_path / "empty.py"}):
-        with pytest.raises(InputError, match=r"code: found .*; expected Python"):
-            draft_job(**given)
 
 
 def test_a_folder_is_named_after_itself(tmp_path: Path) -> None:

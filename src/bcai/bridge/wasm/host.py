@@ -19,6 +19,7 @@ OnOutput = Callable[[str, Array], None]
 
 _STREAMS: dict[int, Stream] = {1: "stdout", 2: "stderr"}
 _SIZE_MAX = 2**32 - 1
+_NOT_FOUND = 2**32 - 1  # -1, as a module's numbers have no sign here
 
 T = TypeVar("T")
 
@@ -124,17 +125,17 @@ class Host:
         """Return the element type of an input."""
         del memory
         self._charge(0)
-        return int(_item("input_dtype", self._types, index).dtype)
+        return int(self._input("input_dtype", self._types, index).dtype)
 
     def input_rank(self, memory: LinearMemory, index: int) -> int:
         """Return the number of axes of an input."""
         del memory
         self._charge(0)
-        return _item("input_rank", self._types, index).rank
+        return self._input("input_rank", self._types, index).rank
 
     def input_shape(self, memory: LinearMemory, index: int, pointer: int) -> None:
         """Copy the sizes of an input's axes into memory."""
-        shape = _item("input_shape", self._types, index).shape
+        shape = self._input("input_shape", self._types, index).shape
         packed = struct.pack(f"<{len(shape)}q", *shape)
         self._write(memory, "input_shape", pointer, len(packed), lambda: packed)
 
@@ -142,11 +143,11 @@ class Host:
         """Return the bytes of an input's elements."""
         del memory
         self._charge(0)
-        return _item("input_size", self._types, index).nbytes
+        return self._input("input_size", self._types, index).nbytes
 
     def input_read(self, memory: LinearMemory, index: int, pointer: int) -> None:
         """Copy an input's elements into memory."""
-        array = _item("input_read", self._inputs, index)
+        array = self._input("input_read", self._inputs, index)
         self._write(memory, "input_read", pointer, array.nbytes, array.tobytes)
 
     def output(
@@ -221,6 +222,15 @@ class Host:
         _check_range(memory, function, "place", pointer, length)
         self._charge(length)
         memory.write(pointer, content())
+
+    def _input(self, function: str, items: Sequence[T], index: int) -> T:
+        """One of `items`, of which there is one for each input."""
+        if index == _NOT_FOUND:
+            there = ", ".join(map(repr, self._names)) or "none"
+            message = f"bcai.{function}: index -1, as input_find gives for a name that is not there"
+            hint = "give the job its inputs, by name: --input NAME=FILE.npy"
+            raise EndedError(Cause.TRAP, f"{message}; the job's inputs: {there}", hint)
+        return _item(function, items, index)
 
     def _tell(self, stream: Stream, text: str) -> None:
         if text:

@@ -148,10 +148,12 @@ def test_an_index_of_no_input_ends_the_run(function: str) -> None:
     more = (0,) if function in {"input_shape", "input_read"} else ()
     x = np.ones(2, np.float32)
     assert call(function, 0, *more, x=x).finished.ended is None
-    for index in (1, -1):
+    for index, says in ((1, "1; there are 1"), (-1, "-1, as input_find gives for a name that is")):
         ended = call(function, index, *more, x=x).ended
         assert ended.cause is Cause.TRAP
-        assert f"bcai.{function}: index {index & 0xFFFFFFFF}; there are 1" in ended.message
+        assert f"bcai.{function}: index {says}" in ended.message
+    assert "the job's inputs: 'x'" in ended.message
+    assert "--input NAME=FILE.npy" in ended.hint
 
 
 def test_inputs_stand_in_the_order_of_their_names_and_are_found_by_them() -> None:

@@ -53,7 +53,8 @@ def start_program(scene: Scene) -> Iterator[Sighting]:
     "program.shell",
     Severity.WARNING,
     "starts another program in a child, which dies without an error",
-    "nothing of it will run; do it in Python",
+    "nothing of it will run; do it in Python, or ask for security_level='standard', where programs "
+    "of the node may start",
     fires=("import os\nos.system('nvidia-smi')\n", "import os as o\nx = o.system\nx('ls')\n"),
     spares=("import platform\nplatform.system()\n",),
 )
