@@ -107,7 +107,7 @@ def python_rows(receipt: "PythonReceipt", size: int) -> Rows:
         ("inputs", first.inputs.hex()),
         ("client", key_id(receipt.spec.client)),
     ]
-    rows += [(f"fingerprint {name}", value) for name, value in first.fingerprint]
+    rows += [("fingerprint", f"{name} {value}") for name, value in first.fingerprint]
     for word in receipt.words:
         said, usage = word.commitment, word.commitment.usage
         agrees = "agrees" if word in receipt.agreeing else "differs"
