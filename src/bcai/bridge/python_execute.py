@@ -7,7 +7,7 @@ file of outputs, copied and checked when the jail is gone.
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from bcai.base.errors import (
 )
 from bcai.base.values import decode_value
 from bcai.bridge.sandbox.environment import JobPython
+from bcai.bridge.sandbox.gpu import GpuDevice
 from bcai.bridge.sandbox.inputs import sealed_tensors
 from bcai.bridge.sandbox.jail import (
     Cause,
@@ -86,8 +87,10 @@ class JailPython:
         The strongest jail that the machine's owner lets it build.
     trusts
         Whether code may ask for `sandbox="trusted"`: it is the machine owner's own.
+    gpus
+        Those of the job; code that asks for a GPU is given all of them, other code none.
     gpu_fallback
-        Code that asks for a GPU runs without one.
+        Code that asks for a GPU runs without one if there is none.
     """
 
     limits: JailLimits
@@ -99,6 +102,7 @@ class JailPython:
     python: JobPython | None = None
     level_max: str = "A"
     trusts: bool = False
+    gpus: tuple[GpuDevice, ...] = ()
     gpu_fallback: bool = False
 
     def __call__(self, code: PythonCode, inputs: Sequence[Array]) -> Mapping[str, Array]:
@@ -139,7 +143,7 @@ class JailPython:
         return probed
 
     def _refuse_wish(self, sandbox: str, gpu: bool) -> None:
-        if gpu and not self.gpu_fallback:
+        if gpu and not self.gpus and not self.gpu_fallback:
             raise RefusedError("PythonExecute: the jail has no GPU", hint="ask for gpu=False")
         if sandbox == "trusted" and not self.trusts:
             raise RefusedError(
@@ -152,17 +156,19 @@ class JailPython:
         with tempfile.TemporaryDirectory(prefix="bcai-python-") as folder:
             project = Path(folder) / "project"
             _write_project(project, code)
+            gpus = self.gpus if code.gpu else ()
             request = JailRequest(
                 project,
                 ENTRY,
                 None,
                 (),
-                self.limits,
+                replace(self.limits, gpu_count=len(gpus)),
                 tenant=self.tenant,
                 allowed_imports=self.allowed_imports,
                 python=self.python,
                 inputs=inputs,
                 security_level=code.sandbox,
+                gpus=gpus,
             )
             return self.launch(request, self.on_event, self.cancelled)
 

@@ -20,6 +20,7 @@ from bcai.base.errors import (
     ResourceError,
 )
 from bcai.bridge.python_execute import CODE, JailPython
+from bcai.bridge.sandbox.gpu import GpuDevice
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailLimits, JailOutput, JailRequest, OnEvent
 from bcai.bridge.sandbox.level import JailReport
 from bcai.bridge.sandbox.probe import probe_jail
@@ -147,6 +148,16 @@ def test_a_bad_end_is_told(cause: Cause, kind: type[BcaiError]) -> None:
 def test_a_gpu_is_refused() -> None:
     with pytest.raises(RefusedError, match="the jail has no GPU"):
         JailPython(LIMITS, launch=ends())(code("", gpu=True), [])
+
+
+def test_code_that_asks_for_a_gpu_is_given_the_jobs_and_other_code_none() -> None:
+    launcher = ends()
+    python = JailPython(LIMITS, launch=launcher, gpus=(GpuDevice(1),))
+    for wanted, given in ((True, (GpuDevice(1),)), (False, ())):
+        python(code("", gpu=wanted), [])
+        assert launcher.request is not None
+        assert launcher.request.gpus == given
+        assert launcher.request.limits.gpu_count == len(given)
 
 
 def test_trust_is_the_owners_to_give() -> None:

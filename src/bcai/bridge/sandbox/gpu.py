@@ -116,11 +116,12 @@ def find_gpus(root: Path = Path("/")) -> tuple[GpuDevice, ...]:
         Where `/dev` and `/proc` lie; for tests, which have other devices.
     """
     devices, told = (root / path for path in _DEVICE_PATHS)
-    described = map(_described, sorted(told.glob("*/information")))
-    known = {gpu.minor: gpu for gpu in described if gpu is not None}
     names = [path.name for path in devices.glob("nvidia[0-9]*") if _is_device(path)]
     minors = sorted(int(name[6:]) for name in names if name[6:].isdigit())
+    # First, since it makes the driver look at GPUs that nobody has used yet.
     memory = _memory_by_uuid() if minors and root == Path("/") else {}
+    described = map(_described, sorted(told.glob("*/information")))
+    known = {gpu.minor: gpu for gpu in described if gpu is not None}
     found = [known.get(minor, GpuDevice(minor)) for minor in minors]
     return tuple(
         replace(gpu, memory_bytes=memory.get(gpu.uuid, 0), root=str(root)) for gpu in found

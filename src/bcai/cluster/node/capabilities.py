@@ -2,13 +2,11 @@
 
 import os
 import platform
-import shutil
-import subprocess
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-from bcai.base.units import MIB
+from bcai.bridge.sandbox import gpu
 from bcai.bridge.sandbox.level import JailReport
 from bcai.bridge.sandbox.probe import probe_jail
 from bcai.cluster.node.machine_facts import measure_machine
@@ -16,7 +14,6 @@ from bcai.jobs.environment import Environment
 from bcai.jobs.node import Capabilities, Gpu
 from bcai.settings import Settings
 
-_NVIDIA_SMI_S = 10.0  # it answers at once, or the driver hangs
 _CGROUP_MEMORY_FILES = (
     Path("/sys/fs/cgroup/memory.max"),  # version 2
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),  # version 1
@@ -68,28 +65,8 @@ def installed_packages() -> dict[str, str]:
 
 
 def find_gpus() -> tuple[Gpu, ...]:
-    """GPUs that the NVIDIA driver reports; none where there is no driver."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ()
-    query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        answer = subprocess.run(  # noqa: S603 - a fixed command line
-            query, capture_output=True, text=True, timeout=_NVIDIA_SMI_S, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    return parse_gpus(answer.stdout)
-
-
-def parse_gpus(text: str) -> tuple[Gpu, ...]:
-    """Read lines such as `NVIDIA H200, 143771` (MiB); other lines do not count."""
-    gpus: list[Gpu] = []
-    for line in text.splitlines():
-        name, comma, memory = line.rpartition(",")
-        if comma and memory.strip().isdigit():
-            gpus.append(Gpu(name.strip(), int(memory) * MIB))
-    return tuple(gpus)
+    """GPUs that jobs can be given; none where the NVIDIA driver shows no device."""
+    return tuple(Gpu(each.name, each.memory_bytes) for each in gpu.find_gpus())
 
 
 def _jail(settings: Settings) -> JailReport:

@@ -66,13 +66,13 @@ def cap_limits(
     return limits, warnings
 
 
-def gpu_warnings(wanted: Hardware, gpus: Sequence[Gpu]) -> list[str]:
-    """Say that a node has GPUs, as the job asked, but the jail shows none of them."""
-    if not wanted.gpu_count or not gpus:
+def gpu_warnings(wanted: Hardware, gpus: Sequence[Gpu], lent: int) -> list[str]:
+    """Say that a node has GPUs, but not those that the job asked for and may run without."""
+    if not wanted.gpu_count or not gpus or lent:
         return []
     asked = "1 GPU" if wanted.gpu_count == 1 else f"{wanted.gpu_count} GPUs"
     return [
-        f"the job asked for {asked}; the jail shows 0 of the node's {len(gpus)} so far, so it "
+        f"the job asked for {asked}; the node's {len(gpus)} are too few or too small, so it "
         "computes on the processor"
     ]
 

@@ -13,6 +13,7 @@ import httpx
 from bcai.base.errors import BcaiError, InputError, exit_status
 from bcai.base.groups import errors_in
 from bcai.base.units import MIB
+from bcai.bridge.sandbox.gpu import find_gpus
 from bcai.bridge.sandbox.warm import ZygotePolicy, ZygotePool
 from bcai.cluster.node.agent import Agent, Identity
 from bcai.cluster.node.attempt import Attempt
@@ -22,6 +23,7 @@ from bcai.cluster.node.connection import Dial, dialler, is_loopback
 from bcai.cluster.node.defence import Defender
 from bcai.cluster.node.evidence_shelf import EVIDENCE, forget_old
 from bcai.cluster.node.folders import fresh_work_folder, node_id, take_folder
+from bcai.cluster.node.gpus import GpuPool
 from bcai.cluster.node.run_job import KEY_FILE, Workbench, run_job
 from bcai.cluster.node.shelf import Shelf, first_look, keep_stocked
 from bcai.cluster.node.signatures import SignatureGate
@@ -109,6 +111,7 @@ async def serve(settings: Settings) -> None:
                 zygotes=zygotes,
                 environments=shelf.environments,
                 signatures=SignatureGate(folder / "signatures", time.time()),
+                gpus=GpuPool(find_gpus() if settings.enhanced_vm.enable_gpu else ()),
             )
 
             dial = dialler(_scheme(settings.endpoint, "ws") + "/v1/nodes/connect", key)

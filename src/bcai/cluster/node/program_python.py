@@ -143,7 +143,8 @@ class ProgramPython:
                 raise FormatError("wishes: not a pair")
             sandbox, gpu = _wish(*cast("list[object]", wish))
             self._note(self._python().refuse_unfit(sandbox, gpu))
-            self._warnings = (_NO_GPU,) if gpu else self._warnings
+            if gpu and not self.request.gpus:
+                self._warnings = (_NO_GPU,)
 
     def _note(self, jail: JailReport) -> None:
         """Keep the weakest of the jails."""
@@ -190,6 +191,7 @@ class ProgramPython:
             python=self.request.python,
             level_max=owner.jail_level_max,
             trusts=self.trusts,
+            gpus=self.request.gpus,
             gpu_fallback=self.settings.gpu_fallback,
         )
 

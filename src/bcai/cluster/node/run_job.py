@@ -3,8 +3,8 @@
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from bcai.base.errors import (
 from bcai.bridge.inspect.finding import Audit
 from bcai.bridge.inspect.policy import guest_list
 from bcai.bridge.python_execute import Launch
+from bcai.bridge.sandbox.gpu import GpuDevice
 from bcai.bridge.sandbox.jail import JailEvent, JailLimits, JailRequest
 from bcai.bridge.sandbox.warm import ZygotePool
 from bcai.cluster.node.attempt import Attempt
@@ -33,6 +34,7 @@ from bcai.cluster.node.environment_folders import held
 from bcai.cluster.node.environments import NodeEnvironment
 from bcai.cluster.node.evidence_shelf import EVIDENCE
 from bcai.cluster.node.folders import remove_tree
+from bcai.cluster.node.gpus import GpuPool
 from bcai.cluster.node.inputs import DATA, PROJECT, build_folders
 from bcai.cluster.node.inspection import inspect_job, policy_of, refused_code
 from bcai.cluster.node.limits import cap_limits, gpu_warnings
@@ -75,6 +77,7 @@ class Workbench:
     zygotes: ZygotePool
     environments: Mapping[str, NodeEnvironment]  # by name
     signatures: SignatureGate
+    gpus: GpuPool = field(default_factory=GpuPool)
 
     def stocked(self, environments: Mapping[str, NodeEnvironment]) -> "Workbench":
         """The same with other environments, which it offers."""
@@ -95,10 +98,10 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
         limits, warnings = cap_limits(
             spec.limits, bench.settings.enhanced_vm, bench.capabilities.memory_bytes
         )
-        warnings += gpu_warnings(spec.hardware, bench.capabilities.gpus)
-
         slot = _slot(attempt, bench.slots, environment)
-        async with slot, _own_folder(bench.folder) as folder:
+        async with _gpus(attempt, bench.gpus) as gpus, slot, _own_folder(bench.folder) as folder:
+            limits = replace(limits, gpu_count=len(gpus))
+            warnings += gpu_warnings(spec.hardware, bench.capabilities.gpus, len(gpus))
             # 2. Fetch its files and build its folders.
             with attempt.interruptible():
                 await build_folders(spec, folder, bench.cache)
@@ -117,6 +120,7 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
                 attempt.outbox.put(body_of(event, time.time()))
 
             request = _request(attempt, folder, limits, owner, environment)
+            request = replace(request, gpus=gpus)
             run = _runner(attempt, bench, folder, limits, audits.append)
             ended = await anyio.to_thread.run_sync(
                 run, request, report, attempt.cancelled, limiter=bench.threads
@@ -199,6 +203,16 @@ async def _upload_receipt(receipt: bytes | None, transfer: BlobTransfer) -> str 
     digest = digest_of(receipt)
     await transfer.upload(digest, receipt)
     return digest
+
+
+@asynccontextmanager
+async def _gpus(attempt: Attempt, pool: GpuPool) -> AsyncGenerator[tuple[GpuDevice, ...], None]:
+    """Wait for the job's GPUs; before its slot, which others can use meanwhile."""
+    lent: tuple[GpuDevice, ...] = ()
+    async with AsyncExitStack() as stack:
+        with attempt.interruptible():
+            lent = await stack.enter_async_context(pool.lend(attempt.spec.hardware))
+        yield lent
 
 
 @asynccontextmanager

@@ -1,29 +1,13 @@
 from pathlib import Path
 
-from bcai.base.units import MIB
 from bcai.cluster.node.capabilities import (
     installed_packages,
     measure_capabilities,
     memory_bytes,
-    parse_gpus,
 )
-from bcai.jobs.node import Gpu
 from bcai.settings import EnhancedVmSettings, NodeSettings, Settings
 
 KEY = "ed25519:" + "ab" * 32
-
-
-def test_gpus_are_read_from_the_drivers_table() -> None:
-    text = "NVIDIA H200, 143771\nNVIDIA RTX 4090, 24564\n"
-    assert parse_gpus(text) == (
-        Gpu("NVIDIA H200", 143771 * MIB),
-        Gpu("NVIDIA RTX 4090", 24564 * MIB),
-    )
-
-
-def test_what_is_no_gpu_does_not_count() -> None:
-    assert parse_gpus("") == ()
-    assert parse_gpus("No devices were found\nNVIDIA T4, [N/A]\n") == ()
 
 
 def test_packages_are_named_as_jobs_ask_for_them() -> None:

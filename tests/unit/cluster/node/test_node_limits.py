@@ -63,8 +63,9 @@ def test_the_owner_caps_processor_time_files_and_their_number() -> None:
     assert (limits.cpu_s, limits.file_bytes, warnings) == (1, 1, [])
 
 
-def test_a_gpu_that_the_jail_does_not_show_is_told() -> None:
+def test_gpus_that_are_not_enough_are_told() -> None:
     gpus = [Gpu("NVIDIA H200", 141 * GIB)]
-    assert "shows 0 of the node's 1" in gpu_warnings(Hardware(gpu_count=2), gpus)[0]
-    assert gpu_warnings(Hardware(), gpus) == []
-    assert gpu_warnings(Hardware(gpu_count=1), []) == []  # admission has said so
+    assert "the node's 1 are too few" in gpu_warnings(Hardware(gpu_count=2), gpus, 0)[0]
+    assert gpu_warnings(Hardware(gpu_count=1), gpus, 1) == []
+    assert gpu_warnings(Hardware(), gpus, 0) == []
+    assert gpu_warnings(Hardware(gpu_count=1), [], 0) == []  # admission has said so
