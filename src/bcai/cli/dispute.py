@@ -11,7 +11,8 @@ from cyclopts import Parameter
 from bcai.base.errors import EXIT_OK, InputError
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
 from bcai.cli.receipt import read_receipt
-from bcai.cli.replay import BACKEND, DATA, STATE, Counter, Work, prepare
+from bcai.cli.receipt_folder import look_around
+from bcai.cli.replay import BACKEND, DATA, RECEIPT, STATE, Counter, Work, prepare
 from bcai.cli.terminal import print_json, stdout_console
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class Found:
 
 
 def dispute(
-    a: Annotated[Path, Parameter(help="A receipt.")],
-    b: Annotated[Path, Parameter(help="Another receipt of the same run.")],
+    a: Annotated[Path, RECEIPT],
+    b: Annotated[Path, Parameter(help="Another one of the same run.")],
     /,
     *,
     data: Annotated[Path | None, DATA] = None,
@@ -51,10 +52,13 @@ def dispute(
 
     The steps up to the first difference are run again here, as the referee.
     """
-    receipts = {"A": read_receipt(a), "B": read_receipt(b)}
+    around = {"A": look_around(a), "B": look_around(b)}
+    receipts = {name: read_receipt(each.receipt) for name, each in around.items()}
     _require_dispute(receipts)
-    work = prepare(receipts["A"], data, state, backend)
-    folders = {"A": evidence_a, "B": evidence_b}
+    data = data or next((each.data for each in around.values() if each.data), None)
+    whole = (each.state for each in around.values() if each.state and not each.done)
+    work = prepare(receipts["A"], data, state or next(whole, None), backend)
+    folders = {"A": evidence_a or around["A"].evidence, "B": evidence_b or around["B"].evidence}
     found = _judge(receipts, work, folders, options.json)
     if options.json:
         print_json(_document(found, work))

@@ -12,6 +12,7 @@ from bcai.base.errors import EXIT_FAILED, EXIT_OK, InputError
 from bcai.base.units import format_count
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
 from bcai.cli.receipt import read_receipt
+from bcai.cli.receipt_folder import look_around
 from bcai.cli.tensor_files import read_tensors
 from bcai.cli.terminal import print_json, stdout_console
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from bcai.vm.isa.types import Array
     from bcai.vm.program.program import VerifiedProgram
 
+RECEIPT = Parameter(help="A receipt, or a folder with `receipt.bcai`, its data and first state.")
+KEEP = Parameter(
+    help="Instead of a replay, write to this folder where the steps of --step's checkpoint end, "
+    "and that step's leaves: what `bcai dispute` takes as evidence."
+)
 DATA = Parameter(
     help="The columns of the data, or the inputs: a folder, .safetensors or .npz file."
 )
@@ -44,23 +50,32 @@ class Work:
 
 
 def replay(
-    receipt: Annotated[Path, Parameter(help="A receipt.")],
+    receipt: Annotated[Path, RECEIPT],
     /,
     *,
     data: Annotated[Path | None, DATA] = None,
     state: Annotated[Path | None, STATE] = None,
     from_: Annotated[
-        int, Parameter(name="--from", help="Steps that are done in that state. Default: 0.")
-    ] = 0,
+        int | None, Parameter(name="--from", help="Steps that are done in that state. Default: 0.")
+    ] = None,
+    keep: Annotated[Path | None, KEEP] = None,
+    step: Annotated[int | None, Parameter(help="The step that --keep is about.")] = None,
     backend: Annotated[str | None, BACKEND] = None,
     options: OutputOptions = DEFAULT_OUTPUT,
 ) -> int:
-    """Run the steps again; 1 if a checkpoint comes out otherwise."""
+    """Run the steps again; 1 if a checkpoint comes out otherwise.
+
+    A folder that a job's results were saved to, or that a node keeps of a job, has data and state.
+    """
     from bcai.proof.replay import replay as run_again
 
-    about = read_receipt(receipt)
-    first = _checkpoint_after(about, from_)
-    work = prepare(about, data, state, backend)
+    found_there = look_around(receipt)
+    about = read_receipt(found_there.receipt)
+    done = from_ if from_ is not None else 0 if state is not None else found_there.done
+    first = _checkpoint_after(about, done)
+    work = prepare(about, data or found_there.data, state or found_there.state, backend)
+    if keep is not None or step is not None:
+        return _keep(about, work, done, keep, step, options)
     started = time.perf_counter()
     with Counter(about.run.steps, options.json) as counter:
         found = run_again(
@@ -75,6 +90,36 @@ def replay(
     return EXIT_OK if found.difference is None else EXIT_FAILED
 
 
+def _keep(
+    receipt: "Receipt",
+    work: Work,
+    done: int,
+    folder: Path | None,
+    step: int | None,
+    options: OutputOptions,
+) -> int:
+    """Keep what a dispute about one step needs, as this machine computes it."""
+    from bcai.proof.execute import check_state
+    from bcai.proof.kept_evidence import keep_evidence
+    from bcai.proof.side import ReplayingSide
+
+    if folder is None or step is None:
+        missing = "--keep" if folder is None else "--step"
+        raise InputError(f"{missing} is missing: --keep FOLDER and --step N go together")
+    if not done <= step < receipt.run.steps:
+        raise InputError(f"--step: found {step}, expected {done} to {receipt.run.steps - 1}")
+    states = {done: check_state(work.program, work.state)}
+    side = ReplayingSide(work.program, work.feeder, work.executable, receipt.trace, states)
+    checkpoint = step // receipt.run.checkpoint_every
+    keep_evidence(folder, side, checkpoint, step)
+    names = [f"checkpoint-{checkpoint}.steps", f"step-{step}.leaves"]
+    if options.json:
+        print_json({"folder": str(folder), "files": names})
+    else:
+        stdout_console().print(f"kept in {folder}: {', '.join(names)}", markup=False)
+    return EXIT_OK
+
+
 def prepare(receipt: "Receipt", data: Path | None, state: Path | None, backend: str | None) -> Work:
     """Read the data and the state, hold them against the run, and compile the program."""
     from bcai.proof.feed import Feeder
@@ -86,9 +131,15 @@ def prepare(receipt: "Receipt", data: Path | None, state: Path | None, backend: 
     program = verify(receipt.program)
     feed = receipt.run.feed
     if data is None and (isinstance(feed, Batches) or feed.names):
-        raise InputError("--data is missing: the run has inputs", hint="see: bcai receipt show")
+        raise InputError(
+            "--data is missing: the run has inputs",
+            hint="give --data, or a folder with rows.safetensors beside the receipt",
+        )
     if state is None and program.program.parameters:
-        raise InputError("--state is missing: the program has parameters")
+        raise InputError(
+            "--state is missing: the program has parameters",
+            hint="give --state, or a folder with first_state.safetensors beside the receipt",
+        )
     given = {} if data is None else read_tensors(data, "--data")
     if isinstance(feed, Batches):
         feeder = Feeder(receipt.run, program, _data(feed, given, data))
