@@ -22,7 +22,11 @@ class EvidenceClass(StrEnum):
 
 
 EXACT_BACKENDS = frozenset({"reference", "native", "cuda"})
-"""Backends that give the bits of the definition."""
+"""Backends that are written to give the bits of the definition.
+
+`native` is held against it on every processor that it has code for. `cuda` has never been run on a
+GPU: until it has, its class is a promise that a replay may break.
+"""
 
 
 def strongest(program: Program, backend: str) -> EvidenceClass:
