@@ -281,6 +281,40 @@ def test_everything_unsupported_is_named_with_its_line() -> None:
     assert len(message.splitlines()) == 4
 
 
+class Effects(nn.Module):
+    """Torch checks what the inverse gives, which is a call with effects."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return cast("Any", torch).linalg.inv(x + 1)
+
+
+class Branches(nn.Module):
+    """What runs depends on the data."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_a_call_with_effects_is_named_with_its_line() -> None:
+    first = Effects.forward.__code__.co_firstlineno + 1
+    with pytest.raises(InputError, match=f"test_models.py:{first}: aten.linalg_inv_ex"):
+        export(Effects(), _floats(3, 3))
+
+
+def test_what_torch_cannot_trace_is_told_with_its_line(capfd: pytest.CaptureFixture[str]) -> None:
+    first = Branches.forward.__code__.co_firstlineno + 1
+    with pytest.raises(InputError, match=rf"at test_models.py:{first} \(return x if") as caught:
+        export(Branches(), _floats(3))
+    assert "GuardOnDataDependentSymNode" in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_layer_of_torchs_own_is_named_where_the_user_wrote_no_line() -> None:
+    model = nn.Sequential(nn.Identity(), nn.EmbeddingBag(4, 2))
+    with pytest.raises(InputError, match=r"layer '1' \(EmbeddingBag\): aten._embedding_bag"):
+        export(model, _words(2, 3) % 4)
+
+
 def _first(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     del target
     return output

@@ -1,7 +1,9 @@
 """From a module to torch's exported graph, with the operations that the table knows kept whole."""
 
 import contextlib
+import io
 import logging
+import sys
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, cast
@@ -12,6 +14,7 @@ from torch.fx import GraphModule, Node
 from torch.utils._pytree import tree_leaves
 
 from bcai.base.errors import InputError
+from bcai.bridge.guest.export.source import place_of_error
 from bcai.bridge.guest.export.table import RULES
 
 DECOMPOSED = frozenset(
@@ -21,6 +24,8 @@ DECOMPOSED = frozenset(
         "aten.dropout.default",
     }
 )
+
+_LOGS = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes")
 
 
 def capture(
@@ -43,9 +48,11 @@ def capture(
             raise
         except Exception as error:
             reason, *_ = str(error).strip().splitlines() or [""]
+            place = place_of_error(error)
             raise InputError(
-                f"torch.export cannot trace the model: {type(error).__name__}: "
-                f"{reason.rstrip('.')}; it was given {_described(args, kwargs)}",
+                f"torch.export cannot trace the model{f' at {place}' if place else ''}: "
+                f"{type(error).__name__}: {reason.rstrip('.')}; "
+                f"it was given {_described(args, kwargs)}",
                 hint="do the inputs fit the model? its forward pass must not branch on tensor "
                 "values; shapes are static",
             ) from error
@@ -60,15 +67,20 @@ def _described(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Generator[None]:
-    """No warnings, and no traceback in torch's log of what is raised as an error anyway."""
-    log = logging.getLogger("torch._subclasses.fake_tensor")
-    was_disabled, log.disabled = log.disabled, True
+    """No warnings, and nothing in torch's log or on stderr of what is raised as an error anyway."""
+    logs = [logging.getLogger(name) for name in _LOGS]
+    were_disabled = [log.disabled for log in logs]
+    printed = io.StringIO()
     try:
-        with warnings.catch_warnings():
+        for log in logs:
+            log.disabled = True
+        with warnings.catch_warnings(), contextlib.redirect_stderr(printed):
             warnings.simplefilter("ignore")
             yield
+        sys.stderr.write(printed.getvalue())  # the model's own
     finally:
-        log.disabled = was_disabled
+        for log, was_disabled in zip(logs, were_disabled, strict=True):
+            log.disabled = was_disabled
 
 
 @contextlib.contextmanager

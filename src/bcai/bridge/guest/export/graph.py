@@ -146,6 +146,7 @@ def _check_types(node: Node, result: object) -> None:
 
 def _refusal(node: Node, reason: str) -> str:
     place, code = place_of(node), code_of(node)
-    text = f"{place}: {node.target}" if place else str(node.target)
+    name = node.args[1] if str(node.target) == "with_effects" else node.target
+    text = f"{place}: {name}" if place else str(name)
     text = f"{text} ({code})" if code else text
     return f"{text}: {reason}" if reason else text

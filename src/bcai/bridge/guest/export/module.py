@@ -183,6 +183,8 @@ class _Ports:
                 values[name] = to_array(find(self._whole, str(spec.target)))
             self._environment[node] = symbols[name]
         for node, spec in self._specs:
+            if spec.kind is InputKind.TOKEN:  # of a call with effects, which has no rule
+                self._environment[node] = None
             if spec.kind is InputKind.CONSTANT_TENSOR:
                 constant = self._exported.constants[str(spec.target)]
                 self._environment[node] = self._builder.constant(
