@@ -20,7 +20,7 @@ from bcai.vm import EnhancedVM
 from bcai.vm.isa.types import Array
 from bcai.vm.program.builder import Builder
 from bcai.vm.program.codec import encode_program
-from bcai.vm.program.program import VerifiedProgram
+from bcai.vm.program.program import Program, VerifiedProgram
 
 TYPES = "y: float32[2,3], n: int64[], h: bfloat16[2]"
 CODE = """\
@@ -131,7 +131,11 @@ def test_code_that_is_certain_to_fail_is_refused_before_it_is_sent_and_by_the_no
 ) -> None:
     with pytest.raises(RefusedError, match=r"PythonExecute@2:3:1: subprocess.run starts another"):
         client.submit_program(between(HOSTILE), inputs())
-    monkeypatch.setattr("bcai.sdk.program.refuse_certain_code", lambda program: None)
+
+    def look_away(program: Program) -> None:
+        del program
+
+    monkeypatch.setattr("bcai.sdk.program.refuse_certain_code", look_away)
     result = client.create_program_job(between(HOSTILE), inputs()).execute(check=False)
     assert result.reason is not None
     assert result.reason.code == "policy.inspection"

@@ -97,10 +97,10 @@ def ids_in_use() -> set[int]:
         if name.isdigit():
             try:
                 with open(f"/proc/{name}/status", encoding="utf-8", errors="replace") as file:
-                    ids = next((line.split()[1:] for line in file if line.startswith("Uid:")), [])
+                    rows = [line.split()[1:] for line in file if line.startswith("Uid:")]
             except OSError:  # gone
                 continue
-            found.update(int(each) for each in ids)
+            found.update(int(each) for row in rows for each in row)
     return found
 
 
