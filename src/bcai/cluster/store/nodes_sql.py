@@ -68,13 +68,12 @@ def _check_signing_key(connection: Connection, node_id: str, signing_key: str) -
     for row in connection.execute(query):
         if row.id != node_id:
             raise ForbiddenError(
-                f"the key {signing_key} signs for the node {row.id[:80]!r} already",
+                f"the signing key is bound to the node id {row.id[:64]!r} already",
                 hint="each node has a key of its own, in its own folder: BCAI_NODE__HOME=...",
             )
         if row.signing_key not in (None, signing_key):
             raise ForbiddenError(
-                f"the node {node_id[:80]!r} signs with {row.signing_key}; "
-                f"it came with {signing_key}",
+                f"the node id {node_id[:64]!r} is bound to another signing key: {row.signing_key}",
                 hint="give it the key back, or an id of its own: remove both node.pem and id",
             )
 
