@@ -96,7 +96,11 @@ def draft_job(
         "verify": verify,
     }
     given = {name: value for name, value in fields.items() if value not in (None, [])}
-    submission = check_submission(given)
+    return _checked(given, files)
+
+
+def _checked(fields: Mapping[str, Any], files: Sequence[LocalFile]) -> Draft:
+    submission = check_submission(fields)
     code, entry, asked = submission.code, submission.entry, submission.security_level
     refuse_certain(code, submission.code_name, entry, files, asked)
     return Draft(submission, tuple(files))
