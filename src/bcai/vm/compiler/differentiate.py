@@ -39,6 +39,24 @@ def gradients(loss: Symbol, wrt: Sequence[Symbol]) -> tuple[Symbol, ...]:
     return tuple(found.get(each.index) or each.full_like(0.0) for each in wrt)
 
 
+def pull_back(
+    builder: Builder, start: int, seeds: dict[int, Symbol], wanted: set[int]
+) -> dict[int, Symbol]:
+    """Gradients of `wanted` values, from those of what was written since instruction `start`.
+
+    Parameters
+    ----------
+    seeds
+        Gradients of results, by the number of their value.
+
+    Raises
+    ------
+    VerifyError
+        An instruction on the way has no gradient.
+    """
+    return _pull(builder, start, len(builder.instructions), seeds, wanted)
+
+
 def _pull(
     builder: Builder, start: int, end: int, seeds: dict[int, Symbol], wanted: set[int]
 ) -> dict[int, Symbol]:

@@ -1,0 +1,281 @@
+"""What the node has of the script's tensors: a cell for each storage that an operation has touched.
+
+Note [Tensors without contents]
+    The script's tensors are ordinary torch tensors on the processor, with storages of their full
+    size whose pages nobody writes to. What they hold is known to the node: a `Cell` says which of
+    its values, or which symbol of the part that is being written. Views share a storage, so they
+    share a cell, and writing through one is seen by all. Contents come into a storage only when
+    something reads them (`Cells.read`). A storage without a cell holds what the script's own code
+    put there: it is handed over when an operation first needs it.
+"""
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from bcai.bridge.guest.capturing.geometry import (
+    Geometry,
+    contiguous,
+    geometry_of,
+    put_view,
+    view_of,
+)
+from bcai.bridge.guest.capturing.link import Link
+from bcai.bridge.guest.capturing.part import Part, shape_key
+from bcai.bridge.guest.export.types import UnsupportedError, dtype_of, type_of
+from bcai.vm.isa.symbol import Symbol
+from bcai.vm.isa.types import TensorType
+from bcai.vm.program.codec import encode_program
+
+INSTRUCTIONS_MAX = 4096
+"""Of one part: a script that never reads a value must not collect for ever."""
+_COMPARED_BYTES = 1 << 16
+"""What lies outside of torch's own memory is compared at every use up to here, then once a part."""
+
+storage_of: Callable[[torch.Tensor], torch.UntypedStorage] = torch._C.TensorBase.untyped_storage
+"""The method itself: `reading` puts another in its place for scripts."""
+
+
+@dataclass(slots=True)
+class Cell:
+    """One storage.
+
+    Attributes
+    ----------
+    root
+        How the value lies in the storage: all of it, row-major.
+    symbol, handle
+        The value in the present part, and on the node; a symbol is newer.
+    is_read
+        Whether the storage holds the value, too.
+    copy
+        What was handed over, for storages that others than torch may write to.
+    """
+
+    storage: StorageWeakRef
+    root: Geometry
+    symbol: Symbol | None = None
+    handle: int | None = None
+    is_read: bool = False
+    copy: bytes | None = None
+    checked_in: int = -1
+    views: dict[Geometry, Symbol] = field(default_factory=dict[Geometry, Symbol])
+
+
+class Cells:
+    """Every cell, the part that is being written, and the values' numbers."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.part = Part()
+        self._cells: dict[int, Cell] = {}
+        self._origins: dict[int, tuple[StorageWeakRef, str]] = {}
+        self._absent: dict[int, StorageWeakRef] = {}
+        self._handles = 0
+        self._dead: list[int] = []  # handles that nobody can reach
+        self._parts = 0
+        self._programs: dict[tuple[object, ...], int] = {}
+
+    def symbol(self, tensor: torch.Tensor) -> Symbol:
+        """The value of a tensor in the present part. Raises UnsupportedError."""
+        type_ = type_of(tensor)
+        cell = self._cell_or_given(tensor)
+        at = geometry_of(tensor)
+        found = cell.views.get(at)
+        if found is not None:
+            return found
+        root = self._root_symbol(cell)
+        if at == cell.root:
+            return root
+        if at.dtype != cell.root.dtype:
+            raise UnsupportedError("a view of the same bytes as another element type")
+        if at.is_whole and at.elements == cell.root.elements:
+            found = root.reshape(*at.shape)
+        else:
+            count = cell.root.elements
+            found = view_of(root.reshape(count), count, at)
+        assert found.type == type_
+        cell.views[at] = found
+        return found
+
+    def new(self, symbol: Symbol) -> torch.Tensor:
+        """A tensor that stands for a value of the part."""
+        tensor = torch.empty(symbol.shape, dtype=getattr(torch, symbol.dtype.name))
+        storage = storage_of(tensor)
+        ref = StorageWeakRef(storage)
+        self._cells[storage._cdata] = Cell(ref, geometry_of(tensor), symbol)
+        return tensor
+
+    def absent(self, like: torch.Tensor) -> torch.Tensor:
+        """A result that no rule writes, since only torch's own backward pass would read it."""
+        tensor = torch.empty(tuple(like.shape), dtype=like.dtype)
+        storage = storage_of(tensor)
+        self._absent[storage._cdata] = StorageWeakRef(storage)
+        return tensor
+
+    def is_absent(self, tensor: torch.Tensor) -> bool:
+        """Whether `absent` made it."""
+        if not self._absent:
+            return False
+        ref = self._absent.get(storage_of(tensor)._cdata)
+        return ref is not None and not ref.expired()
+
+    def mark_read(self, tensor: torch.Tensor) -> None:
+        """The storage was written beside: it holds the value."""
+        self._cells[storage_of(tensor)._cdata].is_read = True
+
+    def write(self, tensor: torch.Tensor, symbol: Symbol) -> None:
+        """Put a value in a tensor's place, in all of its storage that it covers."""
+        at = geometry_of(tensor)
+        if at.is_whole and at.elements * tensor.element_size() == storage_of(tensor).nbytes():
+            self._replace(tensor, at, symbol)
+            return
+        cell = self._cell_or_given(tensor)
+        if at.dtype != cell.root.dtype:
+            raise UnsupportedError("writing through a view of another element type")
+        count = cell.root.elements
+        flat = put_view(self._root_symbol(cell).reshape(count), count, at, symbol)
+        cell.symbol, cell.is_read, cell.copy = flat.reshape(*cell.root.shape), False, None
+        cell.views = {at: symbol}
+
+    def _replace(self, tensor: torch.Tensor, at: Geometry, symbol: Symbol) -> None:
+        storage = storage_of(tensor)
+        cell = self._cells.get(storage._cdata)
+        if cell is None or cell.storage.expired():
+            self._drop(storage._cdata)
+            ref = StorageWeakRef(storage)
+            self._cells[storage._cdata] = Cell(ref, at, symbol)
+            return
+        cell.root, cell.symbol, cell.is_read, cell.copy = at, symbol, False, None
+        cell.views.clear()
+
+    def holds_values(self, tensor: torch.Tensor) -> bool:
+        """Whether the tensor's own memory holds what it stands for."""
+        cell = self._cells.get(storage_of(tensor)._cdata)
+        return cell is None or cell.is_read
+
+    def read(self, tensor: torch.Tensor) -> None:
+        """Bring a tensor's contents into its memory."""
+        cell = self._cells.get(storage_of(tensor)._cdata)
+        if cell is None or cell.is_read or not cell.root.elements:
+            return
+        self.hand_over()
+        assert cell.handle is not None
+        data = self.link.fetch(cell.handle)
+        storage = storage_of(tensor)
+        ctypes.memmove(storage.data_ptr(), data, len(data))
+        cell.is_read = True
+
+    def forget(self, tensor: torch.Tensor, origin: str) -> None:
+        """The script's own torch wrote to this memory: it is handed over when it is needed."""
+        storage = storage_of(tensor)
+        self._drop(storage._cdata)
+        ref = StorageWeakRef(storage)
+        self._origins[storage._cdata] = (ref, origin)
+
+    def hand_over(self) -> None:
+        """Let the node run what was collected."""
+        for cdata in [each for each, cell in self._cells.items() if cell.storage.expired()]:
+            self._drop(cdata)
+        for cdata in [each for each, (ref, _) in self._origins.items() if ref.expired()]:
+            del self._origins[cdata]
+        self._run([cell for cell in self._cells.values() if cell.symbol is not None])
+        for cdata in [each for each, ref in self._absent.items() if ref.expired()]:
+            del self._absent[cdata]
+        if self._dead:
+            self.link.free(self._dead)
+            self._dead = []
+        for cell in self._cells.values():
+            cell.views.clear()
+
+    def _run(self, cells: list[Cell]) -> None:
+        """Run the part with the values of these cells as its outputs, and begin another one."""
+        wanted: dict[int, list[Cell]] = {}
+        for cell in cells:
+            assert cell.symbol is not None
+            wanted.setdefault(cell.symbol.index, []).append(cell)
+        given = {index: handle for handle, index in self.part.handles.items()}
+        outputs: list[Symbol] = []
+        numbers: list[int] = []
+        for index, sharing in wanted.items():
+            known = given.get(index)
+            for cell in sharing:
+                if known is not None and cell.handle == known:
+                    cell.symbol = None  # only looked at
+                    continue
+                if cell.handle is not None:
+                    self._dead.append(cell.handle)
+                outputs.append(Symbol(self.part, index))
+                cell.handle, cell.symbol = self._next_handle(), None
+                numbers.append(cell.handle)
+        if outputs:
+            finished = self.part.finish_part(outputs)
+            key = shape_key(finished)
+            number = self._programs.get(key)
+            if number is None:
+                number = self._programs[key] = len(self._programs)
+                self.link.define(encode_program(finished.program))
+            self.link.run(number, finished.sources, numbers)
+        self.part = Part()
+        self._parts += 1
+
+    def _drop(self, cdata: int) -> None:
+        cell = self._cells.pop(cdata, None)
+        if cell is not None and cell.handle is not None:
+            self._dead.append(cell.handle)
+
+    def _next_handle(self) -> int:
+        self._handles += 1
+        return self._handles
+
+    def _root_symbol(self, cell: Cell) -> Symbol:
+        if cell.symbol is None:
+            assert cell.handle is not None
+            type_ = TensorType(dtype_of(cell.root.dtype), cell.root.shape)
+            cell.symbol = self.part.value(cell.handle, type_)
+        return cell.symbol
+
+    def _cell_or_given(self, tensor: torch.Tensor) -> Cell:
+        """The tensor's cell; made, with what its storage holds, if there is none."""
+        storage = storage_of(tensor)
+        cell = self._cells.get(storage._cdata)
+        if cell is not None and cell.storage.expired():
+            self._drop(storage._cdata)
+            cell = None
+        if cell is None:
+            return self._give(tensor, storage)
+        if cell.copy is not None and self._has_changed(cell, storage):
+            self._drop(storage._cdata)
+            return self._give(tensor, storage)
+        return cell
+
+    def _give(self, tensor: torch.Tensor, storage: torch.UntypedStorage) -> Cell:
+        type_of(tensor)
+        at = geometry_of(tensor)
+        count = storage.nbytes() // tensor.element_size()
+        if not (at.is_whole and at.elements == count):
+            at = Geometry((count,), contiguous((count,)), 0, tensor.dtype)
+        ref = StorageWeakRef(storage)
+        _, origin = self._origins.pop(storage._cdata, (None, ""))
+        data = _bytes_of(storage, count * tensor.element_size())
+        cell = Cell(ref, at, handle=self._next_handle(), is_read=True)
+        if not storage.resizable():  # NumPy's memory, or a file's: others may write to it
+            cell.copy = data if isinstance(data, bytes) else bytes(data)
+        dtype = int(dtype_of(tensor.dtype))
+        self.link.give(self._handles, dtype, list(at.shape), origin, data)
+        self._cells[storage._cdata] = cell
+        return cell
+
+    def _has_changed(self, cell: Cell, storage: torch.UntypedStorage) -> bool:
+        assert cell.copy is not None
+        if len(cell.copy) > _COMPARED_BYTES and cell.checked_in == self._parts:
+            return False
+        cell.checked_in = self._parts
+        return cell.copy != bytes(_bytes_of(storage, len(cell.copy)))
+
+
+def _bytes_of(storage: torch.UntypedStorage, count: int) -> bytes:
+    return ctypes.string_at(storage.data_ptr(), count) if count else b""

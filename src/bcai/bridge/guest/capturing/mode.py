@@ -1,0 +1,276 @@
+"""The dispatch mode: every ATen operation of the script becomes instructions of the node's.
+
+Autograd works above it, so the operations of the backward pass and of the optimizer arrive as
+well. What no rule says is executed by the script's own torch, on values that are fetched for it;
+the node is told which operation it was, and its results are handed over as values of the script's.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from bcai.base.errors import VerifyError
+from bcai.bridge.guest.capturing import backward, inplace, together
+from bcai.bridge.guest.capturing.cells import INSTRUCTIONS_MAX, Cells
+from bcai.bridge.guest.capturing.lines import user_line
+from bcai.bridge.guest.capturing.shapes import Shapes, meta_like
+from bcai.bridge.guest.capturing.site import Called, CaptureSite, Seeds
+from bcai.bridge.guest.export.graph import PLACES_ONLY
+from bcai.bridge.guest.export.table import RULES
+from bcai.bridge.guest.export.types import UnsupportedError, type_of
+from bcai.vm.isa.symbol import Symbol
+
+_READS = {"aten._local_scalar_dense.default", "aten.equal.default", "aten.is_nonzero.default"}
+_EXACT = frozenset({"add", "sub", "mul", "add_", "sub_", "mul_", "zero_", "fill_", "copy_"})
+"""Of scalars: one rounding, the same everywhere, so the script's torch may do it as well."""
+_MADE = frozenset({"zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "clone"})
+_OWN = frozenset({"aten._unsafe_view.default", "aten.lift_fresh.default", "aten.lift.default"})
+_RULES = {**RULES, **backward.RULES}
+_CHILD = (
+    "capture: {op} in a process that the script has started, on a tensor that the node holds; "
+    "use num_workers=0 for a DataLoader"
+)
+
+
+class CaptureMode(TorchDispatchMode):
+    """Active while the script runs."""
+
+    def __init__(self, cells: Cells) -> None:
+        super().__init__()
+        self.cells = cells
+        self._shapes = Shapes()
+        self._plans: dict[Any, Callable[..., Any]] = {}
+        self._job = os.getpid()
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Take one operation."""
+        del types
+        given = kwargs or {}
+        if os.getpid() != self._job:
+            return self._in_child(func, args, given)
+        plan = self._plans.get(func)
+        if plan is None:
+            plan = self._plans[func] = self._plan_of(func)
+        found = plan(func, args, given)
+        if len(self.cells.part.instructions) >= INSTRUCTIONS_MAX:
+            self.cells.hand_over()
+        return found
+
+    def _plan_of(self, func: Any) -> Callable[..., Any]:
+        """What becomes of an operation."""
+        name = str(func)
+        if not name.startswith("aten."):
+            return self._unmapped if name.split(".")[0] not in ("prim", "profiler") else _as_it_is
+        if name in _READS:
+            return self._read
+        if torch.Tag.inplace_view in func.tags:
+            return _as_it_is  # only how the tensor lies changes
+        if name in _OWN or (_returns_view(func) and name not in ("aten.to.dtype",)):
+            return _as_it_is
+        if name in together.EXPANDED:
+            return self._expanded
+        if name in inplace.WRITERS:
+            return self._writer
+        if func._schema.is_mutable:
+            return self._in_place
+        return self._captured if self._has_rule(name) else self._decomposed
+
+    def _has_rule(self, name: str) -> bool:
+        return name in _RULES
+
+    def _captured(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Write an operation's instructions; its results are new tensors."""
+        try:
+            values = self._shapes.of(func, args, kwargs)
+            results = self._results(func, args, kwargs, values)
+            return self._shadow(func, args, kwargs, self._tensors(values, results))
+        except _REFUSALS:
+            return self._unmapped(func, args, kwargs)
+
+    def _results(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], values: Any
+    ) -> Any:
+        """The symbols of an operation's results, checked against what torch says of them."""
+        cells = self.cells
+        rule = _RULES[str(func)]
+        given = {
+            name: self._symbols(each) for name, each in kwargs.items() if name not in PLACES_ONLY
+        }
+        draws = Seeds(cells.part, kwargs.get("generator"))
+        called: Any = Called(func, args, values)
+        site = CaptureSite(cells.part, called, draws)
+        results = rule(site, *self._symbols(list(args)), **given)
+        _check(results, values)
+        return results
+
+    def _symbols(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            if value.device.type != "cpu":
+                raise UnsupportedError(f"a tensor on {value.device}")
+            if self.cells.is_absent(value):
+                return None
+            return self.cells.symbol(value)
+        if isinstance(value, (list, tuple)):
+            return [self._symbols(each) for each in value]
+        return value
+
+    def _tensors(self, values: Any, results: Any) -> Any:
+        if results is None:
+            return None
+        if isinstance(results, Symbol):
+            return self.cells.new(results)
+        made = [
+            self.cells.absent(value) if each is None else self.cells.new(each)
+            for each, value in zip(results, values, strict=False)
+        ]
+        return made if isinstance(values, list) else tuple(made)
+
+    def _in_place(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Write to a tensor: the operation without the write, then its result in that place."""
+        other = inplace.functional(func)
+        if other is None or not self._has_rule(str(other)):
+            return self._unmapped(func, args, kwargs)
+        targets, rest, given = inplace.targets_of(func, args, kwargs)
+        (target,) = targets
+        try:
+            value = meta_like(target)
+            if func.__name__.split(".")[0].endswith("_"):
+                values: Any = value
+            else:
+                values = self._shapes.of(other, rest, given)
+            result = self._results(other, rest, given, values)
+            if not isinstance(result, Symbol) or result.type != type_of(target):
+                return self._unmapped(func, args, kwargs)
+            shadowed = self._can_shadow(func, args)
+            self.cells.write(target, result)
+            if shadowed:
+                func(*args, **kwargs)
+                self.cells.mark_read(target)
+            return target
+        except _REFUSALS:
+            return self._unmapped(func, args, kwargs)
+
+    def _writer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An operation that also writes to some of its arguments, which its schema hides."""
+        other, plain, written = inplace.written_beside(func, args, kwargs)
+        try:
+            values = self._shapes.of(other, plain, {})
+            results = self._results(other, plain, {}, values)
+        except _REFUSALS:
+            return self._unmapped(func, args, kwargs)
+        count = len(func._schema.returns)
+        for target, place in written:
+            self.cells.write(target, results[place])
+        return self._tensors(tuple(values)[:count], results[:count])
+
+    def _expanded(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with self:
+            return together.expand(func, args, kwargs)
+
+    def _decomposed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An operation that torch says in terms of others."""
+        with self:
+            found = func.decompose(*args, **kwargs)
+            if found is not NotImplemented:
+                return found
+        rule = torch._decomp.decomposition_table.get(func)
+        if rule is None or str(func) in inplace.NOT_TAKEN_APART:
+            return self._unmapped(func, args, kwargs)
+        with self:
+            return rule(*args, **kwargs)
+
+    def _read(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        for each in args:
+            if isinstance(each, torch.Tensor):
+                self.cells.read(each)
+        return func(*args, **kwargs)
+
+    def _unmapped(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Let the script's own torch execute it, and say so."""
+        tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
+        for each in tensors:
+            if self.cells.is_absent(each):
+                raise RuntimeError(f"capture: {func} needs a value that was not captured")
+            self.cells.read(each)
+        found = func(*args, **kwargs)
+        place = user_line()
+        self.cells.link.unmapped(str(func), place)
+        origin = f"{func} {place}"
+        for each in [*inplace.written_by(func, args, kwargs), *_fresh(found, tensors)]:
+            self.cells.forget(each, origin)
+        return found
+
+    def _can_shadow(self, func: Any, args: tuple[Any, ...]) -> bool:
+        name = func.__name__.split(".")[0]
+        return name in _EXACT and all(
+            each.ndim == 0 and self.cells.holds_values(each)
+            for each in args
+            if isinstance(each, torch.Tensor)
+        )
+
+    def _shadow(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], found: Any
+    ) -> Any:
+        """Fill in a scalar that the script's torch can say as exactly: a counter of steps."""
+        if not isinstance(found, torch.Tensor) or found.ndim:
+            return found
+        name = func.__name__.split(".")[0]
+        if name in _MADE or name in _EXACT:
+            tensors = [each for each in args if isinstance(each, torch.Tensor)]
+            if all(each.ndim == 0 and self.cells.holds_values(each) for each in tensors):
+                found.copy_(func(*args, **kwargs))
+                self.cells.mark_read(found)
+        return found
+
+    def _in_child(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        for each in tree_leaves((args, kwargs)):
+            if isinstance(each, torch.Tensor) and not self.cells.holds_values(each):
+                raise RuntimeError(_CHILD.format(op=func))
+        return func(*args, **kwargs)
+
+
+def _as_it_is(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return func(*args, **kwargs)
+
+
+def _returns_view(func: Any) -> bool:
+    """Whether a result is another way to see an argument."""
+    schema = func._schema
+    return not schema.is_mutable and any(
+        each.alias_info is not None and not each.alias_info.is_write for each in schema.returns
+    )
+
+
+def _check(results: Any, values: Any) -> None:
+    """Hold results against what torch says of them. Raises UnsupportedError."""
+    if results is None:
+        raise UnsupportedError("no result")
+    ones = [results] if isinstance(results, Symbol) else results
+    wanted = [values] if isinstance(results, Symbol) else values
+    for each, value in zip(ones, wanted, strict=False):
+        if isinstance(each, Symbol) and each.type != type_of(value):
+            raise UnsupportedError(f"found {each.type}, expected {type_of(value)}")
+
+
+def _fresh(found: Any, known: list[torch.Tensor]) -> list[torch.Tensor]:
+    there = {id(each) for each in known}
+    return [
+        each
+        for each in tree_leaves(found)
+        if isinstance(each, torch.Tensor) and id(each) not in there
+    ]
+
+
+_REFUSALS = (UnsupportedError, VerifyError, NotImplementedError, RuntimeError, TypeError)
+"""Whatever a rule or torch's own look at the shapes cannot say; errors of the script come back
+when its torch executes the operation."""

@@ -1,0 +1,114 @@
+"""The instructions since the last hand-over, as a Program whose inputs are named when needed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from bcai.vm.isa.symbol import Symbol
+from bcai.vm.isa.types import TensorType
+from bcai.vm.program.builder import Builder
+from bcai.vm.program.program import Instruction, Port, Program
+
+Source = int | bytes
+"""Where an input comes from: a value that the node has, or a scalar's own bytes."""
+
+
+class Finished(NamedTuple):
+    """A part that is ready: its program, where its inputs come from, and what it leaves."""
+
+    program: Program
+    sources: list[Source]
+
+
+class Part(Builder):
+    """A builder whose inputs may come after instructions: `finish_part` puts them in front."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sources: dict[int, Source] = {}  # by the symbol's index
+        self._counts: list[int] = []
+        self._handles: dict[int, Symbol] = {}
+
+    @property
+    def handles(self) -> dict[int, int]:
+        """Which symbol stands for which value of the node: indices by handle."""
+        return {handle: symbol.index for handle, symbol in self._handles.items()}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was written."""
+        return not self._instructions
+
+    def value(self, handle: int, type_: TensorType) -> Symbol:
+        """A value that the node has."""
+        found = self._handles.get(handle)
+        if found is None:
+            found = self._handles[handle] = self._late(type_, handle)
+        return found
+
+    def scalar(self, content: bytes, type_: TensorType) -> Symbol:
+        """A number of the script's, such as a learning rate: not a part of the program."""
+        return self._late(type_, content)
+
+    def emit(
+        self,
+        name: str,
+        operands: Sequence[Symbol | float | None],
+        attributes: Mapping[str, Any],
+    ) -> tuple[Symbol, ...]:
+        """Append an instruction and return its results. Raises VerifyError."""
+        results = super().emit(name, operands, attributes)
+        self._counts.append(len(results))
+        return results
+
+    def results_of(self, position: int) -> tuple[Symbol, ...]:
+        """Results of the instruction at a position."""
+        first = self._first_result[position]
+        return tuple(Symbol(self, first + each) for each in range(self._counts[position]))
+
+    def finish_part(self, outputs: Sequence[Symbol]) -> Finished:
+        """Freeze what the outputs need; the rest was of no use. Not verified: the node does it."""
+        needed = self._needed({each.index for each in outputs})
+        ports = [index for index in self._sources if index in needed]
+        number = {index: place for place, index in enumerate(ports)}
+        kept: list[Instruction] = []
+        for position, instruction in enumerate(self._instructions):
+            first = self._first_result[position]
+            results = range(first, first + self._counts[position])
+            if needed.isdisjoint(results):
+                continue
+            operands = tuple(None if each is None else number[each] for each in instruction.operands)
+            for result in results:
+                number[result] = len(number)
+            kept.append(Instruction(instruction.op, operands, instruction.attributes))
+        inputs = tuple(Port(f"i{place}", self._types[index]) for place, index in enumerate(ports))
+        named = tuple((f"o{place}", number[each.index]) for place, each in enumerate(outputs))
+        program = Program(self.isa.version, inputs, (), tuple(kept), named)
+        return Finished(program, [self._sources[index] for index in ports])
+
+    def _needed(self, wanted: set[int]) -> set[int]:
+        needed = set(wanted)
+        for position in range(len(self._instructions) - 1, -1, -1):
+            first = self._first_result[position]
+            if not needed.isdisjoint(range(first, first + self._counts[position])):
+                operands = self._instructions[position].operands
+                needed.update(each for each in operands if each is not None)
+        return needed
+
+    def _late(self, type_: TensorType, source: Source) -> Symbol:
+        self._types.append(type_)
+        index = len(self._types) - 1
+        self._sources[index] = source
+        return Symbol(self, index)
+
+
+def shape_key(finished: Finished) -> tuple[object, ...]:
+    """What two parts with the same program have in common, cheaper than its bytes."""
+    program = finished.program
+    return (
+        tuple(
+            (each.op.opcode, each.operands, tuple(each.attributes.values()))
+            for each in program.instructions
+        ),
+        tuple(port.type for port in program.inputs),
+        tuple(number for _, number in program.outputs),
+    )

@@ -1,0 +1,58 @@
+"""Where Python reads a tensor's memory past the dispatcher: the contents are fetched first."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+from bcai.bridge.guest.capturing.cells import Cells
+
+_READERS = (
+    *("__array__", "__deepcopy__", "__dlpack__", "__reduce_ex__", "data_ptr", "numpy"),
+    *("share_memory_", "storage", "tolist", "untyped_storage"),
+)
+_SHOWN = ("__repr__", "__str__")
+
+
+def fetch_before_reading(cells: Cells) -> None:
+    """Put methods in the place of torch's own that bring a tensor's contents first."""
+    owner: Any = torch.Tensor
+    for name in _READERS:
+        setattr(owner, name, _reader(cells, getattr(owner, name)))
+    for name in _SHOWN:
+        setattr(owner, name, _shown(cells, getattr(owner, name)))
+    owner.numpy = _plain_numpy(cells, owner.numpy)
+
+
+def _reader(cells: Cells, method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def read(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        cells.read(self)
+        return method(self, *args, **kwargs)
+
+    return read
+
+
+def _shown(cells: Cells, method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def show(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        cells.read(self)
+        with _disable_current_modes():
+            return method(self, *args, **kwargs)
+
+    return show
+
+
+def _plain_numpy(cells: Cells, method: Callable[..., Any]) -> Callable[..., Any]:
+    """An array that cannot be written to: the node would not see it."""
+
+    @functools.wraps(method)
+    def numpy(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        with _disable_current_modes():
+            array = method(self, *args, **kwargs).copy()
+        array.flags.writeable = False
+        return array
+
+    return numpy

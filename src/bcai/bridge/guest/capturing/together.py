@@ -1,0 +1,106 @@
+"""Operations on lists of tensors, one tensor at a time: what optimizers call `foreach`, `fused`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+aten: Any = torch.ops.aten
+_NUMBERED = {"addcdiv": "value", "addcmul": "value", "addcdiv_": "value", "addcmul_": "value"}
+
+
+def _names() -> frozenset[str]:
+    found = [name for name in dir(torch._C._VariableFunctions) if name.startswith("_foreach_")]
+    listed = {name for name in found}
+    return frozenset(
+        str(getattr(getattr(aten, name), overload))
+        for name in listed
+        if hasattr(aten, name)
+        for overload in getattr(aten, name).overloads()
+        if not overload.endswith("out")
+    )
+
+
+def expand(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Do it for each tensor; the mode is active."""
+    fused = _FUSED.get(str(func))
+    if fused is not None:
+        return fused(*args, **kwargs)
+    name = func._schema.name.removeprefix("aten::_foreach_")
+    single = getattr(aten, name if name != "norm" else "linalg_vector_norm")
+    count = len(args[0])
+    found: list[Any] = []
+    for index in range(count):
+        taken = [_at(each, index, count) for each in args]
+        named = {key: _at(each, index, count) for key, each in kwargs.items()}
+        if name in _NUMBERED and len(taken) > 3:
+            named[_NUMBERED[name]] = taken.pop()
+        found.append(single(*taken, **named))
+    return None if name.endswith("_") else found
+
+
+def _at(value: Any, index: int, count: int) -> Any:
+    is_list = isinstance(value, (list, tuple)) and len(value) == count
+    return value[index] if is_list else value
+
+
+def _adam(
+    parameters: list[torch.Tensor],
+    gradients: list[torch.Tensor],
+    averages: list[torch.Tensor],
+    squares: list[torch.Tensor],
+    largest: list[torch.Tensor],
+    steps: list[torch.Tensor],
+    *,
+    decoupled: bool,
+    **settings: Any,
+) -> None:
+    """Source: torch.optim.adam._single_tensor_adam, of which the fused kernel is a copy."""
+    from torch.optim.adam import adam
+
+    for each in steps:
+        each.sub_(1)  # the kernel was told the step to come, and this function counts itself
+    lr = settings["lr"]
+    adam(
+        parameters, gradients, averages, squares, largest, steps,
+        foreach=False, capturable=False, differentiable=False, fused=False,
+        grad_scale=None, found_inf=None, has_complex=False, decoupled_weight_decay=decoupled,
+        amsgrad=settings["amsgrad"], beta1=settings["beta1"], beta2=settings["beta2"],
+        lr=float(lr), weight_decay=settings["weight_decay"], eps=settings["eps"],
+        maximize=settings["maximize"],
+    )  # fmt: skip
+
+
+def _sgd(
+    parameters: list[torch.Tensor],
+    gradients: list[torch.Tensor],
+    momenta: list[torch.Tensor],
+    **settings: Any,
+) -> None:
+    from torch.optim.sgd import sgd
+
+    buffers: list[Any] = list(momenta) or [None for _ in parameters]
+    if settings["is_first_step"]:
+        for buffer, gradient in zip(momenta, gradients, strict=False):
+            buffer.copy_(gradient).mul_(1 / (1 - settings["dampening"]) if False else 1.0)
+    sgd(
+        parameters, gradients, buffers, foreach=False, fused=False,
+        weight_decay=settings["weight_decay"], momentum=settings["momentum"],
+        lr=float(settings["lr"]), dampening=settings["dampening"],
+        nesterov=settings["nesterov"], maximize=settings["maximize"], has_sparse_grad=False,
+    )  # fmt: skip
+
+
+def _decoupled(value: bool) -> Callable[..., None]:
+    def run(*args: Any, **kwargs: Any) -> None:
+        _adam(*args, decoupled=value, **kwargs)
+
+    return run
+
+
+_FUSED: dict[str, Callable[..., Any]] = {
+    f"aten.{name}.{overload}": _decoupled(name == "_fused_adamw_")
+    for name in ("_fused_adam_", "_fused_adamw_")
+    for overload in ("default", "tensor_lr")
+}
+EXPANDED = _names() | _FUSED.keys()
