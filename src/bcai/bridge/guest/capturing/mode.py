@@ -129,11 +129,14 @@ class CaptureMode(TorchDispatchMode):
             return None
         if isinstance(results, Symbol):
             return self.cells.new(results)
-        made = [
-            self.cells.absent(value) if each is None else self.cells.new(each)
-            for each, value in zip(results, values, strict=False)
-        ]
+        made = [self._tensor(each, value) for each, value in zip(results, values, strict=False)]
         return made if isinstance(values, list) else tuple(made)
+
+    def _tensor(self, symbol: Symbol | None, value: torch.Tensor | None) -> torch.Tensor | None:
+        """One result; torch has none where nobody asked for it."""
+        if value is None:
+            return None
+        return self.cells.absent(value) if symbol is None else self.cells.new(symbol)
 
     def _in_place(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Write to a tensor: the operation without the write, then its result in that place."""
@@ -258,7 +261,7 @@ def _check(results: Any, values: Any) -> None:
     ones = [results] if isinstance(results, Symbol) else results
     wanted = [values] if isinstance(results, Symbol) else values
     for each, value in zip(ones, wanted, strict=False):
-        if isinstance(each, Symbol) and each.type != type_of(value):
+        if isinstance(each, Symbol) and value is not None and each.type != type_of(value):
             raise UnsupportedError(f"found {each.type}, expected {type_of(value)}")
 
 
