@@ -34,6 +34,7 @@ class Project:
     limits: Mapping[str, str | int | float] = field(default_factory=dict[str, str | int | float])
     security_level: str | None = None
     verify: str | None = None
+    capture: bool = False
 
 
 def read_project(folder: Path) -> Project:
@@ -165,6 +166,12 @@ def _retries(value: object) -> int:
     raise InputError(f"found {value!r}, expected a whole number from 0 to 100")
 
 
+def _truth(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise InputError(f"found {value!r}, expected true or false")
+
+
 def _security_level(value: object) -> str:
     levels = [each.value for each in SecurityLevel]
     if value in levels:
@@ -193,4 +200,5 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "limits": _limits,
     "security_level": _security_level,
     "verify": _verify,
+    "capture": _truth,
 }

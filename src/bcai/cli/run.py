@@ -82,6 +82,14 @@ class RunOptions(NetworkOptions):
             "start programs, as torch.compile does. Default: high.",
         ),
     ] = None
+    capture: Annotated[
+        bool,
+        FLAG(
+            group=JOB,
+            help="Have the script's PyTorch operations executed and recorded by the node, for a "
+            "receipt that a replay can check.",
+        ),
+    ] = False
     verify: Annotated[
         str | None,
         Parameter(
@@ -205,6 +213,7 @@ def _refuse_files(noun: str, options: RunOptions, *more: tuple[str, tuple[str, .
         ("--environment", options.environment),
         ("--gpu-memory", options.gpu_memory),
         ("--security-level", options.security_level),
+        ("--capture", options.capture),
     )
     for name, value in given:
         if value:
@@ -240,6 +249,7 @@ def job_fields(target: Target, arguments: tuple[str, ...], options: RunOptions) 
         "max_retries": project.max_retries if options.max_retries is None else options.max_retries,
         "security_level": options.security_level or project.security_level,
         "verify": options.verify or project.verify,
+        "capture": options.capture or project.capture or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -6,7 +6,7 @@ r"""Signed specs: what a client asked for, so that nobody on the way can change 
 A field's value is a number, text, null or truth value; a list; for labels, pairs in ascending order
 of the key's UTF-8 bytes; for parts such as limits, pairs of field and value again. Fields stand in
 the order in which `JobSpec` declares them. `verify` is left out where it is none, its `replicas`
-where they are 1: they came later, and signatures from before hold.
+where they are 1, `capture` where it is false: they came later, and signatures from before hold.
 """
 
 import re
@@ -86,6 +86,7 @@ def encode_spec(spec: JobSpec) -> bytes:
     terms = spec.signature
     assert terms is not None
     left_out = {"signature"} | ({"verify"} if spec.verify == NO_CHECK else set[str]())
+    left_out |= set[str]() if spec.capture else {"capture"}
     content = [pair for pair in _pairs(spec) if pair[0] not in left_out]
     signed = [terms.key, terms.nonce, terms.issued_at, terms.expires_at, terms.by.value]
     return MAGIC + cbor.encode([VERSION, content, signed])

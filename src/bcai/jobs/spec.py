@@ -148,6 +148,7 @@ class JobSpec:
     security_level: SecurityLevel = SecurityLevel.HIGH
     environment: str | None = None  # of a node, by name; None: the first that has the requirements
     verify: Verify = NO_CHECK
+    capture: bool = False  # record and execute the script's tensor operations outside of the jail
     signature: SpecSignature | None = None
 
     def __post_init__(self) -> None:
@@ -165,6 +166,7 @@ class JobSpec:
             )
         self._check_jail()
         self._check_verify()
+        self._check_capture()
         if len(self.files) > FILES_MAX:
             raise InputError(f"files: found {len(self.files)}, expected at most {FILES_MAX}")
         paths = [(file.mount, file.path) for file in self.files]
@@ -191,6 +193,14 @@ class JobSpec:
             raise InputError(
                 f"security_level: found {self.security_level.value!r}, but a job of kind "
                 f"{self.kind.value!r} has none to choose: it runs no code in a jail"
+            )
+
+    def _check_capture(self) -> None:
+        """Refuse to capture what has no tensor operations of Python."""
+        if self.capture and self.kind is not JobKind.PYTHON:
+            raise InputError(
+                f"capture: found true, but a job of kind {self.kind.value!r} runs no PyTorch; its "
+                "receipt covers every step already"
             )
 
     def _check_verify(self) -> None:

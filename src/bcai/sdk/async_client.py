@@ -89,6 +89,7 @@ class AsyncSDK:
         labels: Mapping[str, str] | None = None,
         security_level: str = "high",
         verify: str = "none",
+        capture: bool = False,
     ) -> AsyncJob:
         """Make a job, without sending it; see `SDK.create_job`."""
         draft = draft_job(
@@ -112,6 +113,7 @@ class AsyncSDK:
             labels=labels,
             security_level=security_level,
             verify=verify,
+            capture=capture,
         )
         return AsyncJob(self.transport, draft=draft)
 

@@ -92,6 +92,7 @@ class SDK:
         labels: Mapping[str, str] | None = None,
         security_level: str = "high",
         verify: str = "none",
+        capture: bool = False,
     ) -> Job:
         """Make a job, without sending it: `execute()` does.
 
@@ -136,6 +137,9 @@ class SDK:
         verify
             Who checks the result: `none`, or `replicated:3` (three nodes of one fingerprint do
             the job, and what most say is the result). `estimate()` tells what it costs.
+        capture
+            Have the script's PyTorch operations executed and recorded by the node: the job then
+            has a receipt that a replay can check, down to one instruction.
 
         Raises
         ------
@@ -163,6 +167,7 @@ class SDK:
             labels=labels,
             security_level=security_level,
             verify=verify,
+            capture=capture,
         )
         return Job(job.blocking())
 

@@ -51,6 +51,7 @@ def draft_job(
     labels: Mapping[str, str] | None = None,
     security_level: str = "high",
     verify: str = "none",
+    capture: bool = False,
 ) -> Draft:
     """Check what a job is made of, as `SDK.create_job` describes it.
 
@@ -94,6 +95,7 @@ def draft_job(
         "labels": dict(labels) if labels else None,
         "security_level": security_level,
         "verify": verify,
+        "capture": capture or None,
     }
     given = {name: value for name, value in fields.items() if value not in (None, [])}
     return _checked(given, files)

@@ -142,6 +142,10 @@ class JobSubmission(_Strict):
     required_outputs: list[Text] = Field(default_factory=list[Text], max_length=1000)
     reward_tokens: Count = Field(default=0, ge=0, le=2**53)
     labels: dict[Text, Text] = Field(default_factory=dict[Text, Text], max_length=64)
+    capture: bool = Field(
+        default=False,
+        description="Have the script's PyTorch operations executed and recorded by the node.",
+    )
     verify: Annotated[str, AfterValidator(_check_verify)] = Field(
         default="none",
         max_length=64,
@@ -199,5 +203,6 @@ class JobSubmission(_Strict):
             kind=self.kind,
             security_level=self.security_level,
             verify=parse_verify(self.verify),
+            capture=self.capture,
             signature=SpecSignature(**self.signature.model_dump()) if self.signature else None,
         )

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from bcai.bridge import report
 from bcai.bridge.guest import surroundings
+from bcai.bridge.guest.capturing.start import open_channel, start_capture
 from bcai.bridge.guest.channel import Channel
 from bcai.bridge.guest.inputs import Inputs
 from bcai.bridge.guest.listed_imports import ask_before_imports
@@ -38,6 +39,8 @@ def run_guest(plan: dict[str, Any]) -> NoReturn:
     report.report_to(channel)
     report.read_from(Inputs(_INPUTS))
     report.train_with(NodeTrainer(_CONTROL))
+    if plan["captured"]:
+        start_capture(open_channel(_CONTROL))
     main = ModuleType("__main__")
     main.__file__ = f"{plan['work']}/{entry}"
     main.__builtins__ = builtins  # type: ignore[attr-defined]

@@ -91,6 +91,7 @@ class JailRequest:
     inputs: int | None = None
     security_level: str = "high"
     gpus: tuple[GpuDevice, ...] = ()
+    is_captured: bool = False
 
 
 @dataclass(frozen=True, slots=True)

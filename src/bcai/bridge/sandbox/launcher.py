@@ -8,6 +8,7 @@ from bcai.base.units import format_count, format_size
 from bcai.bridge.limits import ALL_VALUES_BYTES_MAX
 from bcai.bridge.sandbox.cgroup import Cgroup
 from bcai.bridge.sandbox.gpu import NO_GPU, GpuView, view_of
+from bcai.bridge.sandbox.capture_asked import Capturer
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailLimits, JailOutput, JailRequest, OnEvent
 from bcai.bridge.sandbox.level import ALONE, JailReport, is_enough, said_aloud, weaker
 from bcai.bridge.sandbox.outputs import new_output_file, read_output
@@ -32,6 +33,7 @@ def launch(
     *,
     level_max: str = "A",
     trainer: Trainer | None = None,
+    capturer: Capturer | None = None,
 ) -> JailExit:
     """Run the job and wait for its end. Whatever happens, nothing of it is left running.
 
@@ -50,6 +52,8 @@ def launch(
         anything; a job that asks for more is refused. The level built stands in the result.
     trainer
         Does the training that the script may ask for; None: it may not.
+    capturer
+        Executes the script's tensor operations, if `request.is_captured`.
 
     Raises
     ------
@@ -69,7 +73,7 @@ def launch(
         start = "cold" if isinstance(jail.process, ColdProcess) else "warm"
         cgroup = jail.cgroup if in_cgroup else None  # one that stands by has no limits
         report = replace(_report(probed, request, cgroup), start=start)
-        facts = Supervisor(jail, request, report, on_event, cancelled, trainer).watch()
+        facts = Supervisor(jail, request, report, on_event, cancelled, trainer, capturer).watch()
         killed = jail.cgroup is not None and jail.cgroup.was_out_of_memory()
         if jail.cgroup is not None:  # it knows whom the kernel killed; the machine only that
             facts.is_machine_out_of_memory = jail.cgroup.was_taken()

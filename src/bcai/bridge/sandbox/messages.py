@@ -85,7 +85,15 @@ class TrainingAsked:
     memory_bytes: int  # what the script has, by its own account
 
 
-Message = Metric | Progress | Announced | Forgotten | Warned | TooLarge | Ended | TrainingAsked
+@dataclass(frozen=True, slots=True)
+class CaptureAsked:
+    """The script is about to start and asks for its end of the capture's channel."""
+
+
+Message = (
+    Metric | Progress | Announced | Forgotten | Warned | TooLarge | Ended | TrainingAsked
+    | CaptureAsked
+)
 
 
 def parse_message(data: bytes) -> Message:
@@ -114,6 +122,8 @@ def parse_message(data: bytes) -> Message:
         return TooLarge(_text(fields, "message"))
     if kind == "train":
         return TrainingAsked(whole_number(fields.get("memory_bytes"), 1 << 50))
+    if kind == "capture":
+        return CaptureAsked()
     if kind == "end":
         return _ended(fields)
     raise FormatError("a report from the job has an unknown type")

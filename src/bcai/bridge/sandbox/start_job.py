@@ -141,6 +141,7 @@ def _plan(request: JailRequest, level: str, view: GpuView) -> dict[str, object]:
             "executable": python.executable,
             "output_bytes": limits.output_bytes,
             "level": level,
+            "captured": request.is_captured,
             "programs": runs_programs(level, request.security_level),
             "work": mounts.WORK,
             "project": mounts.PROJECT,

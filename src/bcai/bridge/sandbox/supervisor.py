@@ -12,11 +12,13 @@ from typing import Any, cast
 
 from bcai.base.errors import FormatError
 from bcai.bridge.limits import MESSAGE_BYTES_MAX
+from bcai.bridge.sandbox.capture_asked import AskedCapture, Capturer
 from bcai.bridge.sandbox.jail import Cause, JailRequest, Metric, OnEvent, Progress, Started
 from bcai.bridge.sandbox.level import JailReport
 from bcai.bridge.sandbox.logs import LogBudget, LogStream
 from bcai.bridge.sandbox.messages import (
     Announced,
+    CaptureAsked,
     Ended,
     Forgotten,
     TooLarge,
@@ -80,6 +82,7 @@ class Supervisor:
         on_event: OnEvent,
         cancelled: threading.Event,
         trainer: Trainer | None = None,
+        capturer: Capturer | None = None,
     ) -> None:
         self._jail = jail
         self._limits = request.limits
@@ -101,6 +104,7 @@ class Supervisor:
         self._progress: Progress | None = None
         self._not_finite: set[str] = set()
         self._training = AskedTraining(jail.pipes.control, trainer, request.limits.memory_bytes)
+        self._capture = AskedCapture(jail.pipes.control, capturer, request.limits.memory_bytes)
 
     def watch(self) -> Facts:
         """Return when nothing of the job is left."""
@@ -173,7 +177,7 @@ class Supervisor:
         elif now >= self._deadline:
             is_started = self._started_at is not None
             self._stop(Cause.WALL_TIME if is_started else Cause.JAIL_ERROR, "it took too long")
-        elif self._training.leaves_less_than(self._facts.memory_bytes_peak):
+        elif self._is_beyond(self._facts.memory_bytes_peak):
             self._stop(Cause.MEMORY)
         elif self._budget.is_exceeded:
             self._stop(Cause.LOG_BYTES, "output")
@@ -182,6 +186,11 @@ class Supervisor:
         elif self._garbage > _GARBAGE_MAX:
             self._stop(Cause.OUTPUT_INVALID, "the script wrote garbage to its report channel")
         return True
+
+    def _is_beyond(self, used_bytes: int) -> bool:
+        """Whether the script and what runs for it outside take more than the job's memory."""
+        training, capture = self._training, self._capture
+        return training.leaves_less_than(used_bytes) or capture.leaves_less_than(used_bytes)
 
     def _stop(self, cause: Cause, detail: str = "") -> None:
         self._facts.stopped, self._facts.stop_detail = cause, detail
@@ -281,6 +290,8 @@ class Supervisor:
                 # ended for it at the next.
                 used_bytes = max(self._facts.memory_bytes_peak, message.memory_bytes)
                 self._training.ask(files, self._report, wall_s, used_bytes)
+            elif isinstance(message, CaptureAsked):
+                self._capture.ask(self._report)
             else:
                 self._take_message(message)
         except FormatError:

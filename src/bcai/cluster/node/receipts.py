@@ -108,22 +108,13 @@ def leave_receipt(
         What ran the Python code of the program, in a jail, if it has some.
     """
     plan = ReceiptPlan.read(folder)
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    cpu_s, bytes_peak = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+    used = own_usage(wall_s)
     layers = plan.jail.layers
     if python is not None:
-        cpu_s, bytes_peak = cpu_s + python.cpu_s, max(bytes_peak, python.memory_bytes_peak)
+        bytes_peak = max(used.memory_bytes_peak, python.memory_bytes_peak)
+        used = UsageClaim(wall_s, used.cpu_s + python.cpu_s, bytes_peak)
         layers = around_code(layers, python.walls)
-    circumstances = Circumstances(
-        plan.job_id,
-        choice.backend.name,
-        choice.backend.device,
-        _fingerprint(choice),
-        plan.jail.level,
-        layers,
-        UsageClaim(wall_s, cpu_s, bytes_peak),
-        time.time(),
-    )
+    circumstances = circumstances_of(plan.job_id, plan.jail.level, layers, choice, used)
     receipt = issue_receipt(
         run,
         program,
@@ -137,6 +128,28 @@ def leave_receipt(
     )
     (folder / "outputs" / RECEIPT).write_bytes(encode_receipt(receipt))
     return RECEIPT
+
+
+def own_usage(wall_s: float) -> UsageClaim:
+    """What this process has used."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return UsageClaim(wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+
+
+def circumstances_of(
+    job_id: str, level: str, layers: tuple[str, ...], choice: Choice, used: UsageClaim
+) -> Circumstances:
+    """What this process says of itself and of the walls around the job."""
+    return Circumstances(
+        job_id,
+        choice.backend.name,
+        choice.backend.device,
+        _fingerprint(choice),
+        level,
+        layers,
+        used,
+        time.time(),
+    )
 
 
 def _fingerprint(choice: Choice) -> str:

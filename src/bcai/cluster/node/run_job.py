@@ -33,6 +33,7 @@ from bcai.cluster.node.cache import BlobCache
 from bcai.cluster.node.environment_folders import held
 from bcai.cluster.node.environments import NodeEnvironment
 from bcai.cluster.node.evidence_shelf import EVIDENCE
+from bcai.cluster.node.capture_session import CaptureSession, launch_captured
 from bcai.cluster.node.folders import remove_tree
 from bcai.cluster.node.gpus import GpuPool
 from bcai.cluster.node.inputs import DATA, PROJECT, build_folders
@@ -61,6 +62,7 @@ from bcai.settings import PythonConstraints, Settings
 
 KEY_FILE = "node.pem"
 TRAINING = "training"
+CAPTURE = "capture"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,9 @@ def _runner(
         machine = settings.enhanced_vm
         trainer = ScriptTrainer(folder / TRAINING, limits, plan, machine, kept)
         level_max = settings.node.jail_level_max
+        if spec.capture:
+            session = CaptureSession(folder / CAPTURE, limits, plan, machine)
+            return partial(launch_captured, session, zygotes=bench.zygotes, level_max=level_max)
         return partial(launch_python, zygotes=bench.zygotes, level_max=level_max, trainer=trainer)
     plan.write(folder)
     if spec.kind is JobKind.PROGRAM:
@@ -314,4 +319,5 @@ def _request(
         security_level=spec.security_level.value,
         allowed_imports=guest_list(policy_of(owner, modules)),
         python=None if environment is None else environment.python,
+        is_captured=spec.capture,
     )

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from bcai.base.errors import FormatError
+from bcai.bridge.sandbox.capture_asked import Capturer
 from bcai.bridge.sandbox.inputs import sealed_copy
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailRequest, OnEvent
 from bcai.bridge.sandbox.launcher import launch
@@ -25,6 +26,7 @@ def launch_python(
     zygotes: ZygotePool,
     level_max: str,
     trainer: ScriptTrainer | None = None,
+    capturer: Capturer | None = None,
 ) -> JailExit:
     """Run the job; blocks until nothing of it is left.
 
@@ -34,6 +36,8 @@ def launch_python(
         The strongest jail that the node's owner lets it build.
     trainer
         Does the training that the script may ask for.
+    capturer
+        Executes the tensor operations of a script that is captured.
     """
     path = request.project.parent / INPUT / INPUTS_NAME
     with ExitStack() as stack:
@@ -45,7 +49,8 @@ def launch_python(
                 message, hint = f"inputs: {error}", "send what the SDK or safetensors writes"
                 return JailExit(Cause.EXCEPTION, message, probe_jail(level_max), hint=hint)
         ended = launch(
-            request, on_event, cancelled, zygotes=zygotes, level_max=level_max, trainer=trainer
+            request, on_event, cancelled, zygotes=zygotes, level_max=level_max, trainer=trainer,
+            capturer=capturer,
         )
     if trainer is None or trainer.used is None:
         return ended

@@ -358,4 +358,15 @@ def _(at: Site, x: Symbol, rate: float = 1.0) -> Symbol:
     return at.emit("Log", 1.0 - drawn) * (-1.0 / rate)
 
 
+_OVERLOADS = {
+    "rand.generator": "rand.default",
+    "randn.generator": "randn.default",
+    "randperm.generator": "randperm.default",
+    "randint.generator": "randint.default",
+    "randint.low_generator": "randint.low",
+}
+"""The generator is no argument of a rule: it gives the key of the draw."""
+for _name, _plain in _OVERLOADS.items():
+    rule(_name)(FORWARD[f"aten.{_plain}"])
+
 RULES = rule.rules

@@ -1,19 +1,38 @@
 """Begins the capture of a script, before its first line."""
 
+import json
 import os
 import random
 import socket
 import sys
 
-from bcai.bridge.guest.capturing.link import SocketLink
+from bcai.base.errors import JobFailedError
+from bcai.bridge.limits import MESSAGE_BYTES_MAX
 
 
-def start_capture(channel: socket.socket, seed: int) -> None:
+SEED = 0
+"""Of every generator, until the script sets its own."""
+
+
+def open_channel(control: int) -> socket.socket:
+    """Ask the node for this end of the channel. Raises JobFailedError."""
+    with socket.socket(fileno=os.dup(control)) as asking:
+        asking.sendall(b'{"type": "capture"}')
+        text, files, _, _ = socket.recv_fds(asking, MESSAGE_BYTES_MAX, 1)
+    answer: dict[str, str] = json.loads(text or b"{}")
+    if not files:
+        message = answer.get("message", "the node is gone")
+        raise JobFailedError(f"capture: {message}", hint=answer.get("hint", ""))
+    return socket.socket(fileno=files[0])
+
+
+def start_capture(channel: socket.socket, seed: int = SEED) -> None:
     """Take every tensor operation of this process from now on; `channel` leads to the node."""
     os.environ["TORCHDYNAMO_DISABLE"] = "1"  # torch.compile then does nothing: no code is fused
     import torch
 
     from bcai.bridge.guest.capturing.cells import Cells
+    from bcai.bridge.guest.capturing.link import SocketLink
     from bcai.bridge.guest.capturing.mode import CaptureMode
     from bcai.bridge.guest.capturing.reading import fetch_before_reading
 

@@ -79,16 +79,17 @@ def _sgd(
 ) -> None:
     from torch.optim.sgd import sgd
 
-    buffers: list[Any] = list(momenta) or [None for _ in parameters]
-    if settings["is_first_step"]:
-        for buffer, gradient in zip(momenta, gradients, strict=False):
-            buffer.copy_(gradient).mul_(1 / (1 - settings["dampening"]) if False else 1.0)
+    is_first = settings["is_first_step"] or not momenta
+    buffers: list[Any] = [None for _ in parameters] if is_first else list(momenta)
     sgd(
         parameters, gradients, buffers, foreach=False, fused=False,
         weight_decay=settings["weight_decay"], momentum=settings["momentum"],
         lr=float(settings["lr"]), dampening=settings["dampening"],
         nesterov=settings["nesterov"], maximize=settings["maximize"], has_sparse_grad=False,
     )  # fmt: skip
+    for kept, made in zip(momenta, buffers, strict=False):
+        if made is not None and made is not kept:
+            kept.copy_(made)
 
 
 def _decoupled(value: bool) -> Callable[..., None]:
@@ -103,4 +104,5 @@ _FUSED: dict[str, Callable[..., Any]] = {
     for name in ("_fused_adam_", "_fused_adamw_")
     for overload in ("default", "tensor_lr")
 }
+_FUSED |= {"aten._fused_sgd_.default": _sgd, "aten._fused_sgd_.tensor_lr": _sgd}
 EXPANDED = _names() | _FUSED.keys()
