@@ -52,7 +52,13 @@ def dispute(
 
     The steps up to the first difference are run again here, as the referee.
     """
+    from bcai.cli.capture_receipt import dispute_captured, is_capture
+
     around = {"A": look_around(a), "B": look_around(b)}
+    if all(is_capture(each.receipt) for each in around.values()):
+        return dispute_captured(
+            around["A"].receipt, around["B"].receipt, data, backend, json=options.json
+        )
     receipts = {name: read_receipt(each.receipt) for name, each in around.items()}
     _require_dispute(receipts)
     data = data or next((each.data for each in around.values() if each.data), None)

@@ -38,12 +38,15 @@ def check_receipt(
     options: OutputOptions = DEFAULT_OUTPUT,
 ) -> int:
     """Hold every part of a receipt against the others; 1 if something does not fit."""
+    from bcai.cli.capture_receipt import check_captured, is_capture
     from bcai.proof import check
     from bcai.proof.keys import parse_key_id
 
     python = _read_python(file)
     if python is not None:
         return _check_python(python, file, outputs, node, client, options)
+    if is_capture(file):
+        return check_captured(file, outputs, node, client, json=options.json)
     receipt = read_receipt(file)
     received, histories = ({}, ()) if outputs is None else _received(receipt, outputs)
     started = time.perf_counter()
@@ -74,12 +77,15 @@ def show_receipt(
     options: OutputOptions = DEFAULT_OUTPUT,
 ) -> int:
     """Show a receipt, and what a check of it finds."""
+    from bcai.cli.capture_receipt import is_capture, show_captured
     from bcai.cli.receipt_page import receipt_page, receipt_rows
     from bcai.proof import check
 
     python = _read_python(file)
     if python is not None:
         return _show_python(python, file, html, options)
+    if is_capture(file):
+        return show_captured(file, html, json=options.json)
     receipt = read_receipt(file)
     report = check.check_receipt(receipt)
     rows = receipt_rows(receipt, file.stat().st_size)

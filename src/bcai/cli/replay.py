@@ -67,9 +67,12 @@ def replay(
 
     A folder that a job's results were saved to, or that a node keeps of a job, has data and state.
     """
+    from bcai.cli.capture_receipt import is_capture, replay_captured
     from bcai.proof.replay import replay as run_again
 
     found_there = look_around(receipt)
+    if is_capture(found_there.receipt):
+        return replay_captured(found_there.receipt, data, backend, json=options.json)
     about = read_receipt(found_there.receipt)
     done = from_ if from_ is not None else 0 if state is not None else found_there.done
     first = _checkpoint_after(about, done)

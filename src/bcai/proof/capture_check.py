@@ -156,9 +156,7 @@ _CHECKS: dict[str, Callable[[CaptureReceipt, Programs], Iterator[Finding]]] = {
 }
 
 
-def _keys(
-    receipt: CaptureReceipt, node: bytes | None, client: bytes | None
-) -> Iterator[Finding]:
+def _keys(receipt: CaptureReceipt, node: bytes | None, client: bytes | None) -> Iterator[Finding]:
     signer = receipt.commitment.node
     if node is not None and signer != node:
         yield Finding("node.key", f"signed by {key_id(signer)}, not {key_id(node)}")

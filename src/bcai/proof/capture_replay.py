@@ -40,6 +40,7 @@ def replay_capture(
     given: Mapping[str, Array],
     backend: Backend,
     *,
+    stop: int | None = None,
     progress: Callable[[int], None] = lambda leaf: None,
 ) -> CaptureReplayed:
     """Run part after part and compare what comes out.
@@ -48,6 +49,8 @@ def replay_capture(
     ----------
     given
         The values that came from the script, by the number of their leaf.
+    stop
+        How many leaves to look at; None for all.
     progress
         Is told the number of leaves done.
 
@@ -60,7 +63,7 @@ def replay_capture(
     last_use = _last_uses(receipt)
     executables: dict[bytes, Executable] = {}
     parts = 0
-    for number, leaf in enumerate(receipt.leaves):
+    for number, leaf in enumerate(receipt.leaves[:stop]):
         if isinstance(leaf, GivenLeaf):
             values[Place(number, 0)] = value_given(given, number, leaf)
         elif isinstance(leaf, PartLeaf):

@@ -91,7 +91,14 @@ class CaptureAsked:
 
 
 Message = (
-    Metric | Progress | Announced | Forgotten | Warned | TooLarge | Ended | TrainingAsked
+    Metric
+    | Progress
+    | Announced
+    | Forgotten
+    | Warned
+    | TooLarge
+    | Ended
+    | TrainingAsked
     | CaptureAsked
 )
 

@@ -289,5 +289,3 @@ def _read(channel: socket.socket, count: int) -> bytes | None:
             return None
         found += data
     return bytes(found)
-
-

@@ -72,9 +72,7 @@ class CaptureSession:
         self._reader.start()
         return theirs.detach()
 
-    def finish(
-        self, ended: JailExit, wall_s: float, cancelled: threading.Event
-    ) -> JailExit:
+    def finish(self, ended: JailExit, wall_s: float, cancelled: threading.Event) -> JailExit:
         """The end of the job with its receipt, or why the capture failed."""
         if self._process is None:
             return ended

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from blake3 import blake3
 from safetensors.numpy import (
-    load,  # pyright: ignore[reportUnknownVariableType]
+    load,
     save_file,  # pyright: ignore[reportUnknownVariableType]
 )
 
@@ -124,8 +124,10 @@ def _bind(
 
 def _is_named(name: str, content: bytes, recorder: CaptureRecorder) -> bool:
     """Whether a plain number is a scalar of the trace, such as the last loss."""
-    value = json.loads(content)
-    dtypes = {float: ("float32", "float64"), int: ("int64",)}.get(type(value), ())
+    value: Any = json.loads(content)
+    dtypes: tuple[str, ...] = ()
+    if type(value) in (int, float):
+        dtypes = ("float32", "float64") if type(value) is float else ("int64",)
     return any(
         np.dtype(each).type(value) == value and recorder.named(name, np.asarray(value, each))
         for each in dtypes

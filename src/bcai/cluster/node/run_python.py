@@ -49,7 +49,12 @@ def launch_python(
                 message, hint = f"inputs: {error}", "send what the SDK or safetensors writes"
                 return JailExit(Cause.EXCEPTION, message, probe_jail(level_max), hint=hint)
         ended = launch(
-            request, on_event, cancelled, zygotes=zygotes, level_max=level_max, trainer=trainer,
+            request,
+            on_event,
+            cancelled,
+            zygotes=zygotes,
+            level_max=level_max,
+            trainer=trainer,
             capturer=capturer,
         )
     if trainer is None or trainer.used is None:

@@ -31,9 +31,7 @@ def pulled(
     result = write()
     there = {each.index for each in wanted if each is not None}
     found = pull_back(builder, start, {result.index: d.expand(*result.shape)}, there)
-    return [
-        None if each is None else found.get(each.index, each.full_like(0.0)) for each in wanted
-    ]
+    return [None if each is None else found.get(each.index, each.full_like(0.0)) for each in wanted]
 
 
 def _only(found: Sequence[Symbol | None]) -> Symbol:
@@ -145,9 +143,7 @@ def _(at: Site, d: Symbol, mask: Symbol, scale: float) -> Symbol:
 
 
 @rule("embedding_dense_backward")
-def _(
-    at: Site, d: Symbol, indices: Symbol, count: int, padding: int, scale: bool
-) -> Symbol:
+def _(at: Site, d: Symbol, indices: Symbol, count: int, padding: int, scale: bool) -> Symbol:
     if scale:
         raise UnsupportedError("gradients scaled by how often a word occurs")
     weight = at.full((count, d.shape[-1]), 0, d.dtype)
@@ -162,9 +158,7 @@ def _(at: Site, d: Symbol, sizes: Values, dim: int, index: int) -> Symbol:
 
 
 @rule("slice_backward")
-def _(
-    at: Site, d: Symbol, sizes: Values, dim: int, start: int, end: int, step: int
-) -> Symbol:
+def _(at: Site, d: Symbol, sizes: Values, dim: int, start: int, end: int, step: int) -> Symbol:
     zeros = at.full(tuple(sizes), 0, d.dtype)
     return _one(FORWARD["aten.slice_scatter.default"](at, zeros, d, dim, start, end, step))
 

@@ -10,7 +10,6 @@ Note [Tensors without contents]
 """
 
 import ctypes
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -23,6 +22,7 @@ from bcai.bridge.guest.capturing.geometry import (
     put_view,
     view_of,
 )
+from bcai.bridge.guest.capturing.inside_torch import number_of, storage_of
 from bcai.bridge.guest.capturing.link import Link
 from bcai.bridge.guest.capturing.part import Part, shape_key
 from bcai.bridge.guest.export.types import UnsupportedError, dtype_of, type_of
@@ -35,8 +35,6 @@ INSTRUCTIONS_MAX = 4096
 _COMPARED_BYTES = 1 << 16
 """What lies outside of torch's own memory is compared at every use up to here, then once a part."""
 
-storage_of: Callable[[torch.Tensor], torch.UntypedStorage] = torch._C.TensorBase.untyped_storage
-"""The method itself: `reading` puts another in its place for scripts."""
 
 
 @dataclass(slots=True)
@@ -106,26 +104,26 @@ class Cells:
         tensor = torch.empty(symbol.shape, dtype=getattr(torch, symbol.dtype.name))
         storage = storage_of(tensor)
         ref = StorageWeakRef(storage)
-        self._cells[storage._cdata] = Cell(ref, geometry_of(tensor), symbol)
+        self._cells[number_of(storage)] = Cell(ref, geometry_of(tensor), symbol)
         return tensor
 
     def absent(self, like: torch.Tensor) -> torch.Tensor:
         """A result that no rule writes, since only torch's own backward pass would read it."""
         tensor = torch.empty(tuple(like.shape), dtype=like.dtype)
         storage = storage_of(tensor)
-        self._absent[storage._cdata] = StorageWeakRef(storage)
+        self._absent[number_of(storage)] = StorageWeakRef(storage)
         return tensor
 
     def is_absent(self, tensor: torch.Tensor) -> bool:
         """Whether `absent` made it."""
         if not self._absent:
             return False
-        ref = self._absent.get(storage_of(tensor)._cdata)
+        ref = self._absent.get(number_of(storage_of(tensor)))
         return ref is not None and not ref.expired()
 
     def mark_read(self, tensor: torch.Tensor) -> None:
         """The storage was written beside: it holds the value."""
-        self._cells[storage_of(tensor)._cdata].is_read = True
+        self._cells[number_of(storage_of(tensor))].is_read = True
 
     def write(self, tensor: torch.Tensor, symbol: Symbol) -> None:
         """Put a value in a tensor's place, in all of its storage that it covers."""
@@ -143,23 +141,23 @@ class Cells:
 
     def _replace(self, tensor: torch.Tensor, at: Geometry, symbol: Symbol) -> None:
         storage = storage_of(tensor)
-        cell = self._cells.get(storage._cdata)
+        cell = self._cells.get(number_of(storage))
         if cell is None or cell.storage.expired():
-            self._drop(storage._cdata)
+            self._drop(number_of(storage))
             ref = StorageWeakRef(storage)
-            self._cells[storage._cdata] = Cell(ref, at, symbol)
+            self._cells[number_of(storage)] = Cell(ref, at, symbol)
             return
         cell.root, cell.symbol, cell.is_read, cell.copy = at, symbol, False, None
         cell.views.clear()
 
     def holds_values(self, tensor: torch.Tensor) -> bool:
         """Whether the tensor's own memory holds what it stands for."""
-        cell = self._cells.get(storage_of(tensor)._cdata)
+        cell = self._cells.get(number_of(storage_of(tensor)))
         return cell is None or cell.is_read
 
     def read(self, tensor: torch.Tensor) -> None:
         """Bring a tensor's contents into its memory."""
-        cell = self._cells.get(storage_of(tensor)._cdata)
+        cell = self._cells.get(number_of(storage_of(tensor)))
         if cell is None or cell.is_read or not cell.root.elements:
             return
         self.hand_over()
@@ -172,9 +170,9 @@ class Cells:
     def forget(self, tensor: torch.Tensor, origin: str) -> None:
         """The script's own torch wrote to this memory: it is handed over when it is needed."""
         storage = storage_of(tensor)
-        self._drop(storage._cdata)
+        self._drop(number_of(storage))
         ref = StorageWeakRef(storage)
-        self._origins[storage._cdata] = (ref, origin)
+        self._origins[number_of(storage)] = (ref, origin)
 
     def hand_over(self) -> None:
         """Let the node run what was collected."""
@@ -241,14 +239,14 @@ class Cells:
     def _cell_or_given(self, tensor: torch.Tensor) -> Cell:
         """The tensor's cell; made, with what its storage holds, if there is none."""
         storage = storage_of(tensor)
-        cell = self._cells.get(storage._cdata)
+        cell = self._cells.get(number_of(storage))
         if cell is not None and cell.storage.expired():
-            self._drop(storage._cdata)
+            self._drop(number_of(storage))
             cell = None
         if cell is None:
             return self._give(tensor, storage)
         if cell.copy is not None and self._has_changed(cell, storage):
-            self._drop(storage._cdata)
+            self._drop(number_of(storage))
             return self._give(tensor, storage)
         return cell
 
@@ -259,14 +257,14 @@ class Cells:
         if not (at.is_whole and at.elements == count):
             at = Geometry((count,), contiguous((count,)), 0, tensor.dtype)
         ref = StorageWeakRef(storage)
-        _, origin = self._origins.pop(storage._cdata, (None, ""))
+        _, origin = self._origins.pop(number_of(storage), (None, ""))
         data = _bytes_of(storage, count * tensor.element_size())
         cell = Cell(ref, at, handle=self._next_handle(), is_read=True)
         if not storage.resizable():  # NumPy's memory, or a file's: others may write to it
-            cell.copy = data if isinstance(data, bytes) else bytes(data)
+            cell.copy = data
         dtype = int(dtype_of(tensor.dtype))
         self.link.give(self._handles, dtype, list(at.shape), origin, data)
-        self._cells[storage._cdata] = cell
+        self._cells[number_of(storage)] = cell
         return cell
 
     def _has_changed(self, cell: Cell, storage: torch.UntypedStorage) -> bool:
@@ -274,7 +272,7 @@ class Cells:
         if len(cell.copy) > _COMPARED_BYTES and cell.checked_in == self._parts:
             return False
         cell.checked_in = self._parts
-        return cell.copy != bytes(_bytes_of(storage, len(cell.copy)))
+        return cell.copy != _bytes_of(storage, len(cell.copy))
 
 
 def _bytes_of(storage: torch.UntypedStorage, count: int) -> bytes:

@@ -43,16 +43,14 @@ def targets_of(
     return list(written_by(func, args, kwargs)), args, given
 
 
-def written_by(
-    func: Any, args: Sequence[Any], kwargs: dict[str, Any]
-) -> list[torch.Tensor]:
+def written_by(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[torch.Tensor]:
     """The tensors that a call writes to, as its schema says."""
     found: list[torch.Tensor] = []
     for place, argument in enumerate(func._schema.arguments):
         if argument.alias_info is None or not argument.alias_info.is_write:
             continue
         value = args[place] if place < len(args) else kwargs.get(argument.name)
-        several = value if isinstance(value, (list, tuple)) else [value]
+        several: Any = value if isinstance(value, (list, tuple)) else [value]
         found += [each for each in several if isinstance(each, torch.Tensor)]
     return found
 

@@ -1,6 +1,6 @@
 """Which line of the script an operation comes from."""
 
-import sys
+import inspect
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ _FRAMES_MAX = 200
 
 def user_line() -> str:
     """Return `train.py:41`, the innermost line outside torch and this package."""
-    frame = sys._getframe(1)
+    frame = inspect.currentframe()
     for _ in range(_FRAMES_MAX):
         if frame is None:
             break

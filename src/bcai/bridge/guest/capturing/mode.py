@@ -7,7 +7,7 @@ the node is told which operation it was, and its results are handed over as valu
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from bcai.base.errors import VerifyError
 from bcai.bridge.guest.capturing import backward, inplace, together
 from bcai.bridge.guest.capturing.cells import INSTRUCTIONS_MAX, Cells
+from bcai.bridge.guest.capturing.inside_torch import decomposition_of
 from bcai.bridge.guest.capturing.lines import user_line
 from bcai.bridge.guest.capturing.shapes import Shapes, meta_like
 from bcai.bridge.guest.capturing.site import Called, CaptureSite, Seeds
@@ -40,7 +41,7 @@ class CaptureMode(TorchDispatchMode):
     """Active while the script runs."""
 
     def __init__(self, cells: Cells) -> None:
-        super().__init__()
+        super().__init__()  # pyright: ignore[reportUnknownMemberType]
         self.cells = cells
         self._shapes = Shapes()
         self._plans: dict[Any, Callable[..., Any]] = {}
@@ -121,7 +122,7 @@ class CaptureMode(TorchDispatchMode):
                 return None
             return self.cells.symbol(value)
         if isinstance(value, (list, tuple)):
-            return [self._symbols(each) for each in value]
+            return [self._symbols(each) for each in cast("list[Any]", value)]
         return value
 
     def _tensors(self, values: Any, results: Any) -> Any:
@@ -186,7 +187,7 @@ class CaptureMode(TorchDispatchMode):
             found = func.decompose(*args, **kwargs)
             if found is not NotImplemented:
                 return found
-        rule = torch._decomp.decomposition_table.get(func)
+        rule = decomposition_of(func)
         if rule is None or str(func) in inplace.NOT_TAKEN_APART:
             return self._unmapped(func, args, kwargs)
         with self:
@@ -221,9 +222,7 @@ class CaptureMode(TorchDispatchMode):
             if isinstance(each, torch.Tensor)
         )
 
-    def _shadow(
-        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], found: Any
-    ) -> Any:
+    def _shadow(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], found: Any) -> Any:
         """Fill in a scalar that the script's torch can say as exactly: a counter of steps."""
         if not isinstance(found, torch.Tensor) or found.ndim:
             return found
@@ -258,8 +257,8 @@ def _check(results: Any, values: Any) -> None:
     """Hold results against what torch says of them. Raises UnsupportedError."""
     if results is None:
         raise UnsupportedError("no result")
-    ones = [results] if isinstance(results, Symbol) else results
-    wanted = [values] if isinstance(results, Symbol) else values
+    ones: Any = [results] if isinstance(results, Symbol) else results
+    wanted: Any = [values] if isinstance(results, Symbol) else values
     for each, value in zip(ones, wanted, strict=False):
         if isinstance(each, Symbol) and value is not None and each.type != type_of(value):
             raise UnsupportedError(f"found {each.type}, expected {type_of(value)}")

@@ -76,7 +76,9 @@ class Part(Builder):
             results = range(first, first + self._counts[position])
             if needed.isdisjoint(results):
                 continue
-            operands = tuple(None if each is None else number[each] for each in instruction.operands)
+            operands = tuple(
+                None if each is None else number[each] for each in instruction.operands
+            )
             for result in results:
                 number[result] = len(number)
             kept.append(Instruction(instruction.op, operands, instruction.attributes))

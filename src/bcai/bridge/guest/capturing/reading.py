@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import _disable_current_modes
 
 from bcai.bridge.guest.capturing.cells import Cells
+from bcai.bridge.guest.capturing.inside_torch import without_modes
 
 _READERS = (
     *("__array__", "__deepcopy__", "__dlpack__", "__reduce_ex__", "data_ptr", "numpy"),
@@ -39,7 +39,7 @@ def _shown(cells: Cells, method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def show(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         cells.read(self)
-        with _disable_current_modes():
+        with without_modes():
             return method(self, *args, **kwargs)
 
     return show
@@ -50,7 +50,7 @@ def _plain_numpy(cells: Cells, method: Callable[..., Any]) -> Callable[..., Any]
 
     @functools.wraps(method)
     def numpy(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        with _disable_current_modes():
+        with without_modes():
             array = method(self, *args, **kwargs).copy()
         array.flags.writeable = False
         return array

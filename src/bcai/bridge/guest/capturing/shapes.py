@@ -32,9 +32,7 @@ class Shapes:
 
 def meta_like(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor without memory."""
-    return torch.empty_strided(
-        tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta"
-    )
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
 def _takes_device(func: Any) -> bool:
@@ -52,12 +50,13 @@ def _meta_of(name: str, value: Any) -> Any:
 
 
 def _key(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[object, ...] | None:
-    leaves, structure = tree_flatten((args, kwargs))
+    found, structure = tree_flatten((args, kwargs))
+    leaves: list[Any] = found
     parts: list[object] = [func, structure]
     counts = func.__name__.startswith(_COUNTING)
     for each in leaves:
         if isinstance(each, torch.Tensor):
-            parts.append((each.shape, each.stride(), each.dtype))
+            parts.append((tuple(each.shape), each.stride(), each.dtype))
         elif isinstance(each, torch.Generator):
             parts.append(None)
         elif type(each) is float and not counts:

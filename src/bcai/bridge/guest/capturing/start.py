@@ -5,6 +5,7 @@ import os
 import random
 import socket
 import sys
+from typing import Any
 
 from bcai.base.errors import JobFailedError
 from bcai.bridge.limits import MESSAGE_BYTES_MAX
@@ -29,13 +30,14 @@ def open_channel(control: int) -> socket.socket:
 def start_capture(channel: socket.socket, seed: int = SEED) -> None:
     """Take every tensor operation of this process from now on; `channel` leads to the node."""
     os.environ["TORCHDYNAMO_DISABLE"] = "1"  # torch.compile then does nothing: no code is fused
-    import torch
+    import torch as installed
 
     from bcai.bridge.guest.capturing.cells import Cells
     from bcai.bridge.guest.capturing.link import SocketLink
     from bcai.bridge.guest.capturing.mode import CaptureMode
     from bcai.bridge.guest.capturing.reading import fetch_before_reading
 
+    torch: Any = installed
     random.seed(seed)
     numpy = sys.modules.get("numpy")
     if numpy is not None:
@@ -48,7 +50,9 @@ def start_capture(channel: socket.socket, seed: int = SEED) -> None:
     cells = Cells(SocketLink(channel))
     fetch_before_reading(cells)
     CaptureMode(cells).__enter__()
-    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    def hand_over(*_: object) -> None:
+        cells.hand_over()
 
     # Equal steps are then equal parts, whose program is sent and compiled once.
-    register_optimizer_step_post_hook(lambda *_: cells.hand_over())
+    torch.optim.optimizer.register_optimizer_step_post_hook(hand_over)

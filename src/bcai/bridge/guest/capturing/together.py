@@ -1,20 +1,20 @@
 """Operations on lists of tensors, one tensor at a time: what optimizers call `foreach`, `fused`."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
+
+from bcai.bridge.guest.capturing.inside_torch import list_operations
 
 aten: Any = torch.ops.aten
 _NUMBERED = {"addcdiv": "value", "addcmul": "value", "addcdiv_": "value", "addcmul_": "value"}
 
 
 def _names() -> frozenset[str]:
-    found = [name for name in dir(torch._C._VariableFunctions) if name.startswith("_foreach_")]
-    listed = {name for name in found}
     return frozenset(
         str(getattr(getattr(aten, name), overload))
-        for name in listed
+        for name in list_operations()
         if hasattr(aten, name)
         for overload in getattr(aten, name).overloads()
         if not overload.endswith("out")
@@ -40,8 +40,8 @@ def expand(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def _at(value: Any, index: int, count: int) -> Any:
-    is_list = isinstance(value, (list, tuple)) and len(value) == count
-    return value[index] if is_list else value
+    is_list = isinstance(value, (list, tuple)) and len(cast("list[Any]", value)) == count
+    return cast("list[Any]", value)[index] if is_list else value
 
 
 def _adam(
@@ -103,6 +103,5 @@ _FUSED: dict[str, Callable[..., Any]] = {
     f"aten.{name}.{overload}": _decoupled(name == "_fused_adamw_")
     for name in ("_fused_adam_", "_fused_adamw_")
     for overload in ("default", "tensor_lr")
-}
-_FUSED |= {"aten._fused_sgd_.default": _sgd, "aten._fused_sgd_.tensor_lr": _sgd}
+} | {"aten._fused_sgd_.default": _sgd, "aten._fused_sgd_.tensor_lr": _sgd}
 EXPANDED = _names() | _FUSED.keys()

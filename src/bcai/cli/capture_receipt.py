@@ -1,0 +1,272 @@
+"""The receipt of a captured script on the terminal: checked, shown, replayed, disputed."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bcai.base.errors import EXIT_FAILED, EXIT_OK, FormatError, InputError
+from bcai.base.units import format_count, format_size
+from bcai.cli.terminal import print_json, stdout_console
+
+if TYPE_CHECKING:
+    from bcai.proof.capture_receipt import CaptureReceipt
+    from bcai.proof.check import Report
+    from bcai.vm.compiler.backend import Backend
+    from bcai.vm.isa.types import Array
+
+_HEAD_BYTES = 64
+_GIVEN = "captured_inputs.safetensors"
+_RESULTS = (".safetensors", ".npy")
+
+
+def is_capture(file: Path) -> bool:
+    """Whether a file is the receipt of a captured script."""
+    from bcai.proof.capture_receipt import MAGIC
+
+    try:
+        with file.open("rb") as opened:
+            return opened.read(_HEAD_BYTES).startswith(MAGIC)
+    except OSError:
+        return False  # whoever reads it as a plain receipt says why
+
+
+def check_captured(
+    file: Path, outputs: Path | None, node: str | None, client: str | None, *, json: bool
+) -> int:
+    """Hold every part against the others; 1 if something does not fit."""
+    from bcai.proof.capture_check import check_capture
+    from bcai.proof.keys import parse_key_id
+
+    receipt = read_capture(file)
+    received = None if outputs is None else _received(receipt, outputs)
+    started = time.perf_counter()
+    report = check_capture(
+        receipt,
+        node=None if node is None else parse_key_id(node),
+        client=None if client is None else parse_key_id(client),
+        tensors=received,
+    )
+    took_s = time.perf_counter() - started
+    size = file.stat().st_size
+    if json:
+        print_json(_document(receipt, report, size, took_s))
+        return EXIT_OK if report.is_clean else EXIT_FAILED
+    console = stdout_console()
+    verdict = "fits together" if report.is_clean else "DOES NOT FIT"
+    parts, given = _counts(receipt)
+    console.print(
+        f"{verdict}: {format_count(parts, 'part')}, {format_count(given, 'given value')}, evidence "
+        f"{receipt.commitment.evidence}; {format_size(size)}, checked in {took_s * 1e3:.1f} ms",
+        markup=False, soft_wrap=True,
+    )  # fmt: skip
+    if received:
+        tensors = format_count(len(received), "tensor")
+        console.print(f"held against what you have: {tensors}", markup=False)
+    _print_findings(report)
+    return EXIT_OK if report.is_clean else EXIT_FAILED
+
+
+def show_captured(file: Path, html: Path | None, *, json: bool) -> int:
+    """Show what it says, and what a check finds."""
+    from bcai.proof.capture_check import check_capture
+
+    if html is not None:
+        raise InputError("--html: the receipt of a captured script has no page; leave it out")
+    receipt = read_capture(file)
+    report = check_capture(receipt)
+    size = file.stat().st_size
+    if json:
+        print_json(_document(receipt, report, size, None))
+        return EXIT_OK
+    console = stdout_console()
+    for title, value in capture_rows(receipt, size):
+        console.print(f"{title:<17}{value}", markup=False, soft_wrap=True)
+    _print_findings(report)
+    return EXIT_OK
+
+
+def replay_captured(file: Path, data: Path | None, backend: str | None, *, json: bool) -> int:
+    """Run every part again; 1 if one comes out otherwise."""
+    from bcai.proof.capture_replay import replay_capture
+
+    receipt = read_capture(file)
+    given = _given(data or _beside(file))
+    chosen = _backend(backend)
+    started = time.perf_counter()
+    found = replay_capture(receipt, given, chosen)
+    took_s = time.perf_counter() - started
+    at = found.difference
+    if json:
+        print_json(
+            {
+                "agrees": at is None,
+                "backend": chosen.name,
+                "compared": found.parts,
+                "wall_s": took_s,
+                "difference": None
+                if at is None
+                else {"leaf": at.leaf, "result": at.result, "program": at.program.hex()},
+            }
+        )
+        return EXIT_OK if at is None else EXIT_FAILED
+    console = stdout_console()
+    if at is None:
+        parts = format_count(found.parts, "part")
+        console.print(
+            f"agrees: {parts} to the end, on {chosen.name}, in {took_s:.2f} s", markup=False
+        )
+        return EXIT_OK
+    console.print(f"DIFFERS at leaf {at.leaf}: result {at.result} of its part", markup=False)
+    console.print(f"  receipt  {at.expected.hex()}", markup=False)
+    console.print(f"  replayed {at.found.hex()}", markup=False)
+    return EXIT_FAILED
+
+
+def dispute_captured(
+    a: Path, b: Path, data: Path | None, backend: str | None, *, json: bool
+) -> int:
+    """Say where two receipts of one script part, and which of them is wrong there."""
+    from bcai.proof.capture_dispute import first_difference
+    from bcai.proof.capture_replay import replay_capture
+
+    receipts = {"A": read_capture(a), "B": read_capture(b)}
+    split = first_difference(*receipts.values())
+    wrong: list[str] = []
+    if not split.reason:
+        given, chosen = _given(data or _beside(a) or _beside(b)), _backend(backend)
+        for name, receipt in receipts.items():
+            found = replay_capture(receipt, given, chosen, stop=split.leaf + 1).difference
+            if found is not None:
+                wrong.append(name)
+    if json:
+        document = {"leaf": split.leaf, "compared": split.compared, "reason": split.reason}
+        print_json({**document, "wrong": wrong})
+        return EXIT_OK
+    console = stdout_console()
+    console.print(
+        f"the traces part at leaf {split.leaf}, found with {split.compared} pairs of hashes",
+        markup=False,
+    )
+    said = split.reason or f"wrong: {' and '.join(wrong)}: its part comes out otherwise"
+    console.print(said, markup=False, soft_wrap=True)
+    return EXIT_OK
+
+
+def read_capture(file: Path) -> "CaptureReceipt":
+    """Read a receipt file. Raises FormatError."""
+    from bcai.proof.capture_receipt import decode_capture
+
+    try:
+        return decode_capture(file.read_bytes())
+    except OSError as error:
+        raise FormatError(f"{file}: {error.strerror}") from error
+    except FormatError as error:
+        raise FormatError(f"{file}: {error}") from error
+
+
+def capture_rows(receipt: "CaptureReceipt", size: int) -> list[tuple[str, str]]:
+    """What a receipt says, line by line."""
+    from bcai.proof.keys import key_id
+
+    at, usage = receipt.commitment, receipt.commitment.usage
+    parts, given = _counts(receipt)
+    instructions = sum(len(each.instructions) for each in receipt.programs)
+    programs = format_count(len(receipt.programs), "program")
+    memory = format_size(usage.memory_bytes_peak)
+    return [
+        ("job", at.job_id),
+        ("evidence", at.evidence.value),
+        ("parts", f"{parts}, of {programs} with {format_count(instructions, 'instruction')}"),
+        ("given values", str(given)),
+        ("trace", f"{at.trace.size} leaves, {at.trace.root.hex()}"),
+        ("named tensors", at.final_state.hex()),
+        ("client", "not signed" if receipt.spec is None else key_id(receipt.spec.client)),
+        ("node", key_id(at.node)),
+        ("backend", f"{at.backend}: {at.device}"),
+        ("jail (claimed)", f"{at.jail_level}: {', '.join(at.jail_layers) or 'no layer'}"),
+        ("used (claimed)", f"{usage.wall_s:.1f} s, {usage.cpu_s:.1f} s of processor, {memory}"),
+        ("size", format_size(size)),
+    ]
+
+
+def _counts(receipt: "CaptureReceipt") -> tuple[int, int]:
+    from bcai.proof.capture import GivenLeaf, PartLeaf
+
+    parts = sum(isinstance(each, PartLeaf) for each in receipt.leaves)
+    return parts, sum(isinstance(each, GivenLeaf) for each in receipt.leaves)
+
+
+def _beside(file: Path) -> Path | None:
+    """What the script gave, where a job's results were saved to a folder."""
+    path = file.with_name(_GIVEN)
+    return path if path.is_file() else None
+
+
+def _given(data: Path | None) -> "dict[str, Array]":
+    from bcai.cli.tensor_files import read_tensors
+
+    if data is None:
+        raise InputError(
+            "--data is missing: the values that the script gave",
+            hint="they are the job's output captured_inputs",
+        )
+    return read_tensors(data, "--data")
+
+
+def _backend(wish: str | None) -> "Backend":
+    from bcai.settings import read_settings
+    from bcai.vm.runtime.choose_backend import choose_backend
+
+    return choose_backend(wish or read_settings().enhanced_vm.hardware_backend).backend
+
+
+def _received(receipt: "CaptureReceipt", path: Path) -> "dict[str, Array]":
+    """What was received and the receipt names: `model.0.weight` is of the file `model`."""
+    from bcai.cli.tensor_files import read_tensors
+
+    names = {each.name for each in receipt.commitment.outputs}
+    files = [path] if path.is_file() else sorted(path.glob("*")) if path.is_dir() else []
+    found: dict[str, Array] = {}
+    for file in files:
+        if file.suffix not in _RESULTS:
+            continue
+        for name, array in read_tensors(file, "--outputs").items():
+            whole = file.stem if name in (file.stem, "value") else f"{file.stem}.{name}"
+            if whole in names:
+                found[whole] = array
+    if not found:
+        raise InputError(f"--outputs {path}: found no output that the receipt names")
+    return found
+
+
+def _print_findings(report: "Report") -> None:
+    console = stdout_console()
+    for each in report.findings:
+        console.print(f"finding {each.name}: {each.message}", markup=False, soft_wrap=True)
+    for text in report.unchecked:
+        console.print(f"not checked: {text}", markup=False, soft_wrap=True)
+
+
+def _document(
+    receipt: "CaptureReceipt", report: "Report", size: int, took_s: float | None
+) -> dict[str, Any]:
+    at = receipt.commitment
+    parts, given = _counts(receipt)
+    return {
+        "clean": report.is_clean,
+        "findings": [{"name": each.name, "message": each.message} for each in report.findings],
+        "checked": list(report.checked),
+        "unchecked": list(report.unchecked),
+        "check_s": took_s,
+        "size_bytes": size,
+        "job_id": at.job_id,
+        "evidence": at.evidence.value,
+        "run": at.run.hex(),
+        "parts": parts,
+        "given": given,
+        "trace_root": at.trace.root.hex(),
+        "final_state": at.final_state.hex(),
+        "unmapped": list(at.unmapped),
+        "outputs": {each.name: {"type": each.type, "hash": each.hash.hex()} for each in at.outputs},
+        "claims": dict(capture_rows(receipt, size)),
+    }

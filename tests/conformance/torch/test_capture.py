@@ -1,0 +1,197 @@
+"""Captured scripts compute what torch computes, to the same bits on every machine and thread."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+MODELS = Path(__file__).with_name("capture_models.py")
+TIMEOUT_S = 600
+RTOL = 5e-4
+
+
+def captured(script: Path, *, threads: int = 1, backend: str = "native") -> dict[str, Any]:
+    """What a script finds, and what was recorded of it."""
+    module = "tests.conformance.torch.captured_script"
+    command = [sys.executable, "-m", module, str(threads), str(script), backend]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "train.py"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Any]:
+    return captured(MODELS)
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, list[float]]:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(MODELS.read_text(), str(MODELS), "exec"), names)
+    return names["found"]
+
+
+def test_loops_come_to_the_weights_of_torch(
+    models: dict[str, Any], alone: dict[str, list[float]]
+) -> None:
+    assert models["found"].keys() == alone.keys()
+    for name, expected in alone.items():
+        np.testing.assert_allclose(
+            models["found"][name], expected, rtol=RTOL, atol=RTOL, err_msg=name
+        )
+
+
+def test_every_operation_of_them_is_an_instruction(models: dict[str, Any]) -> None:
+    assert models["unmapped"] == []
+    assert models["origins"] == []
+    assert models["said"] == []
+
+
+DRAWS = """
+import torch
+from torch import nn
+torch.manual_seed(3)
+x = torch.randn(64, 1, 8, 8)
+y = (x.mean((1, 2, 3)) > 0).long()
+model = nn.Sequential(
+    nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(),
+    nn.Linear(144, 2),
+)
+optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+rows = torch.utils.data.TensorDataset(x, y)
+losses = []
+for epoch in range(2):
+    for inputs, target in torch.utils.data.DataLoader(rows, batch_size=16, shuffle=True):
+        loss = nn.functional.cross_entropy(model(inputs), target)
+        optimizer.zero_grad(); loss.backward(); optimizer.step()
+        losses.append(loss.item())
+mean, spread = float(x.mean()), float(x.std())
+torch.manual_seed(3)
+again = bool((torch.randn(64, 1, 8, 8) == x).all())
+torch.manual_seed(4)
+other = bool((torch.randn(64, 1, 8, 8) == x).all())
+print(x[0, 0], model)
+found = {"losses": losses, "mean": mean, "spread": spread, "again": again, "other": other}
+"""
+
+
+def test_draws_follow_the_scripts_seed_and_bits_do_not_depend_on_threads(tmp_path: Path) -> None:
+    script = written(tmp_path, DRAWS)
+    one, two = captured(script), captured(script, threads=2)
+    assert one == two
+    assert one["unmapped"] == []
+    found = one["found"]
+    assert abs(found["mean"]) < 0.1
+    assert abs(found["spread"] - 1) < 0.1
+    assert found["again"]
+    assert not found["other"]
+    assert np.mean(found["losses"][-4:]) < np.mean(found["losses"][:4])
+    assert captured(script, backend="reference")["root"] == one["root"]
+
+
+ALIASES = """
+import copy, io
+import numpy as np
+import torch
+x = torch.arange(24.).reshape(4, 6)
+row, column, turned = x[1], x[:, 2], x.t()
+row += 100
+column.mul_(2)
+turned[5, 3] = -1
+x[0:2, 1:4] = 7
+x[::2, ::3] = 0.5
+x.diagonal().zero_()
+flat = x.view(-1)
+flat[3:5].fill_(9)
+numbers = np.zeros(3, "f")
+shared = torch.from_numpy(numbers)
+before = (shared + 1).sum().item()
+numbers[:] = 5
+after = (shared + 1).sum().item()
+kept = copy.deepcopy(x)
+kept[0, 0] = 42
+buffer = io.BytesIO()
+torch.save(x, buffer)
+buffer.seek(0)
+loaded = torch.load(buffer)
+try:
+    x.numpy()[0, 0] = 1
+    refused = False
+except ValueError:
+    refused = True
+found = [x.tolist(), row.tolist(), column.tolist(), turned.tolist(), before, after,
+         kept.tolist(), loaded.tolist(), np.asarray(x).tolist(), float(x[kept > 8].sum())]
+"""
+
+
+def test_views_share_what_is_written(tmp_path: Path) -> None:
+    script = written(tmp_path, ALIASES + "found.append(refused)")
+    names: dict[str, Any] = {}
+    exec(compile(ALIASES, "train.py", "exec"), names)
+    assert captured(script, backend="reference")["found"] == [*names["found"], True]
+
+
+UNMAPPED = """
+import torch
+x = torch.randn(6, 6)
+square = x @ x.t() + 6 * torch.eye(6)
+values = torch.linalg.eigvalsh(square)
+top = values.max()
+places = torch.nonzero(x > 0)
+found = [float(top), len(places), float((square @ square).sum())]
+"""
+
+
+def test_what_has_no_instruction_is_named_with_its_line(tmp_path: Path) -> None:
+    recorded = captured(written(tmp_path, UNMAPPED), backend="reference")
+    lines = {op: Path(place).name for op, place, _ in recorded["unmapped"]}
+    assert lines == {
+        "aten._linalg_eigh.default": "train.py:5",
+        "aten.nonzero.default": "train.py:7",
+    }
+    assert any("_linalg_eigh" in each and "train.py:5" in each for each in recorded["origins"])
+
+
+LARGE = """
+import torch
+kept = [torch.ones(1 << 26) * i for i in range(8)]
+try:
+    print(float(sum(each[0] for each in kept)))
+    found = "went on"
+except Exception as error:
+    found = f"{type(error).__name__}: {error}"
+"""
+
+
+def test_tensors_beyond_the_limit_are_refused_with_the_number(tmp_path: Path) -> None:
+    recorded = captured(written(tmp_path, LARGE))
+    assert "JobFailedError: capture: the captured tensors need" in recorded["found"]
+    assert "1.0 GiB" in recorded["found"]
+
+
+WRONG = """
+import torch
+try:
+    torch.ones(2, 3) @ torch.ones(2, 3)
+    found = "went on"
+except RuntimeError as error:
+    found = str(error)
+"""
+
+
+def test_errors_of_the_script_are_torchs_own(tmp_path: Path) -> None:
+    recorded = captured(written(tmp_path, WRONG), backend="reference")
+    assert "cannot be multiplied" in recorded["found"]
+    assert recorded["unmapped"] == []
