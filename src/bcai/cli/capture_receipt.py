@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bcai.base.errors import EXIT_FAILED, EXIT_OK, FormatError, InputError
 from bcai.base.units import format_count, format_size
+from bcai.cli.receipt_page import print_findings
 from bcai.cli.terminal import print_json, stdout_console
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def check_captured(
     if received:
         tensors = format_count(len(received), "tensor")
         console.print(f"held against what you have: {tensors}", markup=False)
-    _print_findings(report)
+    print_findings(report)
     return EXIT_OK if report.is_clean else EXIT_FAILED
 
 
@@ -81,7 +82,7 @@ def show_captured(file: Path, html: Path | None, *, json: bool) -> int:
     console = stdout_console()
     for title, value in capture_rows(receipt, size):
         console.print(f"{title:<17}{value}", markup=False, soft_wrap=True)
-    _print_findings(report)
+    print_findings(report)
     return EXIT_OK
 
 
@@ -237,14 +238,6 @@ def _received(receipt: "CaptureReceipt", path: Path) -> "dict[str, Array]":
     if not found:
         raise InputError(f"--outputs {path}: found no output that the receipt names")
     return found
-
-
-def _print_findings(report: "Report") -> None:
-    console = stdout_console()
-    for each in report.findings:
-        console.print(f"finding {each.name}: {each.message}", markup=False, soft_wrap=True)
-    for text in report.unchecked:
-        console.print(f"not checked: {text}", markup=False, soft_wrap=True)
 
 
 def _document(

@@ -35,7 +35,7 @@ def decode_canonical(
         again = encode(thing)
     except FormatError as error:
         raise FormatError(f"{what}: {error}") from error
-    except (InputError, TypeError, ValueError, AttributeError, KeyError) as error:
+    except (InputError, TypeError, ValueError, AttributeError, LookupError) as error:
         raise FormatError(f"not a {what}: {error}") from error
     if again != data:
         raise FormatError(f"not the canonical encoding of its {what}")

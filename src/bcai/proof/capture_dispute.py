@@ -40,11 +40,13 @@ class Split:
     @property
     def reason(self) -> str:
         """Why no node can be blamed for it; empty where one can."""
-        if self.a is None or self.b is None:
+        named = [each is None or isinstance(each, NamedLeaf) for each in (self.a, self.b)]
+        if all(named):
+            return "the outputs differ"
+        if any(named):
             return "one script has asked for more than the other"
         if not isinstance(self.a, PartLeaf) or not isinstance(self.b, PartLeaf):
-            named = isinstance(self.a, NamedLeaf) and isinstance(self.b, NamedLeaf)
-            return "the outputs differ" if named else "the scripts gave different values"
+            return "the scripts gave different values"
         if (self.a.program, self.a.sources) != (self.b.program, self.b.sources):
             return "the scripts asked for different operations"
         return ""

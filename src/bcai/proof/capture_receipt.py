@@ -80,11 +80,12 @@ def strongest_capture(
 ) -> EvidenceClass:
     """The strongest class that a trace can have.
 
-    An operation of the script's own torch has no bits of its own to go by.
+    An operation of the script's own torch has no bits of its own to go by: what came of it is this
+    one node's word.
     """
     is_given = any(isinstance(each, GivenLeaf) and each.origin for each in leaves)
     if is_given or any(each.startswith(OPERATION) for each in unmapped):
-        return EvidenceClass.REPLICATED
+        return EvidenceClass.ATTESTED
     return EvidenceClass.EXACT if backend in EXACT_BACKENDS else EvidenceClass.BOUNDED
 
 
@@ -109,6 +110,7 @@ def issue_capture(
         What no instruction says, and what no trace covers, in words.
     """
     named = named_tensors(leaves)
+    table = [OutputHash(each.name, str(each.type), each.content) for each in named]
     at = circumstances
     commitment = Commitment(
         at.job_id,
@@ -116,7 +118,7 @@ def issue_capture(
         terms.digest,
         head_of_leaves(leaves),
         head_of(named).digest,
-        (*(OutputHash(each.name, str(each.type), each.content) for each in named), *others),
+        tuple(sorted((*table, *others), key=lambda each: each.name.encode())),
         strongest_capture(leaves, unmapped, at.backend),
         at.backend,
         at.device,

@@ -19,6 +19,7 @@ from bcai.sdk.save import save_result
 from bcai.wire.jobs import OUTCOME, JobView
 
 if TYPE_CHECKING:
+    from bcai.proof.capture_receipt import CaptureReceipt
     from bcai.proof.python_receipt import PythonReceipt
     from bcai.proof.receipt import Receipt
 
@@ -116,6 +117,8 @@ class Result:
     def receipt(self) -> "Receipt | None":
         """What the node signed of a traced run; None for jobs that leave none. It is not checked.
 
+        That of a captured script is `capture_receipt`.
+
         Raises
         ------
         FormatError
@@ -124,7 +127,25 @@ class Result:
         from bcai.proof.receipt import decode_receipt
 
         digest = self.outcome.receipt if self.outcome else None
-        return None if digest is None else decode_receipt(self.outputs.blob(digest))
+        if digest is None or self.job.spec.capture:
+            return None
+        return decode_receipt(self.outputs.blob(digest))
+
+    @property
+    def capture_receipt(self) -> "CaptureReceipt | None":
+        """What the node signed of a captured script's operations; None for other jobs.
+
+        Raises
+        ------
+        FormatError
+            What the gateway sent is not what the node left.
+        """
+        from bcai.proof.capture_receipt import decode_capture
+
+        digest = self.outcome.receipt if self.outcome else None
+        if digest is None or not self.job.spec.capture:
+            return None
+        return decode_capture(self.outputs.blob(digest))
 
     @property
     def attestation(self) -> "PythonReceipt | None":

@@ -5,7 +5,7 @@ draws are not torch's own numbers.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -43,11 +43,16 @@ class Series(nn.Module):
         return self.out(self.cells(x)[0][:, -1])
 
 
+def given(array: Array) -> torch.Tensor:
+    """NumPy's memory as a tensor."""
+    return cast("Any", torch).from_numpy(array)
+
+
 def filled(model: nn.Module, rng: np.random.Generator) -> nn.Module:
     """The model with weights that do not come from torch's generator."""
     with torch.no_grad():
         for each in model.parameters():
-            each.copy_(torch.from_numpy((rng.standard_normal(each.shape) * 0.2).astype("f")))
+            each.copy_(given((rng.standard_normal(each.shape) * 0.2).astype("f")))
     return model
 
 
@@ -97,11 +102,11 @@ def trained(model_name: str, optimizer_name: str) -> list[float]:
     model, x, y = MODELS[model_name](np.random.default_rng(1))
     optimizer = OPTIMIZERS[optimizer_name](model.parameters())
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS + 1)
-    inputs, target = torch.from_numpy(x), torch.from_numpy(y)
+    inputs, target = given(x), given(y)
     read: list[float] = []
     for _ in range(STEPS):
         optimizer.zero_grad()
-        loss = functional.cross_entropy(model(inputs), target)
+        loss: Any = functional.cross_entropy(model(inputs), target)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 0.5)
         optimizer.step()

@@ -47,7 +47,7 @@ def main() -> None:
         "root": head_of_leaves(leaves).root.hex(),
         "said": said,
     }
-    print(json.dumps(document))
+    sys.stdout.write(json.dumps(document) + "\n")
 
 
 def _serve(channel: socket.socket, host: CaptureHost, said: list[str]) -> None:

@@ -127,7 +127,7 @@ torch.save(x, buffer)
 buffer.seek(0)
 loaded = torch.load(buffer)
 try:
-    x.numpy()[0, 0] = 1
+    x.clone().numpy()[0, 0] = 1
     refused = False
 except ValueError:
     refused = True

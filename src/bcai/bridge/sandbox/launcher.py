@@ -6,9 +6,9 @@ from dataclasses import replace
 from bcai.base.errors import FormatError, NoJailError
 from bcai.base.units import format_count, format_size
 from bcai.bridge.limits import ALL_VALUES_BYTES_MAX
+from bcai.bridge.sandbox.capture_asked import Capturer
 from bcai.bridge.sandbox.cgroup import Cgroup
 from bcai.bridge.sandbox.gpu import NO_GPU, GpuView, view_of
-from bcai.bridge.sandbox.capture_asked import Capturer
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailLimits, JailOutput, JailRequest, OnEvent
 from bcai.bridge.sandbox.level import ALONE, JailReport, is_enough, said_aloud, weaker
 from bcai.bridge.sandbox.outputs import new_output_file, read_output

@@ -127,13 +127,17 @@ def parse_message(data: bytes) -> Message:
         return Warned(_text(fields, "message"))
     if kind == "too_large":
         return TooLarge(_text(fields, "message"))
-    if kind == "train":
-        return TrainingAsked(whole_number(fields.get("memory_bytes"), 1 << 50))
-    if kind == "capture":
-        return CaptureAsked()
+    if kind in ("train", "capture"):
+        return _asked(fields)
     if kind == "end":
         return _ended(fields)
     raise FormatError("a report from the job has an unknown type")
+
+
+def _asked(fields: dict[str, object]) -> TrainingAsked | CaptureAsked:
+    if fields["type"] == "capture":
+        return CaptureAsked()
+    return TrainingAsked(whole_number(fields.get("memory_bytes"), 1 << 50))
 
 
 Table = Callable[[list[tuple[str, object]]], object]

@@ -33,8 +33,8 @@ from bcai.bridge.sandbox.capture_frames import (
     parse_frame,
 )
 from bcai.proof.capture_recorder import CaptureRecorder
-from bcai.proof.step_trace import Place
 from bcai.proof.state import canonical_tensors
+from bcai.proof.step_trace import Place
 from bcai.vm.compiler.backend import Backend, Executable
 from bcai.vm.isa.types import Array, TensorType
 from bcai.vm.program import cbor

@@ -108,7 +108,8 @@ class CaptureSession:
                 pipe.close()
 
     def _read(self) -> None:
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         for line in self._process.stdout:
             self._told.append(json.loads(line))
 
@@ -121,7 +122,8 @@ class CaptureSession:
             path.write_bytes(content)
             named.append({"name": output.name, "kind": output.kind, "file": path.name})
         jail = [ended.jail.level, [*ended.jail.layers, LAYER]]
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps({"jail": jail, "outputs": named}).encode() + b"\n")
             self._process.stdin.flush()
@@ -130,7 +132,8 @@ class CaptureSession:
 
     def _close(self) -> None:
         """Let the process end: nothing is to be signed. It may have a word to say."""
-        assert self._process is not None and self._reader is not None
+        assert self._process is not None
+        assert self._reader is not None
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._reader.join(_LAST_WORD_S)

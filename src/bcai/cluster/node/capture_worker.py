@@ -22,7 +22,7 @@ from safetensors.numpy import (
 from bcai.base.errors import FormatError, ResourceError
 from bcai.bridge.sandbox.jail import Cause
 from bcai.cluster.node.capture_host import CaptureHost, serve
-from bcai.cluster.node.receipts import RECEIPT, ReceiptPlan, circumstances_of
+from bcai.cluster.node.receipts import RECEIPT, ReceiptPlan, circumstances_of, own_usage
 from bcai.cluster.node.verified_worker import used_so_far, within_limits
 from bcai.cluster.node.worker_messages import OUTPUTS, tell
 from bcai.proof.capture import CaptureTerms
@@ -77,7 +77,9 @@ def _sign(
         CaptureTerms(LATEST.version, SEED),
         host.recorder.leaves,
         host.programs,
-        circumstances=circumstances_of(plan.job_id, level, tuple(layers), choice, wall_s),
+        circumstances=circumstances_of(
+            plan.job_id, level, tuple(layers), choice, own_usage(wall_s)
+        ),
         key=read_key(plan.key_file),
         spec=plan.spec,
         unmapped=[*_unmapped(host.recorder), *unbound],

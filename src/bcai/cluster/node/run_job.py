@@ -30,10 +30,10 @@ from bcai.bridge.sandbox.jail import JailEvent, JailLimits, JailRequest
 from bcai.bridge.sandbox.warm import ZygotePool
 from bcai.cluster.node.attempt import Attempt
 from bcai.cluster.node.cache import BlobCache
+from bcai.cluster.node.capture_session import CaptureSession, launch_captured
 from bcai.cluster.node.environment_folders import held
 from bcai.cluster.node.environments import NodeEnvironment
 from bcai.cluster.node.evidence_shelf import EVIDENCE
-from bcai.cluster.node.capture_session import CaptureSession, launch_captured
 from bcai.cluster.node.folders import remove_tree
 from bcai.cluster.node.gpus import GpuPool
 from bcai.cluster.node.inputs import DATA, PROJECT, build_folders

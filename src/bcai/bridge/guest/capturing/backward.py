@@ -181,7 +181,7 @@ def _(
             at, x, weight, bias, stride, padding, output_padding, dilation, groups
         )
     around = conv.spread(padding, len(weight.shape) - 2)
-    y = at.emit(
+    return at.emit(
         "Conv",
         x,
         weight,
@@ -192,7 +192,6 @@ def _(
         dilation=conv.spread(dilation, len(around)),
         groups=groups,
     )
-    return y
 
 
 @rule("convolution_backward")
@@ -312,7 +311,8 @@ def _(
 
     def write() -> Symbol:
         if not training:
-            assert mean is not None and variance is not None
+            assert mean is not None
+            assert variance is not None
             return at.emit("BatchNorm", x, scale, shift, mean, variance, eps=eps)
         zeros, ones = at.full(channels, 0, x.dtype), at.full(channels, 1, x.dtype)
         return at.emit("BatchNormTrain", x, scale, shift, zeros, ones, eps=eps, momentum=0.0)

@@ -36,7 +36,6 @@ _COMPARED_BYTES = 1 << 16
 """What lies outside of torch's own memory is compared at every use up to here, then once a part."""
 
 
-
 @dataclass(slots=True)
 class Cell:
     """One storage.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 aten: Any = torch.ops.aten
 
@@ -50,8 +51,7 @@ def written_by(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[t
         if argument.alias_info is None or not argument.alias_info.is_write:
             continue
         value = args[place] if place < len(args) else kwargs.get(argument.name)
-        several: Any = value if isinstance(value, (list, tuple)) else [value]
-        found += [each for each in several if isinstance(each, torch.Tensor)]
+        found += [each for each in tree_leaves(value) if isinstance(each, torch.Tensor)]
     return found
 
 

@@ -33,6 +33,6 @@ def list_operations() -> list[str]:
 
 def decomposition_of(func: Any) -> Callable[..., Any] | None:
     """How torch says an operation in terms of others, if it does."""
-    from torch import _decomp  # pyright: ignore[reportPrivateUsage]
+    from torch import _decomp
 
     return cast("Any", _decomp).decomposition_table.get(func)

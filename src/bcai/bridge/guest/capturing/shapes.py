@@ -62,7 +62,7 @@ def _key(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[object
         elif type(each) is float and not counts:
             parts.append(float)  # no shape depends on it, and a learning rate changes
         else:
-            parts.append((type(each), each))
+            parts.append((each.__class__, each))
     try:
         hash(key := tuple(parts))
     except TypeError:

@@ -10,7 +10,6 @@ from typing import Any
 from bcai.base.errors import JobFailedError
 from bcai.bridge.limits import MESSAGE_BYTES_MAX
 
-
 SEED = 0
 """Of every generator, until the script sets its own."""
 
@@ -31,6 +30,7 @@ def start_capture(channel: socket.socket, seed: int = SEED) -> None:
     """Take every tensor operation of this process from now on; `channel` leads to the node."""
     os.environ["TORCHDYNAMO_DISABLE"] = "1"  # torch.compile then does nothing: no code is fused
     import torch as installed
+    from torch.optim.optimizer import register_optimizer_step_post_hook
 
     from bcai.bridge.guest.capturing.cells import Cells
     from bcai.bridge.guest.capturing.link import SocketLink
@@ -55,4 +55,4 @@ def start_capture(channel: socket.socket, seed: int = SEED) -> None:
         cells.hand_over()
 
     # Equal steps are then equal parts, whose program is sent and compiled once.
-    torch.optim.optimizer.register_optimizer_step_post_hook(hand_over)
+    register_optimizer_step_post_hook(hand_over)

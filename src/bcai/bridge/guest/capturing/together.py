@@ -40,8 +40,10 @@ def expand(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def _at(value: Any, index: int, count: int) -> Any:
-    is_list = isinstance(value, (list, tuple)) and len(cast("list[Any]", value)) == count
-    return cast("list[Any]", value)[index] if is_list else value
+    if not isinstance(value, (list, tuple)):
+        return value
+    several = cast("list[Any]", value)
+    return several[index] if len(several) == count else several
 
 
 def _adam(
