@@ -42,6 +42,7 @@ OTHERS: dict[str, Any] = {
     "security_level": SecurityLevel.STANDARD,
     "environment": "ml",
     "verify": Verify(Policy.AUDITED, 0.25),
+    "capture": True,
 }
 
 

@@ -13,6 +13,8 @@ from bcai.base.units import MIB, format_size
 from bcai.cluster.store.protocol import BlobStore
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
 from bcai.jobs.states import Move
+from bcai.proof.capture_receipt import MAGIC as CAPTURE_MAGIC
+from bcai.proof.capture_receipt import decode_capture
 from bcai.proof.commitment import is_commitment_signed
 from bcai.proof.keys import Domain, is_signed, key_id, parse_key_id
 from bcai.proof.python_commitment import is_python_signed
@@ -80,7 +82,8 @@ def _check_word(word: str, node: bytes) -> None:
 
 
 def _check_receipt(data: bytes, job_id: str, node: bytes) -> None:
-    receipt = decode_receipt(data)
+    is_capture = data.startswith(CAPTURE_MAGIC)
+    receipt = decode_capture(data) if is_capture else decode_receipt(data)
     commitment = receipt.commitment
     if commitment.node != node:
         raise ForbiddenError(_other(commitment.node, node))
