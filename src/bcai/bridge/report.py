@@ -165,7 +165,8 @@ def output(name: str, value: object) -> None:
         Up to 200 characters without `/`; it may look like a file name, such as `curves.png`.
     value
         A number, string, or list or dict of these; an array or tensor; a module or a dict of
-        tensors (kept as a state_dict); bytes, or the `pathlib.Path` of a file to keep.
+        tensors (kept as a state_dict); a verified program (kept as its canonical bytes); bytes, or
+        the `pathlib.Path` of a file to keep.
     """
     check_output_name(name)
     if _reporter is not None:

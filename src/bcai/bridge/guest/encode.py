@@ -64,8 +64,12 @@ def encode_output(value: object) -> Encoded:
         It is of another kind, or too large for its kind.
     """
     if isinstance(value, bytes | bytearray | memoryview):
-        data = bytes(cast("bytes", value))
-        return Encoded("file", len(data), lambda file, offset: write_all(file, data, offset))
+        return _encode_bytes(bytes(cast("bytes", value)))
+    programs = cast("Any", sys.modules.get("bcai.vm.program.program"))
+    if hasattr(programs, "VerifiedProgram") and isinstance(value, programs.VerifiedProgram):
+        from bcai.vm.program.codec import encode_program
+
+        return _encode_bytes(encode_program(cast("Any", value).program))
     paths = cast("Any", sys.modules.get("pathlib"))  # imported if the script has one
     if paths is not None and isinstance(value, paths.PurePath):
         return _encode_file(str(value))
@@ -94,6 +98,10 @@ def encode_variable(value: object) -> Encoded:
     return _encode_plain(cast("object", value))
 
 
+def _encode_bytes(data: bytes) -> Encoded:
+    return Encoded("file", len(data), lambda file, offset: write_all(file, data, offset))
+
+
 def _encode_plain(value: object) -> Encoded:
     try:
         data = encode_value(_without_scalars(value))
@@ -101,7 +109,7 @@ def _encode_plain(value: object) -> Encoded:
     except (FormatError, ValueError, RecursionError):
         raise NotKept(
             f"cannot keep a {type(value).__name__}; expected a number, a string, a list or dict of "
-            "these, an array, a tensor, a module, bytes or a pathlib.Path",
+            "these, an array, a tensor, a module, a program, bytes or a pathlib.Path",
             silent=True,
         ) from None
     if len(text) > VALUE_BYTES_MAX:
