@@ -149,7 +149,7 @@ def test_python_examples_run(
 def test_commands_and_options_exist(page: Path, block: Block) -> None:
     for words in bcai_commands(block):
         path = [words[1]] if len(words) > 1 and not words[1].startswith("-") else []
-        if path and path[0] in {"jobs", "keys", "node", "program"}:
+        if path and path[0] in {"jobs", "keys", "node", "program", "receipt"}:
             path.append(words[2])
         shown = help_of(*path)
         assert shown is not None, f"{page}:{block.line}: no command {' '.join(words)!r}"
