@@ -72,13 +72,25 @@ def look_again(home: Path, before: Shelf) -> Shelf:
 
 async def keep_stocked(home: Path, shelf: Shelf, on_change: Callable[[Shelf], None]) -> None:
     """Look again and again; tell what is offered whenever that has changed."""
+    trouble = ""
     while True:
         await anyio.sleep(LOOK_S)
-        await anyio.to_thread.run_sync(clear_retired, environments_folder(home))
-        before, shelf = shelf, await anyio.to_thread.run_sync(look_again, home, shelf)
+        before = shelf
+        try:
+            shelf = await anyio.to_thread.run_sync(_tidy_and_look, home, before)
+            trouble = ""
+        except OSError as error:  # jobs can do without a look; it is said once
+            if str(error) != trouble:
+                logger.warning("environments cannot be looked at: %s", error)
+            trouble = str(error)
         if shelf.environments != before.environments:
             logger.info("environments now: %s", ", ".join(shelf.environments))
             on_change(shelf)
+
+
+def _tidy_and_look(home: Path, before: Shelf) -> Shelf:
+    clear_retired(environments_folder(home))
+    return look_again(home, before)
 
 
 def _mark(folder: Path) -> Mark:
