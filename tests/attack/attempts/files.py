@@ -167,7 +167,7 @@ FILLING = (
         Kind.FILES,
         "fill the disk with empty files",
         "for number in range(N): open(f'{number}', 'w').close()",
-        _FULL,
+        Stopped((Cause.INODES,)),
         "tmpfs with a limit of files",
         Control.SMALL,
         (10, 10**9),
