@@ -1,6 +1,5 @@
 """Convolutions and their gradients as native code, compared with the definition bit for bit."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import ml_dtypes
@@ -13,73 +12,13 @@ from bcai.vm.backends.native.target import Target
 from bcai.vm.isa.ops.conv import conv as conv_op
 from bcai.vm.isa.ops.conv import conv_input_grad, conv_weight_grad
 from bcai.vm.isa.types import Array, TensorType
-from bcai.vm.isa.versions import LATEST
 
+from .convolutions import SPECIAL, Ints, check, check_all, normal, padded, plain, run, same
 from .harness import SPLITS_UNEVEN, each_target, targets
-from .lowered import AWKWARD, run_lowered
+from .lowered import AWKWARD
 
 TARGETS = each_target()
 WIDE, NARROW = (np.float32, np.float64), (np.float16, ml_dtypes.bfloat16)
-Ints = tuple[int, ...]
-
-
-def same(got: Array, expected: Array) -> None:
-    assert got.dtype == expected.dtype
-    assert got.shape == expected.shape
-    a, b = got.astype(np.float64), expected.astype(np.float64)
-    equal = (a == b) & (np.signbit(a) == np.signbit(b)) | (np.isnan(a) & np.isnan(b))
-    assert equal.all(), (np.argwhere(~equal)[:5], a[~equal][:5], b[~equal][:5])
-
-
-def run(
-    name: str, operands: Sequence[Array], attributes: dict[str, Any], target: Target, **options: Any
-) -> Array:
-    """What the native code gives."""
-    types = [TensorType.of(each) for each in operands]
-    result = LATEST.by_name[name].type_rule.infer(*types, **attributes)
-    assert isinstance(result, TensorType)
-    fault, (found,) = run_lowered(name, operands, attributes, [result], target, **options)
-    assert fault == 0
-    return found
-
-
-def check(
-    name: str, operands: Sequence[Array], attributes: dict[str, Any], target: Target, **options: Any
-) -> Array:
-    """Run both, compare; return the result."""
-    with np.errstate(all="ignore"):
-        expected: Array = LATEST.by_name[name].body(*operands, **attributes)
-    same(run(name, operands, attributes, target, **options), expected)
-    return expected
-
-
-def check_all(
-    x: Array, w: Array, b: Array | None, attributes: dict[str, Any], target: Target, **options: Any
-) -> None:
-    """Compare a convolution and both gradients."""
-    y = check("Conv", [x, w] if b is None else [x, w, b], attributes, target, **options)
-    d = np.roll(y, 1).astype(x.dtype)
-    of_x, of_w = {"input_shape": x.shape}, {"weight_shape": w.shape}
-    check("ConvInputGrad", [d, w], attributes | of_x, target, **options)
-    check("ConvWeightGrad", [d, x], attributes | of_w, target, **options)
-
-
-def normal(seed: int, shape: Ints, dtype: Any = np.float32) -> Array:
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
-
-
-def plain(rank: int, **others: Any) -> dict[str, Any]:
-    """Attributes of a convolution without padding, of stride 1, but for the `others`."""
-    axes: dict[str, Any] = {"stride": 1, "padding_before": 0, "padding_after": 0, "dilation": 1}
-    found = {name: (others.pop(name, value),) * rank for name, value in axes.items()}
-    return found | {"groups": 1} | others
-
-
-def padded(rank: int, width: int, **others: Any) -> dict[str, Any]:
-    """Attributes of a convolution padded on both sides."""
-    return plain(rank, padding_before=width, padding_after=width, **others)
-
-
 MIXED: dict[str, Any] = {
     "stride": (2, 1), "padding_before": (1, 0), "padding_after": (0, 2), "dilation": (1, 2),
     "groups": 2,
@@ -121,11 +60,6 @@ def test_types_and_awkward_views(target: Target, dtype: Any) -> None:
 def test_narrow_types_are_widened(target: Target, dtype: Any) -> None:
     x, w = normal(1, (2, 3, 6, 7), dtype), normal(2, (5, 3, 3, 3), dtype)
     check_all(x, w, normal(3, (5,), dtype), padded(2, 1), target, awkward=AWKWARD)
-
-
-SPECIAL = np.array(
-    [0.0, -0.0, np.nan, np.inf, -np.inf, 1e-45, -1e-45, 1e-30, -1e-30, 3e38], np.float32
-)
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -5,15 +5,13 @@ from dataclasses import replace
 from typing import cast
 
 from bcai.vm.backends.native.kernels.conv_geometry import Grid, three
-from bcai.vm.backends.native.kernels.conv_layout import (
-    address,
-    finish,
-    plain_operand,
-    plain_result,
-)
+from bcai.vm.backends.native.kernels.conv_layout import finish, plain_operand, plain_result
 from bcai.vm.backends.native.kernels.conv_pack import ConvPack
 from bcai.vm.backends.native.kernels.conv_places import planned
+from bcai.vm.backends.native.kernels.conv_plane_weights import ConvPlaneWeights
+from bcai.vm.backends.native.kernels.conv_planes import ConvPlanes
 from bcai.vm.backends.native.kernels.conv_weights import ConvWeights, choose_shares
+from bcai.vm.backends.native.kernels.strided import address
 from bcai.vm.backends.native.launch import Address, Launch
 from bcai.vm.backends.native.lowering import Scope
 from bcai.vm.compiler.plan import OpTask, View
@@ -21,6 +19,10 @@ from bcai.vm.compiler.plan import OpTask, View
 Ints = tuple[int, ...]
 BYTES_MAX = 1 << 30
 """Of one padded image: what the offsets of a register tile can reach."""
+
+
+GRAIN_STEPS = 1 << 16
+"""Multiply-adds that are worth a thread of their own, about."""
 
 
 def conv(task: OpTask, scope: Scope) -> Sequence[Launch] | None:
@@ -65,8 +67,10 @@ def conv_weight_grad(task: OpTask, scope: Scope) -> Sequence[Launch] | None:
     weight = cast(Ints, task.attributes["weight_shape"])
     grid = forward_grid(task, x.type.shape, weight).flattened()
     columns = weight[0] // groups
-    shares = choose_shares(scope.target, d.type.dtype, grid, groups, columns, scope.threads)
-    kernel = ConvWeights(d.type.dtype, grid, groups, columns, *shares)
+    kernel: ConvPlaneWeights | ConvWeights = ConvPlaneWeights(d.type.dtype, grid, groups)
+    if not kernel.suits(scope.target, columns):
+        shares = choose_shares(scope.target, d.type.dtype, grid, groups, columns, scope.threads)
+        kernel = ConvWeights(d.type.dtype, grid, groups, columns, *shares)
     result = plain_result(task.results[0], scope)
     launch = Launch(
         kernel,
@@ -92,6 +96,12 @@ def _places(
     pack: ConvPack,
 ) -> Sequence[Launch]:
     target, samples = scope.target, left.type.shape[0]
+    channel_step = pack.part_pitch if pack.parts > 1 else grid.taps
+    planes = ConvPlanes(
+        pack.dtype, grid, groups, columns, bias is not None, pack.column_pitch, channel_step
+    )
+    if planes.suits(target, samples, scope.threads):
+        return _planes(task, scope, left, weight, bias, planes)
     kernel = planned(
         target, pack.dtype, grid, groups, columns,
         bias=bias is not None, samples=samples, threads=scope.threads,
@@ -118,6 +128,24 @@ def _places(
         (result.buffer,),
         task.position,
         scratch_bytes=kernel.scratch_bytes(target),
+    )
+    return [launch, *finish(result, task.results[0], task.position)]
+
+
+def _planes(
+    task: OpTask, scope: Scope, left: View, weight: View, bias: View | None, kernel: ConvPlanes
+) -> Sequence[Launch]:
+    result = plain_result(task.results[0], scope)
+    given = [left, weight] if bias is None else [left, weight, bias]
+    launch = Launch(
+        kernel,
+        (address(left), address(weight), address(result), *map(address, given[2:])),
+        left.type.shape[0] * kernel.groups,
+        tuple(each.buffer for each in given),
+        (result.buffer,),
+        task.position,
+        grain=max(1, GRAIN_STEPS // (kernel.grid.places * kernel.columns * kernel.depth)),
+        scratch_bytes=kernel.scratch_bytes,
     )
     return [launch, *finish(result, task.results[0], task.position)]
 

@@ -5,15 +5,11 @@ from collections.abc import Sequence
 from typing import cast
 
 from bcai.vm.backends.native.kernels.conv_geometry import Three, three
-from bcai.vm.backends.native.kernels.conv_layout import (
-    address,
-    finish,
-    plain_operand,
-    plain_result,
-)
+from bcai.vm.backends.native.kernels.conv_layout import finish, plain_operand, plain_result
 from bcai.vm.backends.native.kernels.pool_forward import AvgPool, MaxPool
 from bcai.vm.backends.native.kernels.pool_grad import AvgPoolGrad, MaxPoolGrad
 from bcai.vm.backends.native.kernels.pool_windows import Windows
+from bcai.vm.backends.native.kernels.strided import address
 from bcai.vm.backends.native.launch import Launch
 from bcai.vm.backends.native.lowering import Scope
 from bcai.vm.compiler.plan import OpTask, View
