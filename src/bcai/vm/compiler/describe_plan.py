@@ -28,7 +28,8 @@ def describe(plan: Plan) -> str:
 
     Buffers are inputs by name, constants `c3`, outputs `o3`, temporaries `t3`. A view that is not
     contiguous shows its strides. A loop shows its kept axes, then the folded ones, and of every
-    element type and shape that it stores the buffers.
+    element type and shape that it stores the buffers. A backend that computes in place needs less
+    memory than the last line says; what it needs is its executable's `bytes_peak`.
     """
     names = [_name(buffer) for buffer in plan.buffers]
     lines = [
@@ -44,7 +45,7 @@ def describe(plan: Plan) -> str:
         [
             *lines,
             f"{len(plan.tasks)} tasks, {loops} of them loops; "
-            f"temporaries {format_size(total)} in {format_size(arena.nbytes)}",
+            f"temporaries {format_size(total)} in at most {format_size(arena.nbytes)}",
         ]
     )
 

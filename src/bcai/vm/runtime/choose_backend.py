@@ -12,6 +12,7 @@ from bcai.vm.compiler.backend import Backend
 
 _KNOWN = ("auto", "reference", "native", "cpu", "cuda", "metal", "wgpu")
 _ALIASES = {"cpu": "native"}
+_HINT = "hardware_backend='auto' takes what there is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,9 @@ def local_backends(
 def choose_backend(wish: str = "auto", available: Sequence[Backend] | None = None) -> Choice:
     """Return the backend of that name, or for `auto` the first that is available.
 
-    `available` are those of this machine unless given. `cpu` is another name of `native`. `auto`
-    never takes `cuda`: its code has been compiled and emulated, but no GPU has run it yet.
+    `available` are those of this machine unless given. `cpu` is another name of `native`. `cuda` is
+    never among them, and `auto` never takes it: its code has been compiled and emulated, but no GPU
+    has run it yet. Who names it gets it where there is a GPU.
 
     Raises
     ------
@@ -60,11 +62,21 @@ def choose_backend(wish: str = "auto", available: Sequence[Backend] | None = Non
     if name in names:
         backend = there[names.index(name)]
         return Choice(backend, f"as asked; {backend.device}")
-    if name == "cuda" and available is None:
-        cuda = CudaBackend()
-        return Choice(cuda, f"as asked; {cuda.device}")
+    if name == "cuda":  # in no list: it has to be asked for
+        return _open_cuda(names)
     why = f": {what_is_missing()}" if name == "native" and available is None else ""
-    raise RefusedError(
-        f"hardware_backend: this machine has no {wish!r}{why}; it has {', '.join(names)}",
-        hint="hardware_backend='auto' takes what there is",
-    )
+    raise RefusedError(_absent(wish, why, names), hint=_HINT)
+
+
+def _open_cuda(names: Sequence[str]) -> Choice:
+    cuda = CudaBackend()
+    try:
+        return Choice(cuda, f"as asked; {cuda.device}")
+    except RefusedError as refused:
+        hint = refused.hint or _HINT
+        raise RefusedError(_absent("cuda", f": {refused}", names), hint=hint) from refused
+
+
+def _absent(wish: str, why: str, names: Sequence[str]) -> str:
+    there = ", ".join(names)
+    return f"hardware_backend: this machine has no {wish!r}{why}; it has {there}"

@@ -278,7 +278,7 @@ def test_a_plan_can_be_read() -> None:
     assert describe(plan).splitlines() == [
         "    0  MatMul x:float32[8,16] w:float32[16,4](1,16)+0 > t2:float32[8,4]",
         "    1  loop [8|4] t2 > o3:float32: ReduceMax Sub Exp Sum Div",
-        "2 tasks, 1 of them loops; temporaries 128 B in 128 B",
+        "2 tasks, 1 of them loops; temporaries 128 B in at most 128 B",
     ]
 
 

@@ -344,8 +344,8 @@ def test_a_backend_is_chosen_and_the_reason_told() -> None:
     assert choose_backend("auto", both[1:]).reason == "auto: the only one here; NumPy, 1 thread"
     assert choose_backend("reference", both).backend is both[1]
     assert choose_backend("cpu", both).backend is both[0]
-    with pytest.raises(RefusedError, match="this machine has no 'cuda'; it has native, reference"):
-        choose_backend("cuda", both)
+    with pytest.raises(RefusedError, match="this machine has no 'metal'; it has native, reference"):
+        choose_backend("metal", both)
     with pytest.raises(InputError, match="did you mean 'cuda'"):
         choose_backend("cude", both)
 
@@ -357,6 +357,7 @@ def test_a_gpu_is_asked_for_by_name_and_refused_with_the_reason(
         raise RefusedError("no CUDA device")
 
     monkeypatch.setattr("bcai.vm.backends.cuda.backend.CudaDevice.__init__", refuse)
-    with pytest.raises(RefusedError, match="no CUDA device"):
-        choose_backend("cuda")
+    for available in (None, (ReferenceBackend(),)):
+        with pytest.raises(RefusedError, match="no 'cuda': no CUDA device; it has"):
+            choose_backend("cuda", available)
     assert choose_backend("auto").backend.name != "cuda"
