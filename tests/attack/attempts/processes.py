@@ -1,29 +1,19 @@
 """Attempts to see, start, stop, read or outlive processes."""
 
+from functools import partial
+
 from bcai.bridge.sandbox.jail import Cause
 
-from .attempt import Attempt, Contained, Control, Kind, Outcome, Refused, Stopped
+from .attempt import Attempt, Contained, Control, Kind, Refused, Stopped
+from .calls import NO, call
 
-_NO = Refused(("EPERM",))
 _OF_ANOTHER = Refused(("ESRCH", "EPERM"))
 _BOMB = Stopped((Cause.PROCESSES,))
 _SMALL_BOMB = (3, 10_000)
-_ALONE = {"C": _NO}  # at level C a job is one process
+_ALONE = {"C": NO}  # at level C a job is one process
 _NO_FILES = {"C": Refused(("EACCES",))}  # and can write no file
 
-
-def _call(
-    name: str,
-    code: str,
-    outcome: Outcome = _NO,
-    control: Control = Control.OUTSIDE,
-    *,
-    machine: str = "",
-    is_quick: bool = False,
-) -> Attempt:
-    return Attempt(
-        Kind.PROCESSES, name, code, outcome, "seccomp", control, machine=machine, is_quick=is_quick
-    )
+_call = partial(call, Kind.PROCESSES)
 
 
 OTHERS = (

@@ -1,27 +1,15 @@
 """Attempts to get rights that a job lacks, and to use calls that no job needs."""
 
+from functools import partial
 from signal import SIGSYS
 
 from .attempt import Attempt, Control, Killed, Kind, Outcome, Refused
+from .calls import NO, call
 
-_NO = Refused(("EPERM",))
-
-
-def _call(
-    name: str,
-    code: str,
-    outcome: Outcome = _NO,
-    control: Control = Control.OUTSIDE,
-    *,
-    machine: str = "",
-    is_quick: bool = False,
-) -> Attempt:
-    return Attempt(
-        Kind.RIGHTS, name, code, outcome, "seccomp", control, machine=machine, is_quick=is_quick
-    )
+_call = partial(call, Kind.RIGHTS)
 
 
-def _root(name: str, code: str, outcome: Outcome = _NO, *, machine: str = "") -> Attempt:
+def _root(name: str, code: str, outcome: Outcome = NO, *, machine: str = "") -> Attempt:
     return _call(name, code, outcome, Control.AS_ROOT, machine=machine)
 
 
