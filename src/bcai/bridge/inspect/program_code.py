@@ -9,7 +9,6 @@ from bcai.bridge.inspect.inspect import inspect_code
 from bcai.bridge.inspect.scene import Surroundings
 from bcai.bridge.inspect.source import count_signs
 
-
 _LEVEL = "security_level="  # what a job asks for
 
 
