@@ -37,6 +37,7 @@ def test_a_few(cache: Path, lines: list[Line], with_gradients: bool, threads: in
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @settings(max_examples=MANY, deadline=None)
 @given(LINES, st.booleans(), st.sampled_from((1, 2)))
 def test_many(cache: Path, lines: list[Line], with_gradients: bool, threads: int) -> None:

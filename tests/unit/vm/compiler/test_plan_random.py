@@ -203,6 +203,7 @@ def test_plans_compute_the_program(lines: list[Line], with_gradients: bool) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @settings(max_examples=3000, deadline=None)
 @given(LINES, st.booleans())
 def test_plans_compute_many_programs(lines: list[Line], with_gradients: bool) -> None:
