@@ -22,6 +22,9 @@ from bcai.vm.isa.types import Array
 from bcai.vm.program import cbor
 from bcai.vm.program.program import VerifiedProgram
 
+WAITING_MAX, WAITING_BYTES = 128, 1 << 16
+"""Steps whose outputs are hashed together, and what they may hold meanwhile."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -90,6 +93,8 @@ class Recorder:
         self._states = StateHasher(tuple(fixed))
         self._outputs = StateHasher()
         self._roots: list[bytes] = []
+        self._waiting: list[Mapping[str, Array]] = []
+        self._together = 0
         self.output_roots: tuple[bytes, ...] = ()
         self._executor = executor
         self._pending: Future[Checkpoint] | None = None
@@ -110,10 +115,12 @@ class Recorder:
         if step != self._step + 1 or step > self._run.steps:
             raise InputError(f"step: found {step}, expected {self._step + 1} of {self._run.steps}")
         self._step = step
-        self._roots.append(self._outputs.root(outputs))
-        if step != self._due:
+        # Copies: an output may be a small part of a large block.
+        self._waiting.append({name: array.copy() for name, array in outputs.items()})
+        if step != self._due and len(self._waiting) < self._together:
             return None
-        return self.checkpoint(step, state, self._roots)
+        self._hash_waiting()
+        return self.checkpoint(step, state, self._roots) if step == self._due else None
 
     def checkpoint(
         self, step: int, state: Mapping[str, Array], output_roots: Sequence[bytes]
@@ -149,6 +156,14 @@ class Recorder:
         if self._step != self._run.steps:
             raise InputError(f"the run has {self._run.steps} steps, {self._step} were recorded")
         return Trace(self.checkpoints)
+
+    def _hash_waiting(self) -> None:
+        """Hash small outputs of many steps in a row: between steps the caches are others'."""
+        if not self._together:
+            nbytes = sum(array.nbytes for array in self._waiting[0].values())
+            self._together = min(WAITING_MAX, max(1, WAITING_BYTES // max(1, nbytes)))
+        self._roots += map(self._outputs.root, self._waiting)
+        self._waiting.clear()
 
     def _make(self, step: int, state: Mapping[str, Array], outputs: bytes) -> Checkpoint:
         span = self._run.span((step - 1) // self._run.checkpoint_every)

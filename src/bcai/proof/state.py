@@ -20,6 +20,7 @@ from bcai.vm.program import cbor
 
 PARALLEL_BYTES = 1 << 22
 """Content of this size is hashed by several threads: below, starting them costs more."""
+_IS_SWAPPED = sys.byteorder == "big"
 _COPIED_BYTES = 4096
 """Below, a copy is made faster than a view."""
 
@@ -49,7 +50,7 @@ def content_hash(array: Array) -> bytes:
 
 def content_bytes(array: Array) -> bytes:
     """The elements as they are hashed."""
-    return (array.byteswap() if sys.byteorder == "big" else array).tobytes()
+    return array.byteswap().tobytes() if _IS_SWAPPED else array.tobytes()
 
 
 def canonical_tensors(tensors: Mapping[str, Array]) -> dict[str, Array]:
@@ -157,6 +158,6 @@ def _in_order(tensors: Iterable[str]) -> tuple[str, ...]:
 
 
 def _view_bytes(array: Array) -> memoryview:
-    if sys.byteorder == "big":
+    if _IS_SWAPPED:
         array = array.byteswap()
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

@@ -1,4 +1,4 @@
-"""Backends that compute wrongly, and sides that say what is not true."""
+"""Backends that compute wrongly, for the tests and for bench/proof_dispute.py."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from bcai.vm.backends.reference.backend import ReferenceBackend
 from bcai.vm.backends.reference.interpreter import ReferenceInterpreter
-from bcai.vm.compiler.backend import Observer
+from bcai.vm.compiler.backend import Executable, Observer
 from bcai.vm.isa.op import Op
 from bcai.vm.isa.types import Array
 from bcai.vm.program.program import VerifiedProgram
@@ -46,21 +47,32 @@ class _Wrong(ReferenceInterpreter):
 
 @dataclass
 class WrongExecutable:
-    """Computes one instruction of one step wrongly; the step is known by the input `step`."""
+    """Computes one instruction of one step wrongly; the step is known by the input `step`.
+
+    All other steps are left to `honest`; None: to the definition.
+    """
 
     program: VerifiedProgram
     step: int
     position: int
     change: Change = flip_bit
+    honest: Executable | None = None
     bytes_peak: int = field(default=0)
 
     def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        return self._interpreter(values).run(self.program, values)
+        if self._lies(values):
+            return _Wrong(self.position, self.change).run(self.program, values)
+        return self._honest().run(values)
 
     def run_traced(self, values: Mapping[str, Array], observe: Observer) -> dict[str, Array]:
-        return self._interpreter(values).run(self.program, values, observe)
+        if self._lies(values):
+            return _Wrong(self.position, self.change).run(self.program, values, observe)
+        return self._honest().run_traced(values, observe)
 
-    def _interpreter(self, values: Mapping[str, Array]) -> ReferenceInterpreter:
-        if int(values["step"]) != self.step:
-            return ReferenceInterpreter()
-        return _Wrong(self.position, self.change)
+    def _lies(self, values: Mapping[str, Array]) -> bool:
+        return int(values["step"]) == self.step
+
+    def _honest(self) -> Executable:
+        if self.honest is None:
+            self.honest = ReferenceBackend().compile(self.program)
+        return self.honest

@@ -59,6 +59,14 @@ def test_a_run_goes_on_from_any_checkpoint() -> None:
         assert recorder.finish() == TRACE
 
 
+@pytest.mark.parametrize("held", [1, 9, 16, 1 << 16])
+def test_the_trace_is_the_same_however_many_outputs_are_hashed_together(
+    monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    monkeypatch.setattr("bcai.proof.recorder.WAITING_BYTES", held)
+    assert SMALL.trace() == TRACE
+
+
 def test_no_step_is_left_out() -> None:
     recorder = Recorder(SMALL.run)
     recorder.record(1, SMALL.state, {})
