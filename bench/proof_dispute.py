@@ -1,6 +1,6 @@
 """A training of 200 steps on the digits with one wrong bit in step 137: found, and at what price.
 
-    python bench/proof_dispute.py [--steps 200] [--wrong 137]
+    python -m bench.proof_dispute [--steps 200] [--wrong 137]
 
 An honest side on the native backend stands against one that flips a bit of one gradient. Prints
 where the dispute ended, with messages, bytes and seconds, and what the receipt and its check cost.
@@ -8,12 +8,12 @@ where the dispute ended, with messages, bytes and seconds, and what the receipt 
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_digits
+from tests.unit.proof.liars import WrongExecutable
 
 from bcai.base.units import format_size
 from bcai.proof.bisection import Case
@@ -34,60 +34,14 @@ from bcai.proof.settle import settle
 from bcai.proof.side import ReplayingSide
 from bcai.proof.state import tensors_root
 from bcai.vm.backends.native.backend import NativeBackend
-from bcai.vm.backends.reference.interpreter import ReferenceInterpreter
-from bcai.vm.compiler.backend import Executable, Observer
+from bcai.vm.compiler.backend import Executable
 from bcai.vm.compiler.training_step import AdamW, training_step
-from bcai.vm.isa.op import Op
 from bcai.vm.isa.types import Array
 from bcai.vm.program.builder import Builder
 from bcai.vm.program.merkle import program_root
 from bcai.vm.program.program import VerifiedProgram
 
 BATCH = 32
-
-
-class Flipping(ReferenceInterpreter):
-    """Flips a low bit of one instruction's result."""
-
-    def __init__(self, position: int) -> None:
-        super().__init__()
-        self.position, self.at, self.depth = position, 0, 0
-
-    def step(
-        self, version: int, op: Op, operands: Sequence[Array | None], attributes: Mapping[str, Any]
-    ) -> tuple[Array, ...]:
-        self.depth += 1
-        results = super().step(version, op, operands, attributes)
-        self.depth -= 1
-        if self.depth:
-            return results
-        self.at += 1
-        if self.at - 1 != self.position:
-            return results
-        changed = np.array(results[0])
-        changed.reshape(-1).view(np.uint8)[1] ^= 4
-        return (changed, *results[1:])
-
-
-@dataclass
-class Wrong:
-    """Native code, but for one instruction of one step; `step` is an input of the program."""
-
-    honest: Executable
-    program: VerifiedProgram
-    step: int
-    position: int
-    bytes_peak: int = field(default=0)
-
-    def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        if int(values["step"]) != self.step:
-            return self.honest.run(values)
-        return Flipping(self.position).run(self.program, values)
-
-    def run_traced(self, values: Mapping[str, Array], observe: Observer) -> dict[str, Array]:
-        if int(values["step"]) != self.step:
-            return self.honest.run_traced(values, observe)
-        return Flipping(self.position).run(self.program, values, observe)
 
 
 def program() -> VerifiedProgram:
@@ -118,25 +72,37 @@ def first_state(program: VerifiedProgram) -> dict[str, Array]:
     return state
 
 
+def training(step: VerifiedProgram, state: dict[str, Array], steps: int) -> Feeder:
+    """So many steps on the digits."""
+    x, target = load_digits(return_X_y=True)
+    data = Data({"x": (x / 16).astype(np.float32), "target": target.astype(np.int64)})
+    feed = Batches(data.root, data.rows, BATCH, True, {"x": "x", "target": "target"})
+    run = Run(
+        program_root(step.program), step.program.isa_version, steps, tensors_root(state), 7,
+        feed, {"learning_rate": (Knot(0, 1e-3), Knot(steps, 1e-4))},
+    )  # fmt: skip
+    return Feeder(run, step, data)
+
+
+def last_product(step: VerifiedProgram) -> int:
+    """Position of an instruction that computes a gradient."""
+    kinds = [each.op.name for each in step.program.instructions]
+    return max(place for place, kind in enumerate(kinds) if kind == "MatMul")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--wrong", type=int, default=137)
     given = parser.parse_args()
-    x, target = load_digits(return_X_y=True)
-    data = Data({"x": (x / 16).astype(np.float32), "target": target.astype(np.int64)})
     step = program()
     state = first_state(step)
-    feed = Batches(data.root, data.rows, BATCH, True, {"x": "x", "target": "target"})
-    run = Run(
-        program_root(step.program), step.program.isa_version, given.steps, tensors_root(state), 7,
-        feed, {"learning_rate": (Knot(0, 1e-3), Knot(given.steps, 1e-4))},
-    )  # fmt: skip
-    feeder = Feeder(run, step, data)
+    feeder = training(step, state, given.steps)
+    run = feeder.run
     native = NativeBackend().compile(step)
     kinds = [each.op.name for each in step.program.instructions]
-    position = max(place for place, kind in enumerate(kinds) if kind == "MatMul")
-    wrong = Wrong(native, step, given.wrong, position)
+    position = last_product(step)
+    wrong = WrongExecutable(step, given.wrong, position, honest=native)
     print(
         f"{len(kinds)} instructions a step, {given.steps} steps, batch {BATCH}; wrong is one bit of"
     )
