@@ -19,6 +19,7 @@ from tests.e2e.network_process import NetworkProcess, wait_until
 
 from bcai import SDK
 from bcai.base.errors import RefusedError
+from bcai.jobs.outcome import ReasonCode
 from bcai.jobs.settlement import Settlement, SettlementState
 from bcai.proof.evidence import EvidenceClass
 from bcai.sdk.result import Result
@@ -53,8 +54,8 @@ loss = os.urandom(8).hex()
 epochs = 3
 """
 SLOW = """
-import pathlib, time
-time.sleep(4)
+import time
+time.sleep(10)
 total = 6
 """
 
@@ -157,19 +158,23 @@ def test_a_job_that_is_never_the_same_is_disputed_and_told_of_seeds(
     assert len(job.settlement.replicas) == 3, "a further node was asked to decide"
 
 
+@pytest.mark.slow
 def test_a_node_that_is_killed_is_replaced_and_nothing_is_lost(
     client: SDK, network: NetworkProcess
 ) -> None:
     job = client.create_job(SLOW, verify="replicated:2", max_retries=5).submit()
     second = client.job(f"{job.id}-2")
     wait_until(lambda: second.refresh().state.value == "RUNNING", "the second replica runs")
-    victim = second.refresh().attempts[-1].node_name
+    held = second.refresh().attempts[-1]
+    victim = held.node_name
     network.note_processes()
     os.kill(_pid_of(victim), signal.SIGKILL)
     result = job.result()
     assert settled(result).state is SettlementState.SETTLED
     assert settled(result).text.startswith("2 nodes agree: ")
-    assert len(second.refresh().attempts) == 2
+    lost = next(each for each in second.refresh().attempts if each.number == held.number)
+    assert lost.reason is not None
+    assert lost.reason.code is ReasonCode.NODE_LOST
 
 
 def test_cancelling_one_cancels_all(client: SDK) -> None:
