@@ -126,7 +126,7 @@ def draw(costs: list[Cost]) -> None:
         (
             ("messages", [each.messages for each in costs]),
             ("KiB, both sides", [each.nbytes / 1024 for each in costs]),
-            ("seconds: training, dispute", [each.seconds for each in costs]),
+            ("seconds; grey: the training", [each.seconds for each in costs]),
         ),
         1,
     ):
