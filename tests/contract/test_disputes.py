@@ -1,0 +1,53 @@
+"""The paths of disputes: who may come, and what is not taken at one side's word."""
+
+import pytest
+
+from bcai.cluster.store.protocol import Role
+
+from .gateway_process import Gateway, submitted
+
+HEAD = {"size": 3, "root": "ab" * 32}
+
+
+def test_that_a_trace_differs_is_not_taken_at_a_challengers_word(gateway: Gateway) -> None:
+    with gateway.client() as client:
+        job_id = submitted(client)
+    verdict = {"code": "replay.differs", "message": "state of checkpoint 1 differs"}
+    with gateway.client(Role.NODE) as challenger:
+        answer = challenger.post(f"/v1/audits/{job_id}", json=verdict)
+        other = challenger.post(f"/v1/audits/{job_id}", json={**verdict, "code": "receipt.job"})
+    assert answer.status_code == 422
+    assert f"/v1/audits/{job_id}/dispute" in answer.json()["hint"]
+    assert other.status_code == 404  # it is read, and there is no result to settle
+
+
+@pytest.mark.parametrize(("role", "status"), [(Role.CLIENT, 403), (Role.NODE, 404)])
+def test_disputes_are_for_challengers_and_about_results(
+    gateway: Gateway, role: Role, status: int
+) -> None:
+    with gateway.client() as client:
+        job_id = submitted(client)
+    path = f"/v1/audits/{job_id}/dispute"
+    with gateway.client(role) as caller:
+        assert caller.post(path, json=HEAD).status_code == status
+        assert caller.get(path).status_code == status
+        said = {"round": 0, "answer": None}
+        assert caller.post(f"{path}/answers", json=said).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointer"),
+    [
+        ("dispute", {**HEAD, "size": 0}, "/size"),
+        ("dispute", {**HEAD, "root": "AB" * 32}, "/root"),
+        ("dispute/answers", {"round": -1}, "/round"),
+        ("dispute/answers", {"round": 0, "answer": "blake3:12"}, "/answer"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    gateway: Gateway, path: str, body: dict[str, object], pointer: str
+) -> None:
+    with gateway.client(Role.NODE) as challenger:
+        answer = challenger.post(f"/v1/audits/job_{'0' * 26}/{path}", json=body)
+    assert answer.status_code == 422
+    assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
