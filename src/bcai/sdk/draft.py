@@ -97,8 +97,7 @@ def draft_job(
         "verify": verify,
         "capture": capture or None,
     }
-    given = {name: value for name, value in fields.items() if value not in (None, [])}
-    return _checked(given, files)
+    return _checked({name: each for name, each in fields.items() if each not in (None, [])}, files)
 
 
 def _checked(fields: Mapping[str, Any], files: Sequence[LocalFile]) -> Draft:
