@@ -80,7 +80,11 @@ def test_a_training_that_nobody_waits_for_goes_on(client: SDK) -> None:
 def test_a_script_that_is_ended_takes_its_training_along(
     client: SDK, shared_network: NetworkProcess, tmp_path: Path, sign: signal.Signals
 ) -> None:
-    environment = {**os.environ, "BCAI_HOME": str(shared_network.home), "PYTHONPATH": str(Path.cwd())}
+    environment = {
+        **os.environ,
+        "BCAI_HOME": str(shared_network.home),
+        "PYTHONPATH": str(Path.cwd()),
+    }
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, env=environment, cwd=tmp_path
     ) as script:
