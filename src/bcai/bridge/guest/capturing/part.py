@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from bcai.vm.isa.attribute import Attribute
+from bcai.vm.isa.op import Op
 from bcai.vm.isa.symbol import Symbol
 from bcai.vm.isa.types import TensorType
 from bcai.vm.program.builder import Builder
@@ -10,6 +12,12 @@ from bcai.vm.program.program import Instruction, Port, Program
 
 Source = int | bytes
 """Where an input comes from: a value that the node has, or a scalar's own bytes."""
+
+
+KNOWN_MAX = 20_000
+_Checked = tuple[Op, Mapping[str, Attribute], tuple[TensorType, ...]]
+_KNOWN: dict[object, _Checked] = {}
+"""Instructions that were checked, by name, operands' types and attributes: steps are alike."""
 
 
 class Finished(NamedTuple):
@@ -56,9 +64,38 @@ class Part(Builder):
         attributes: Mapping[str, Any],
     ) -> tuple[Symbol, ...]:
         """Append an instruction and return its results. Raises VerifyError."""
-        results = super().emit(name, operands, attributes)
+        symbols = self.symbols(operands)
+        types = tuple(None if each is None else self._types[each.index] for each in symbols)
+        values = tuple(attributes.values())
+        key = (name, types, tuple(attributes), values, tuple(map(type, values)))
+        try:
+            known = _KNOWN.get(key)
+        except TypeError:  # an attribute that has no hash
+            known, key = None, None
+        if known is not None:
+            return self._append(known, symbols)
+        results = super().emit(name, symbols, attributes)
         self._counts.append(len(results))
+        if key is not None and len(_KNOWN) < KNOWN_MAX:
+            found = tuple(self._types[each.index] for each in results)
+            instruction = self._instructions[-1]
+            _KNOWN[key] = (instruction.op, instruction.attributes, found)
         return results
+
+    def _append(
+        self, known: "_Checked", symbols: Sequence[Symbol | None]
+    ) -> tuple[Symbol, ...]:
+        """Append an instruction like one that was checked before."""
+        op, attributes, results = known
+        numbers = [None if each is None else each.index for each in symbols]
+        while numbers and numbers[-1] is None:
+            numbers.pop()
+        first = len(self._types)
+        self._types += results
+        self._first_result.append(first)
+        self._counts.append(len(results))
+        self._instructions.append(Instruction(op, tuple(numbers), attributes))
+        return tuple(Symbol(self, first + each) for each in range(len(results)))
 
     def results_of(self, position: int) -> tuple[Symbol, ...]:
         """Results of the instruction at a position."""
