@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, metavar=("MODEL", "HOW"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        sys.stdout.write(json.dumps(_one(*options.one, options.steps)) + "\n")
+        sys.stdout.write(json.dumps(_one(options.one[0], options.one[1], options.steps)) + "\n")
         return
     rows: list[dict[str, Any]] = []
     for name in NAMES:

@@ -82,9 +82,7 @@ class Part(Builder):
             _KNOWN[key] = (instruction.op, instruction.attributes, found)
         return results
 
-    def _append(
-        self, known: "_Checked", symbols: Sequence[Symbol | None]
-    ) -> tuple[Symbol, ...]:
+    def _append(self, known: "_Checked", symbols: Sequence[Symbol | None]) -> tuple[Symbol, ...]:
         """Append an instruction like one that was checked before."""
         op, attributes, results = known
         numbers = [None if each is None else each.index for each in symbols]
