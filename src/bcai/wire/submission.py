@@ -144,6 +144,7 @@ class JobSubmission(_Strict):
     labels: dict[Text, Text] = Field(default_factory=dict[Text, Text], max_length=64)
     capture: bool = Field(
         default=False,
+        strict=True,
         description="Have the script's PyTorch operations executed and recorded by the node.",
     )
     verify: Annotated[str, AfterValidator(_check_verify)] = Field(
