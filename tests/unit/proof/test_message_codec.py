@@ -112,7 +112,7 @@ def test_bytes_that_are_no_message_are_refused() -> None:
     for other in (b"", data[1:], data + b"\x00", data[:-1]):
         with pytest.raises(FormatError):
             decode_request(other)
-    with pytest.raises(FormatError, match="at most 1.0 KiB"):
+    with pytest.raises(FormatError, match=r"at most 1\.0 KiB"):
         decode_request(MAGIC + bytes(1 << 11))
     with pytest.raises(FormatError):
         decode_reply(data)
