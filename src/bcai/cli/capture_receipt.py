@@ -91,6 +91,7 @@ def replay_captured(file: Path, data: Path | None, backend: str | None, *, json:
     from bcai.proof.capture_replay import replay_capture
 
     receipt = read_capture(file)
+    _require_sound(file, receipt)
     given = _given(data or _beside(file))
     chosen = _backend(backend)
     started = time.perf_counter()
@@ -131,6 +132,8 @@ def dispute_captured(
     from bcai.proof.capture_replay import replay_capture
 
     receipts = {"A": read_capture(a), "B": read_capture(b)}
+    for file, receipt in zip((a, b), receipts.values(), strict=True):
+        _require_sound(file, receipt)
     split = first_difference(*receipts.values())
     wrong: list[str] = []
     if not split.reason:
@@ -163,6 +166,18 @@ def read_capture(file: Path) -> "CaptureReceipt":
         raise FormatError(f"{file}: {error.strerror}") from error
     except FormatError as error:
         raise FormatError(f"{file}: {error}") from error
+
+
+def _require_sound(file: Path, receipt: "CaptureReceipt") -> None:
+    """Raise InputError where it does not fit together: then its parts cannot even be run."""
+    from bcai.proof.capture_check import check_capture
+
+    findings = check_capture(receipt).findings
+    if findings:
+        raise InputError(
+            f"{file} does not fit together: {findings[0].name}: {findings[0].message}",
+            hint="`bcai receipt check` names all that does not fit",
+        )
 
 
 def capture_rows(receipt: "CaptureReceipt", size: int) -> list[tuple[str, str]]:

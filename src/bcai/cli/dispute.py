@@ -59,6 +59,8 @@ def dispute(
         return dispute_captured(
             around["A"].receipt, around["B"].receipt, data, backend, json=options.json
         )
+    if any(is_capture(each.receipt) for each in around.values()):
+        raise InputError("one receipt is of a captured script, and the other is not")
     receipts = {name: read_receipt(each.receipt) for name, each in around.items()}
     _require_dispute(receipts)
     data = data or next((each.data for each in around.values() if each.data), None)

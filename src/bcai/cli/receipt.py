@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from bcai.base.errors import EXIT_FAILED, EXIT_OK, FormatError, InputError, NotFoundError
 from bcai.base.units import format_count, format_size
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
+from bcai.cli.receipt_folder import look_around
 from bcai.cli.receipt_page import print_findings
 from bcai.cli.terminal import print_json, say, stdout_console
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from bcai.proof.python_receipt import PythonReceipt
     from bcai.proof.receipt import Receipt
 
-FILE = Parameter(help="A receipt.")
+FILE = Parameter(help="A receipt, or a folder with `receipt.bcai`.")
 
 
 def check_receipt(
@@ -42,6 +43,7 @@ def check_receipt(
     from bcai.proof import check
     from bcai.proof.keys import parse_key_id
 
+    file = look_around(file).receipt
     python = _read_python(file)
     if python is not None:
         return _check_python(python, file, outputs, node, client, options)
@@ -81,6 +83,7 @@ def show_receipt(
     from bcai.cli.receipt_page import receipt_page, receipt_rows
     from bcai.proof import check
 
+    file = look_around(file).receipt
     python = _read_python(file)
     if python is not None:
         return _show_python(python, file, html, options)

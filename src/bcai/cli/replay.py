@@ -72,6 +72,7 @@ def replay(
 
     found_there = look_around(receipt)
     if is_capture(found_there.receipt):
+        _refuse_for_captures(**{"--state": state, "--from": from_, "--keep": keep, "--step": step})
         return replay_captured(found_there.receipt, data, backend, json=options.json)
     about = read_receipt(found_there.receipt)
     done = from_ if from_ is not None else 0 if state is not None else found_there.done
@@ -91,6 +92,13 @@ def replay(
     else:
         _print(found, about, work, took_s)
     return EXIT_OK if found.difference is None else EXIT_FAILED
+
+
+def _refuse_for_captures(**given: object) -> None:
+    """A captured script starts from what it gave, and keeps no leaves."""
+    for option, value in given.items():
+        if value is not None:
+            raise InputError(f"{option}: the receipt is of a captured script; leave it out")
 
 
 def _keep(

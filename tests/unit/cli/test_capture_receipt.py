@@ -1,0 +1,57 @@
+"""Receipts of captured scripts on the terminal: which are refused, and folders with one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.unit.cli.test_receipt import SMALL, outcome
+from tests.unit.proof.captured_run import captured
+
+from bcai.base.errors import InputError
+from bcai.cli.capture_receipt import dispute_captured, replay_captured
+from bcai.proof.capture_receipt import CaptureReceipt, encode_capture
+from bcai.proof.receipt import encode_receipt
+
+
+def written(file: Path, receipt: CaptureReceipt) -> Path:
+    file.write_bytes(encode_capture(receipt))
+    return file
+
+
+def test_a_receipt_without_its_programs_is_refused_with_what_is_missing(tmp_path: Path) -> None:
+    honest = captured().receipt
+    whole = written(tmp_path / "whole.bcai", honest)
+    torn = written(tmp_path / "torn.bcai", replace(honest, programs=()))
+    with pytest.raises(InputError, match=r"torn\.bcai does not fit together.*not enclosed"):
+        replay_captured(torn, None, "reference", json=False)
+    with pytest.raises(InputError, match=r"torn\.bcai does not fit together"):
+        dispute_captured(whole, torn, None, "reference", json=False)
+    with pytest.raises(InputError, match="--data is missing"):  # and the whole one is not
+        replay_captured(whole, None, "reference", json=False)
+
+
+def test_what_a_replay_would_not_heed_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path / "receipt.bcai", captured().receipt)
+    status, _, error = outcome(capsys, "replay", file, "--step", "3")
+    assert (status, "--step: the receipt is of a captured script" in error) == (2, True)
+
+
+def test_a_folder_stands_for_its_receipt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(tmp_path / "receipt.bcai", captured().receipt)
+    for command in ("check", "show"):
+        status, out, _ = outcome(capsys, "receipt", command, tmp_path)
+        assert (status, "exact" in out) == (0, True)
+
+
+def test_receipts_of_two_kinds_are_no_dispute(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path / "captured.bcai", captured().receipt)
+    other = tmp_path / "run.bcai"
+    other.write_bytes(encode_receipt(SMALL.receipt()))
+    _, _, error = outcome(capsys, "dispute", other, file)
+    assert "one receipt is of a captured script, and the other is not" in error
