@@ -95,7 +95,7 @@ MEMORY = (
         "kept.write(b'x' * N)\n"
         "time.sleep(100 if N > 1 << 20 else 0)",
         _SUM,
-        (1 << 20, 200 << 20),
+        (1 << 20, 300 << 20),
         _ALONE,
     ),
     Attempt(

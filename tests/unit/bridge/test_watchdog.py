@@ -65,3 +65,41 @@ def test_a_disk_is_full_when_nothing_is_left_and_never_when_it_is_empty(pages: i
     assert is_full(size, 0)
     assert not is_full(size, size)
     assert not is_full(size, max(size // 2, 64 * 1024))
+
+
+@pytest.mark.parametrize(
+    ("shares", "violation"),
+    [
+        # two processes share 200 MiB; the second's share is read after the first has ended
+        ([(100, 200), (200,)], ""),
+        ([(100, 200), (150, 150)], "memory"),
+        ([(100, 200), (None, 10)], "memory"),
+        ([(None,)], "memory"),
+    ],
+)
+def test_memory_that_dying_processes_share_is_not_counted_for_each(
+    shares: list[tuple[int | None, ...]], violation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = [{str(place): each for place, each in enumerate(found, 2)} for found in shares]
+    now: dict[str, int | None] = {}
+
+    def processes() -> list[str]:
+        now.clear()
+        now.update(rounds.pop(0))
+        return list(now)
+
+    def share_bytes(name: str) -> int | None:
+        share = now[name]
+        return None if share is None else share << 20
+
+    monkeypatch.setattr(watchdog, "_processes", processes)
+    monkeypatch.setattr(watchdog, "_own_share_bytes", share_bytes)
+
+    def read(path: str) -> bytes:
+        return b"1048576 1048576 0" if path.endswith("/statm") else b""
+
+    monkeypatch.setattr(watchdog, "_read", read)
+    monkeypatch.setattr(watchdog.mounts, "WORK", "/")
+    looking = Watchdog(256 << 20)
+    looking.look()
+    assert looking.violation == violation
