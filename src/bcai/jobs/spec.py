@@ -165,7 +165,7 @@ class JobSpec:
                 "'code'"
             )
         self._check_jail()
-        self._check_verify()
+        check_verify(self.verify, self.kind)
         self._check_capture()
         if len(self.files) > FILES_MAX:
             raise InputError(f"files: found {len(self.files)}, expected at most {FILES_MAX}")
@@ -203,26 +203,6 @@ class JobSpec:
                 "receipt covers every step already"
             )
 
-    def _check_verify(self) -> None:
-        """Refuse a check of what cannot be checked."""
-        if self.verify == NO_CHECK:
-            return
-        found = f"verify: found {str(self.verify)!r}, but a job of kind {self.kind.value!r} cannot"
-        if self.verify.policy is Policy.REPLICATED:
-            if self.kind is not JobKind.PYTHON:
-                raise InputError(
-                    f"{found} be replicated: that is for jobs of Python",
-                    hint="ask for 'full' or 'audited:RATE', which prove more of a Program or a "
-                    "training",
-                )
-        elif self.kind not in CHECKABLE:
-            raise InputError(
-                f"{found} be checked: what its code computes has no bits that another computer "
-                "must get too",
-                hint="a Program or a training can: their receipt covers every step; for a job of "
-                "Python ask for 'replicated:3'",
-            )
-
     def _check_inputs(self, taken: set[tuple[Mount, str]]) -> None:
         """Refuse tensors that nothing would read."""
         for path in sorted(path for mount, path in taken if mount is Mount.INPUT):
@@ -250,6 +230,27 @@ class JobSpec:
             raise InputError(
                 f"code_name {self.code_name!r}: a file or folder of the project has this name"
             )
+
+
+def check_verify(verify: Verify, kind: JobKind) -> None:
+    """Refuse a check of what cannot be checked. Raises InputError."""
+    if verify == NO_CHECK:
+        return
+    found = f"verify: found {str(verify)!r}, but a job of kind {kind.value!r} cannot"
+    if verify.policy is Policy.REPLICATED:
+        if kind is not JobKind.PYTHON:
+            raise InputError(
+                f"{found} be replicated: that is for jobs of Python",
+                hint="ask for 'full' or 'audited:RATE', which prove more of a Program or a "
+                "training",
+            )
+    elif kind not in CHECKABLE:
+        raise InputError(
+            f"{found} be checked: what its code computes has no bits that another computer "
+            "must get too",
+            hint="a Program or a training can: their receipt covers every step; for a job of "
+            "Python ask for 'replicated:3'",
+        )
 
 
 def check_path(path: str) -> str:

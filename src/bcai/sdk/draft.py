@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from bcai.base.errors import FormatError, InputError, NotFoundError, TooLargeError
 from bcai.base.units import format_size
-from bcai.jobs.spec import CODE_BYTES_MAX
+from bcai.jobs.spec import CODE_BYTES_MAX, check_verify
+from bcai.jobs.verify import parse_verify
 from bcai.sdk.folder import LocalFile, data_files, entry_of, project_files
 from bcai.sdk.inputs import input_files
 from bcai.sdk.inspection import refuse_certain
@@ -113,7 +114,8 @@ def check_submission(fields: Mapping[str, Any]) -> JobSubmission:
     Raises
     ------
     InputError
-        A field is wrong; an unknown one comes with the nearest right name.
+        A field is wrong, an unknown one comes with the nearest right name; or `verify` is not for
+        this kind of job.
     """
     code = fields.get("code")
     if isinstance(code, str) and len(code.encode("utf-8", "replace")) > CODE_BYTES_MAX:
@@ -121,13 +123,15 @@ def check_submission(fields: Mapping[str, Any]) -> JobSubmission:
             f"code: longer than {format_size(CODE_BYTES_MAX)}", hint="send it as a project folder"
         )
     try:
-        return JobSubmission.model_validate(fields)
+        submission = JobSubmission.model_validate(fields)
     except ValidationError as error:
         lines = [
             _explain(item["loc"], item["type"], item["msg"], item["input"])
             for item in error.errors()
         ]
         raise InputError("; ".join(lines)) from error
+    check_verify(parse_verify(submission.verify), submission.kind)
+    return submission
 
 
 def read_script(path: Path) -> str:

@@ -98,3 +98,9 @@ def test_a_script_that_is_too_long_says_what_to_do() -> None:
     with pytest.raises(TooLargeError) as caught:
         draft_job("#" * (2**20 + 1))
     assert "project" in caught.value.hint
+
+
+def test_a_check_that_python_cannot_have_is_refused_before_anything_is_sent_or_priced() -> None:
+    with pytest.raises(InputError, match=r"'full', but a job of kind 'python' cannot be checked"):
+        draft_job("x = 1", verify="full")
+    assert draft_job("x = 1", verify="replicated:2").submission.verify == "replicated:2"
