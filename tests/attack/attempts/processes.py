@@ -194,7 +194,7 @@ NUMBERS = (
         "RLIMIT_NPROC; cgroup; wall time",
         Control.SMALL,
         (3, 1 << 60),
-        {"wall_s": 1.5},
+        {"wall_s": 8.0},
     ),
     Attempt(
         Kind.PROCESSES,
