@@ -1,6 +1,6 @@
 """A dispute between a challenger and the node it accuses, as it is stored: all that was said.
 
-Who is right follows from this record alone: the referee (`cluster/scheduler/disputed.py`) gives the
+Who is right follows from this record alone: the referee (`cluster/scheduler/referee.py`) gives the
 questions and answers to the pure machine of `proof/bisection.py` again, from the first, whenever
 it has to. So a referee, a gateway or a side that is killed loses nothing. Times are Unix seconds.
 """

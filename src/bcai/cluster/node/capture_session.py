@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bcai.base.units import format_count
 from bcai.bridge.sandbox.jail import Cause, JailExit, JailLimits, JailOutput, JailRequest, OnEvent
 from bcai.bridge.sandbox.warm import ZygotePool
 from bcai.cluster.node.receipts import ReceiptPlan
@@ -151,7 +152,7 @@ class CaptureSession:
     def _with_receipt(self, ended: JailExit, done: dict[str, Any]) -> JailExit:
         folder = self.folder / OUTPUTS
         given = (folder / done["given"]).read_bytes()
-        summary = f"{done['values']} values"
+        summary = format_count(done["values"], "value")
         left = sum(len(each.content or b"") for each in ended.outputs) + len(given)
         outputs = ended.outputs
         warnings = ended.warnings

@@ -21,11 +21,11 @@ from bcai.cluster.node.cache import BlobCache
 from bcai.cluster.node.capabilities import measure_capabilities
 from bcai.cluster.node.connection import Dial, dialler, is_loopback
 from bcai.cluster.node.defence import Defender
+from bcai.cluster.node.environment_shelf import Shelf, first_look, keep_stocked
 from bcai.cluster.node.evidence_shelf import EVIDENCE, forget_old
 from bcai.cluster.node.folders import fresh_work_folder, node_id, take_folder
 from bcai.cluster.node.gpus import GpuPool
 from bcai.cluster.node.run_job import KEY_FILE, Workbench, run_job
-from bcai.cluster.node.shelf import Shelf, first_look, keep_stocked
 from bcai.cluster.node.signatures import SignatureGate
 from bcai.cluster.node.transfer import BlobTransfer
 from bcai.jobs.node import Capabilities

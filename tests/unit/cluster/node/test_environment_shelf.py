@@ -6,11 +6,11 @@ import pytest
 
 from bcai.base.errors import FormatError
 from bcai.bridge.sandbox.environment import own_python
-from bcai.cluster.node import shelf
+from bcai.cluster.node import environment_shelf
 from bcai.cluster.node.environment_folders import remove_environment
 from bcai.cluster.node.environment_lock import Lock
+from bcai.cluster.node.environment_shelf import Shelf, look_again
 from bcai.cluster.node.environments import MANIFEST, NodeEnvironment, environments_folder
-from bcai.cluster.node.shelf import Shelf, look_again
 from bcai.jobs.environment import OWN_NAME, Environment
 
 LOCK = Lock("3.11", "cpython", "linux-x86_64", ())
@@ -31,7 +31,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise FormatError("environment 'torn' is damaged")
         return environment(name, environments_folder(home) / name)
 
-    monkeypatch.setattr(shelf, "read_environment", read_environment)
+    monkeypatch.setattr(environment_shelf, "read_environment", read_environment)
     return names
 
 
