@@ -1,5 +1,6 @@
 """The referee of disputes: finds the next question, and rules once it is clear who lied.
 
+Receipts and answers are read in threads: a large one must not keep leases from being looked after.
 All that was said stands in the store. What is kept here is a memory of it: a referee that starts
 anew gives the machine of `proof/bisection.py` every answer again, with the times that they came at.
 """
@@ -88,8 +89,9 @@ class Referee:
         job = await self.store.get(record.job_id)
         if job.outcome is None or job.outcome.receipt is None:
             raise NotFoundError("the result has no receipt")
-        receipt = decode_receipt(await self._read(job.outcome.receipt, 1 << 32))
-        program = verify(receipt.program)
+        data = await self._read(job.outcome.receipt, 1 << 32)
+        receipt = await anyio.to_thread.run_sync(decode_receipt, data)
+        program = await anyio.to_thread.run_sync(verify, receipt.program)
         require_exact(strongest(receipt.program, receipt.commitment.backend))
         if len(receipt.checkpoints) != receipt.run.checkpoints:
             raise FormatError("its trace is not as long as its run")
@@ -122,7 +124,8 @@ class Referee:
         if answer is None:
             return None
         try:
-            return decode_reply(await self._read(answer, REPLY_BYTES_MAX))
+            data = await self._read(answer, REPLY_BYTES_MAX)
+            return await anyio.to_thread.run_sync(decode_reply, data)
         except (FormatError, NotFoundError) as error:
             logger.warning("an answer that is none: %s", error)
             return None
