@@ -4,7 +4,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from tests.e2e.network_process import NetworkProcess
+from tests.e2e.network_process import NetworkProcess, make_ours
 
 from bcai import SDK
 from bcai.bridge.sandbox.probe import probe_jail
@@ -28,14 +28,10 @@ def shared_network(
 
 @pytest.fixture
 def client(
-    shared_network: NetworkProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    shared_network: NetworkProcess, monkeypatch: pytest.MonkeyPatch
 ) -> Generator[SDK, None, None]:
     """A client of the file's network, whose owner it is; a file may have its own network."""
-    for name in ("BCAI_ENDPOINT", "BCAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("BCAI_HOME", str(shared_network.home))
-    monkeypatch.setenv("BCAI_CONFIG", str(tmp_path / "none.toml"))
-    with SDK(str(shared_network.endpoint()["url"])) as opened:
+    with SDK(make_ours(shared_network, monkeypatch)) as opened:
         yield opened
 
 

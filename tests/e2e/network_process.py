@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import pytest
 
 WAIT_S = 120.0  # a slow, busy machine; nothing here is about speed
 _MODULES = {name: f"bcai.cluster.{name}" for name in ("gateway", "scheduler", "node", "network")}
@@ -155,6 +156,15 @@ class NetworkProcess:
             except OSError:
                 continue
         return [f"{pid}: {_arguments(pid)!r}" for pid in sorted(alive)]
+
+
+def make_ours(network: NetworkProcess, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let this process know the network, as its owner, and no other; its address."""
+    for name in ("BCAI_ENDPOINT", "BCAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BCAI_HOME", str(network.home))
+    monkeypatch.setenv("BCAI_CONFIG", str(network.home / "no-such.toml"))
+    return str(network.endpoint()["url"])
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

@@ -1,16 +1,14 @@
 """Unmodified PyTorch scripts whose operations the node executes: receipts, hostile scripts."""
 
-from collections.abc import Generator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load
-from tests.e2e.network_process import NetworkProcess
 
 from bcai import SDK
 from bcai.base.errors import JobFailedError, JobTimedOutError
-from bcai.bridge.sandbox.probe import probe_jail
 from bcai.cli.capture_receipt import check_captured, replay_captured
 from bcai.cluster.node.capture_session import GIVEN
 from bcai.proof.capture_check import check_capture
@@ -19,7 +17,11 @@ from bcai.proof.evidence import EvidenceClass
 from bcai.vm.backends.native.backend import NativeBackend
 from bcai.vm.backends.reference.backend import ReferenceBackend
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("jail_of_namespaces"),
+    pytest.mark.skipif(find_spec("torch") is None, reason="needs the package torch"),
+]
 
 TRAIN = """
 import torch
@@ -69,21 +71,6 @@ import torch
 kept = [torch.full((1 << 24,), float(i)) for i in range(18)]
 print([float(each[0]) for each in kept])
 """
-
-
-@pytest.fixture
-def client(
-    shared_network: NetworkProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Generator[SDK, None, None]:
-    pytest.importorskip("torch")
-    if probe_jail().level not in ("A", "B"):
-        pytest.skip("no jail of level A or B on this machine")
-    for name in ("BCAI_ENDPOINT", "BCAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("BCAI_HOME", str(shared_network.home))
-    monkeypatch.setenv("BCAI_CONFIG", str(tmp_path / "none.toml"))
-    with SDK(str(shared_network.endpoint()["url"])) as opened:
-        yield opened
 
 
 def test_a_loop_has_an_exact_receipt_that_a_replay_confirms(client: SDK, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.e2e.network_process import NetworkProcess, wait_until
+from tests.e2e.network_process import NetworkProcess, make_ours, wait_until
 
 import bcai
 from bcai import SDK
@@ -132,11 +132,7 @@ def network_of_liars(
 def client_of(
     network: NetworkProcess, monkeypatch: pytest.MonkeyPatch
 ) -> Generator[SDK, None, None]:
-    for name in ("BCAI_ENDPOINT", "BCAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("BCAI_HOME", str(network.home))
-    monkeypatch.setenv("BCAI_CONFIG", str(network.home / "no-such.toml"))
-    with SDK(str(network.endpoint()["url"])) as opened:
+    with SDK(make_ours(network, monkeypatch)) as opened:
         yield opened
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.cli_process import COMMAND, Answer, Cli
-from tests.e2e.network_process import NetworkProcess, wait_until
+from tests.e2e.network_process import NetworkProcess, make_ours, wait_until
 from tests.wheels import make_wheel, only_from
 
 from bcai import SDK
@@ -59,14 +59,8 @@ def network(cli: Cli) -> Generator[NetworkProcess, None, None]:
 
 
 @pytest.fixture
-def client(
-    network: NetworkProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Generator[SDK, None, None]:
-    for name in ("BCAI_ENDPOINT", "BCAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("BCAI_HOME", str(network.home))
-    monkeypatch.setenv("BCAI_CONFIG", str(tmp_path / "none.toml"))
-    with SDK(str(network.endpoint()["url"])) as opened:
+def client(network: NetworkProcess, monkeypatch: pytest.MonkeyPatch) -> Generator[SDK, None, None]:
+    with SDK(make_ours(network, monkeypatch)) as opened:
         yield opened
 
 

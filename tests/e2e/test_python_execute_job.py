@@ -3,13 +3,11 @@
 import subprocess
 import sys
 import time
-from collections.abc import Generator
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
-from tests.e2e.network_process import NetworkProcess
 
 from bcai import SDK, JobFailedError, JobTimedOutError
 from bcai.base.errors import RefusedError
@@ -21,6 +19,8 @@ from bcai.vm.isa.types import Array
 from bcai.vm.program.builder import Builder
 from bcai.vm.program.codec import encode_program
 from bcai.vm.program.program import Program, VerifiedProgram
+
+pytestmark = pytest.mark.usefixtures("jail_of_namespaces")
 
 TYPES = "y: float32[2,3], n: int64[], h: bfloat16[2]"
 CODE = """\
@@ -37,21 +37,6 @@ LIMITS = JailLimits(
     wall_s=120.0, memory_bytes=2 << 30, log_bytes=1 << 20, output_bytes=16 << 20,
     disk_bytes=16 << 20, processes=64,
 )  # fmt: skip
-
-
-@pytest.fixture
-def client(
-    shared_network: NetworkProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Generator[SDK, None, None]:
-    probed = probe_jail()
-    if probed.level not in ("A", "B"):
-        pytest.skip(f"no jail can be built here; it needs: {'; '.join(probed.missing)}")
-    for name in ("BCAI_ENDPOINT", "BCAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("BCAI_HOME", str(shared_network.home))
-    monkeypatch.setenv("BCAI_CONFIG", str(tmp_path / "none.toml"))
-    with SDK(str(shared_network.endpoint()["url"])) as opened:
-        yield opened
 
 
 def between(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.e2e.network_process import NetworkProcess, wait_until
+from tests.e2e.network_process import NetworkProcess, make_ours, wait_until
 
 from bcai import SDK
 from bcai.base.errors import RefusedError
@@ -70,14 +70,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Generator[NetworkProces
 
 
 @pytest.fixture
-def client(
-    network: NetworkProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Generator[SDK, None, None]:
-    for name in ("BCAI_ENDPOINT", "BCAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("BCAI_HOME", str(network.home))
-    monkeypatch.setenv("BCAI_CONFIG", str(tmp_path / "none.toml"))
-    with SDK(str(network.endpoint()["url"])) as opened:
+def client(network: NetworkProcess, monkeypatch: pytest.MonkeyPatch) -> Generator[SDK, None, None]:
+    with SDK(make_ours(network, monkeypatch)) as opened:
         wait_until(lambda: sum(node.online for node in opened.nodes()) == 3, "three nodes are here")
         yield opened
 

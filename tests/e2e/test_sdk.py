@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.e2e.network_process import NetworkProcess
+from tests.e2e.network_process import NetworkProcess, make_ours
 
 from bcai import (
     SDK,
@@ -36,13 +36,9 @@ for step in range(10):
 
 
 @pytest.fixture
-def address(shared_network: NetworkProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+def address(shared_network: NetworkProcess, monkeypatch: pytest.MonkeyPatch) -> str:
     """Address of the network, whose home and key this process then knows."""
-    for name in ("BCAI_ENDPOINT", "BCAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("BCAI_HOME", str(shared_network.home))
-    monkeypatch.setenv("BCAI_CONFIG", str(tmp_path / "none.toml"))
-    return str(shared_network.endpoint()["url"])
+    return make_ours(shared_network, monkeypatch)
 
 
 @pytest.fixture

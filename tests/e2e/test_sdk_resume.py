@@ -5,7 +5,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from tests.e2e.network_process import NetworkProcess
+from tests.e2e.network_process import NetworkProcess, make_ours
 
 from bcai import SDK, UnreachableError
 from bcai.sdk.events import LogEvent
@@ -26,11 +26,8 @@ def network(tmp_path: Path) -> Generator[NetworkProcess, None, None]:
 
 
 @pytest.fixture(autouse=True)
-def settings(network: NetworkProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("BCAI_ENDPOINT", "BCAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("BCAI_HOME", str(network.home))
-    monkeypatch.setenv("BCAI_CONFIG", str(tmp_path / "none.toml"))
+def settings(network: NetworkProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_ours(network, monkeypatch)
 
 
 def test_streams_and_requests_go_on_after_the_gateway_was_killed(network: NetworkProcess) -> None:

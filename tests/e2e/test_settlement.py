@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.e2e.network_process import NetworkProcess
+from tests.e2e.network_process import NetworkProcess, make_ours
 
 import bcai
 from bcai import SDK
@@ -78,13 +78,9 @@ def network_of_liars(
 
 @pytest.fixture
 def client(
-    network_of_liars: NetworkProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    network_of_liars: NetworkProcess, monkeypatch: pytest.MonkeyPatch
 ) -> Generator[SDK, None, None]:
-    for name in ("BCAI_ENDPOINT", "BCAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("BCAI_HOME", str(network_of_liars.home))
-    monkeypatch.setenv("BCAI_CONFIG", str(tmp_path / "none.toml"))
-    with SDK(str(network_of_liars.endpoint()["url"])) as opened:
+    with SDK(make_ours(network_of_liars, monkeypatch)) as opened:
         yield opened
 
 
