@@ -141,6 +141,7 @@ def test_any_convolution(case: tuple[Ints, Ints, dict[str, Any]]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(convolutions())
 def test_many_convolutions(case: tuple[Ints, Ints, dict[str, Any]]) -> None:
