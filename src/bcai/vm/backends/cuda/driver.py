@@ -1,9 +1,8 @@
-"""NVIDIA's driver through cuda-bindings: memory, code and launches of one GPU."""
+"""NVIDIA's driver through cuda-bindings: one GPU, its code, and calls with their errors."""
 # cuda-bindings has no type stubs; this file keeps that to itself.
 # pyright: reportMissingImports=false, reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-import ctypes
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from bcai.base.errors import RefusedError
-from bcai.vm.backends.cuda.grid import THREADS_PER_BLOCK
+from bcai.vm.backends.cuda.work import CudaWork
 from bcai.vm.backends.native.launch import Kernel
-from bcai.vm.isa.types import Array
 
 CAPABILITY_MIN = (7, 5)
 """Compute capability of Turing, which the PTX is written for."""
@@ -70,38 +68,14 @@ class CudaDevice:
                 name = kernel.symbol.encode()
                 self._functions[kernel.symbol] = self._call("cuModuleGetFunction", module, name)
 
-    def allocate(self, nbytes: int) -> int:
-        """Address of new memory. Raises MemoryError."""
-        self._enter()
-        return int(self._call("cuMemAlloc", nbytes))
+    def open(self) -> CudaWork:
+        """Begin a run, with streams of its own. Raises MemoryError."""
+        return CudaWork(self._call_here, self._functions)
 
-    def free(self, address: int) -> None:
-        """Give memory back."""
+    def _call_here(self, name: str, *arguments: Any) -> Any:
+        """Call the driver from any thread."""
         self._enter()
-        self._call("cuMemFree", address)
-
-    def upload(self, address: int, data: Array) -> None:
-        """Copy `uint8[n]` to the device."""
-        self._enter()
-        self._call("cuMemcpyHtoD", address, data.ctypes.data, data.nbytes)
-
-    def download(self, address: int, nbytes: int) -> Array:
-        """Copy from the device: `uint8[n]`."""
-        found = np.empty(nbytes, np.uint8)
-        self._enter()
-        if nbytes:
-            self._call("cuMemcpyDtoH", found.ctypes.data, address, nbytes)
-        return found
-
-    def launch(self, symbol: str, threads: int, arguments: Sequence[int]) -> None:
-        """Run a kernel with at least so many threads, after all that was launched before."""
-        if not threads:
-            return
-        self._enter()
-        blocks = -(-threads // THREADS_PER_BLOCK)
-        parameters = (tuple(arguments), (ctypes.c_void_p,) * len(arguments))
-        grid, block = (blocks, 1, 1), (THREADS_PER_BLOCK, 1, 1)
-        self._call("cuLaunchKernel", self._functions[symbol], *grid, *block, 0, 0, parameters, 0)
+        return self._call(name, *arguments)
 
     def _enter(self) -> None:
         """The context belongs to a thread."""
@@ -111,7 +85,8 @@ class CudaDevice:
         """Call the driver; return what it gives. Raises MemoryError, RefusedError."""
         status, *results = getattr(self._driver, name)(*arguments)
         if int(status) == _OUT_OF_MEMORY:
-            raise MemoryError("the GPU has no memory left")
+            whose = "page-locked memory" if name == "cuMemAllocHost" else "GPU's memory"
+            raise MemoryError(f"there is none of the {whose} left")
         if int(status):
             raise RefusedError(f"{name} failed with {status.name}")
         return results[0] if len(results) == 1 else results

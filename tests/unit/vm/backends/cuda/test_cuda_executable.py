@@ -5,10 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from tests.conformance.vm.golden.operands import floats_of_all_kinds
-from tests.unit.vm.backends.cuda.emulated_device import EmulatedDevice
+from tests.unit.vm.backends.cuda.emulated_device import EmulatedDevice, EmulatedWork, RaceError
 
 from bcai.base.errors import InputError, RefusedError
 from bcai.vm.backends.cuda import loop
+from bcai.vm.backends.cuda.device import Event, Stream
 from bcai.vm.backends.cuda.executable import CudaExecutable, GridLaunch
 from bcai.vm.backends.cuda.ptx import compile_ptx
 from bcai.vm.backends.native.objects import this_machine
@@ -79,6 +80,14 @@ PROGRAMS = {
     "vector and matrix": binary(lambda a, b: a.emit("MatMul", b), "int32[4]", "int32[2,4,3]"),
     "matrix and vector": binary(lambda a, b: a.emit("MatMul", b), "float16[5,4]", "float16[4]"),
     "no depth": binary(lambda a, b: a.emit("MatMul", b), "float32[2,0]", "float32[0,3]"),
+    "one after the other": binary(
+        lambda x, i: (
+            (x + 1.0).emit("Gather", i, axis=0).emit("Tanh").emit("Gather", i, axis=0) * x.sum()
+        ),
+        "float32[5,3]",
+        "int64[5]",
+    ),
+    "nothing else": unary(lambda x: x + 1.0, "float32[4]"),
     "nothing": unary(lambda x: x + 1.0, "float32[0,3]"),
     "on the host": binary(
         lambda x, i: x.emit("Gather", i, axis=0) * 2.0, "float32[5,3]", "int64[4]"
@@ -95,7 +104,7 @@ def test_the_bits_are_those_of_the_definition(name: str) -> None:
     expected = ReferenceBackend().compile(verified).run(values)["result"]
     assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
     assert found.tobytes() == expected.tobytes()
-    assert device.bytes_held == 0
+    assert not device.memory
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -110,6 +119,93 @@ def test_what_can_be_done_there_is_done_there() -> None:
     device = EmulatedDevice()
     CudaExecutable(PROGRAMS["matrix"], device).run(values_of(PROGRAMS["matrix"]))
     assert [each.partition("_")[0] for each in device.launched] == ["product"]
+
+
+def test_copies_go_on_beside_kernels() -> None:
+    builder = Builder()
+    a, b, c = (builder.input(each, parse_type("float32[4,4]")) for each in "abc")
+    first = a.emit("MatMul", b)
+    verified = builder.finish(first=first, second=first.emit("MatMul", c))
+    device = EmulatedDevice()
+    CudaExecutable(verified, device).run(values_of(verified))
+    assert [stream for stream, _ in device.done] == [
+        Stream.UPLOADS, Stream.UPLOADS, Stream.KERNELS, Stream.DOWNLOADS,
+        Stream.UPLOADS, Stream.KERNELS, Stream.DOWNLOADS,
+    ]  # fmt: skip
+
+
+def test_what_the_next_kernel_needs_is_copied_while_the_host_computes() -> None:
+    builder = Builder()
+    types = {"x": "float32[5,3]", "i": "int64[4]", "c": "float32[3]"}
+    x, i, c = (builder.input(name, parse_type(type_)) for name, type_ in types.items())
+    verified = builder.finish(y=(x * 2.0).emit("Gather", i, axis=0) + c)
+    device = EmulatedDevice()
+    CudaExecutable(verified, device).run(values_of(verified))
+    copies = [each for each in device.done if each[0] is not Stream.KERNELS]
+    assert copies == [
+        (Stream.UPLOADS, 60), (Stream.DOWNLOADS, 60), (Stream.UPLOADS, 12), (Stream.UPLOADS, 48),
+        (Stream.DOWNLOADS, 48),
+    ]  # fmt: skip
+
+
+def test_an_event_orders_what_was_asked_before_it_and_no_more() -> None:
+    work = EmulatedDevice().open()
+    first, second = (work.allocate(16) for _ in range(2))
+    work.upload(first, np.zeros(16, np.uint8))
+    there = work.record(Stream.UPLOADS)
+    work.upload(second, np.zeros(16, np.uint8))
+    work.wait(Stream.DOWNLOADS, there)
+    work.download(first, 16)
+    with pytest.raises(RaceError, match="downloads did not wait for uploads"):
+        work.download(second, 16)
+
+
+def test_what_no_kernel_needs_stays_on_the_host() -> None:
+    builder = Builder()
+    x, i = (builder.input(n, parse_type(t)) for n, t in (("0", "float32[5,3]"), ("1", "int64[4]")))
+    verified = builder.finish(result=x.emit("Gather", i, axis=0), same=x)
+    device = EmulatedDevice()
+    values = values_of(verified)
+    found = CudaExecutable(verified, device).run(values)
+    assert found["same"].tobytes() == values["0"].tobytes()
+    assert not np.shares_memory(found["same"], values["0"])
+    assert Stream.UPLOADS not in {stream for stream, what in device.done if what == 60}
+
+
+@pytest.mark.parametrize(
+    ("deaf", "race"),
+    [
+        (Stream.KERNELS, "kernels did not wait for uploads"),
+        (Stream.DOWNLOADS, "downloads did not wait for kernels"),
+    ],
+)
+def test_a_missing_wait_is_seen(deaf: Stream, race: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = EmulatedWork.wait
+
+    def wait(work: EmulatedWork, stream: Stream, event: Event) -> None:
+        if stream is not deaf:
+            plain(work, stream, event)
+
+    monkeypatch.setattr(EmulatedWork, "wait", wait)
+    verified = PROGRAMS["matrix"]
+    with pytest.raises(RaceError, match=race):
+        CudaExecutable(verified, EmulatedDevice()).run(values_of(verified))
+
+
+def test_an_upload_over_what_a_kernel_reads_is_seen() -> None:
+    device = EmulatedDevice()
+    executable = CudaExecutable(PROGRAMS["nothing else"], device)
+    (step,) = [each for each in executable.steps if isinstance(each, GridLaunch)]
+    work = device.open()
+    x, y = (work.allocate(16) for _ in range(2))
+    work.upload(x, np.zeros(16, np.uint8))
+    work.wait(Stream.KERNELS, work.record(Stream.UPLOADS))
+    work.launch(step.kernel.symbol, step.kernel.threads, [x, y])
+    with pytest.raises(RaceError, match="uploads did not wait for kernels"):
+        work.upload(x, np.zeros(16, np.uint8))
+    done = work.record(Stream.KERNELS)
+    work.wait(Stream.UPLOADS, done)
+    work.upload(x, np.zeros(16, np.uint8))
 
 
 def test_a_wrong_index_is_named_as_the_definition_names_it() -> None:
