@@ -1,6 +1,7 @@
 """The machine: takes instructions or programs, runs them on a backend, and keeps their tensors."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from bcai.vm.runtime.arguments import (
 )
 from bcai.vm.runtime.choose_backend import choose_backend, local_backends
 from bcai.vm.runtime.form import Start
+from bcai.vm.runtime.kept_tensors import KeptTensors
 from bcai.vm.runtime.ml_instruction import MLInstruction
 from bcai.vm.runtime.result import ExecutionResult
 from bcai.vm.runtime.tensor_id import TensorId
@@ -31,6 +33,19 @@ from bcai.vm.stack.bytecode import StackInstruction, decode
 
 EXECUTABLES_MAX = 8
 """Compiled programs that a machine keeps, each with its arena."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A program and what runs it."""
+
+    program: VerifiedProgram
+    root: bytes
+    executable: Executable
+
+    @property
+    def bytes_peak(self) -> int:
+        return max(self.program.bytes_peak, self.executable.bytes_peak)
 
 
 class EnhancedVM:
@@ -46,7 +61,10 @@ class EnhancedVM:
         Whether that code may ask for a GPU.
     max_memory_mb
         The largest program that is accepted, by its live values at the worst moment and by what
-        the backend needs for it.
+        the backend needs for it, together with the other tensors that are kept.
+    compress
+        Whether tensors that were not used for long are kept compressed where they would not fit
+        otherwise (Note [Kept tensors]).
     seed
         Key of first values, such as a `Linear`'s missing weight.
     clock
@@ -69,6 +87,7 @@ class EnhancedVM:
         enable_python: bool = True,
         enable_gpu: bool = False,
         max_memory_mb: int | None = None,
+        compress: bool = True,
         seed: int = 0,
         python: PythonRunner | None = None,
         clock: Callable[[], float] | None = None,
@@ -87,7 +106,7 @@ class EnhancedVM:
         self._limits = ProgramLimits(bytes_peak=memory)
         self._seed = seed
         self._clock = clock
-        self._kept: dict[str, Array] = {}
+        self._kept = KeptTensors(memory, compressing=compress)
         self._job: tuple[str | None, str | None] = (None, None)
 
     def start_execution(self, job_id: str, node_id: str) -> None:
@@ -96,11 +115,12 @@ class EnhancedVM:
         self._kept.clear()
 
     def set_tensor(self, identity: int, value: npt.ArrayLike) -> None:
-        """Keep a value for programs to come."""
-        self._kept[TensorId(identity).port] = as_array(value, f"tensor {identity}")
+        """Keep a value for programs to come. Raises RefusedError if memory is too small for it."""
+        name = f"tensor {identity}"
+        self._kept.set(TensorId(identity).port, as_array(value, name), name)
 
     def tensor(self, identity: int) -> Array:
-        """Present value of a tensor. Raises NotFoundError if it has none."""
+        """Present value of a tensor, read-only. Raises NotFoundError if it has none."""
         found = self._kept.get(TensorId(identity).port)
         if found is None:
             there = ", ".join(map(repr, self.tensors)) or "none"
@@ -111,6 +131,11 @@ class EnhancedVM:
     def tensors(self) -> list[TensorId]:
         """Tensors that have a value."""
         return [each for port in self._kept for each in _identity(port)]
+
+    @property
+    def bytes_kept(self) -> int:
+        """Bytes that tensors take between programs; those that are compressed count as they are."""
+        return self._kept.nbytes
 
     def execute_program(
         self,
@@ -147,22 +172,23 @@ class EnhancedVM:
         translation = translate(
             check_instructions(instructions),
             inputs={port: TensorType.of(array) for port, array in given.items()},
-            kept={port: TensorType.of(array) for port, array in self._kept.items()},
+            kept=self._kept.types,
             outputs=None if outputs is None else [TensorId(each) for each in outputs],
             limits=self._limits,
         )
+        compiled = self._ready(translation.program)
+        ports = [each.name for each in translation.program.program.ports]
+        self._kept.make_room(compiled.bytes_peak, [each for each in ports if each not in given])
         starts = {port: self._start(port, each) for port, each in translation.starts.items()}
-        values = self._kept | starts | given
-        ports = translation.program.program.ports
-        result = self.run(
-            translation.program, {port.name: values[port.name] for port in ports}, observe=observe
-        )
-        self._kept |= starts
-        self._kept |= result.outputs
-        for array in result.outputs.values():
-            array.flags.writeable = False  # what the caller sees is what the machine keeps
+        values = starts | given
+        for port in ports:
+            if port not in values and (kept := self._kept.get(port)) is not None:
+                values[port] = kept
+        result = self._run(compiled, {port: values[port] for port in ports}, observe)
+        for port, array in (starts | dict(result.outputs)).items():
+            self._kept.put(port, array)
         for port in translation.freed:
-            self._kept.pop(port, None)
+            self._kept.drop(port)
         found = {key: array for port, array in result.outputs.items() for key in _identity(port)}
         told = {
             key: _describe(start, self._seed)
@@ -188,22 +214,12 @@ class EnhancedVM:
         InputError
             A value is missing, unknown, or not of its port's type; or an index is out of range.
         RefusedError
-            The program holds Python code that nothing here may run.
+            The program holds Python code that nothing here may run, or memory is too small for it.
         """
         check_program(program)
-        self._admit(program)
-        root = program_root(program.program)
-        executable = self._compile(program, root)
-        started = self._clock() if self._clock else 0.0
-        if observe is None:
-            outputs = executable.run(inputs)
-        else:
-            outputs = executable.run_traced(inputs, observe)
-        wall_s = self._clock() - started if self._clock else None
-        return ExecutionResult(
-            outputs, program, root, self.choice.backend.name,
-            self.choice.reason, *self._job, wall_s,
-        )  # fmt: skip
+        compiled = self._ready(program)
+        self._kept.make_room(compiled.bytes_peak, ())
+        return self._run(compiled, inputs, observe)
 
     def execute_stack(
         self,
@@ -214,6 +230,26 @@ class EnhancedVM:
         """Run legacy stack code, as bytes or as instructions. Raises what `bcai.vm.stack` does."""
         instructions = decode(code) if isinstance(code, bytes) else code
         return machine.run(instructions, memory, limits or machine.StackLimits())
+
+    def _ready(self, program: VerifiedProgram) -> _Compiled:
+        """Admit and compile a program. Raises RefusedError."""
+        self._admit(program)
+        root = program_root(program.program)
+        return _Compiled(program, root, self._compile(program, root))
+
+    def _run(
+        self, compiled: _Compiled, inputs: Mapping[str, Array], observe: Observer | None
+    ) -> ExecutionResult[str]:
+        started = self._clock() if self._clock else 0.0
+        if observe is None:
+            outputs = compiled.executable.run(inputs)
+        else:
+            outputs = compiled.executable.run_traced(inputs, observe)
+        wall_s = self._clock() - started if self._clock else None
+        return ExecutionResult(
+            outputs, compiled.program, compiled.root, self.choice.backend.name,
+            self.choice.reason, *self._job, wall_s,
+        )  # fmt: skip
 
     def _compile(self, program: VerifiedProgram, root: bytes) -> Executable:
         """Compile, or take what was compiled for the same program. Raises RefusedError."""

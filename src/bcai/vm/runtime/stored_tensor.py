@@ -1,4 +1,4 @@
-"""Tensors as compressed bytes: smaller on disk and on the wire, and exactly the same when read.
+"""Tensors as compressed bytes: smaller, and exactly the same when read.
 
 Note [Stored tensor]
     `BCT1`, the element type's byte, the rank's byte, each size in 8 bytes (little-endian), then one
@@ -32,7 +32,7 @@ def compress(array: Array, level: int = LEVEL) -> bytes:
     sizes = struct.pack(f"<{array.ndim}Q", *array.shape)
     plain = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     planes = np.ascontiguousarray(plain.reshape(-1, dtype.itemsize).T)
-    return MAGIC + bytes((dtype, array.ndim)) + sizes + zstd.compress(planes.tobytes(), level)
+    return MAGIC + bytes((dtype, array.ndim)) + sizes + zstd.compress(planes.data, level)
 
 
 def decompress(data: bytes) -> Array:

@@ -293,6 +293,43 @@ def test_limits_and_switches_refuse_before_anything_runs() -> None:
         EnhancedVM(max_memory_mb=1).execute_program(big)
 
 
+def test_tensors_unused_for_long_are_compressed_before_anything_is_refused() -> None:
+    machine = EnhancedVM(max_memory_mb=4)
+    whole = np.arange(400_000, dtype=np.float32)
+    for identity in (1, 2, 3):
+        machine.set_tensor(identity, whole + identity)
+    assert 3.2e6 < machine.bytes_kept < 4 << 20
+    found = machine.execute_program([MLInstruction.Neg(x=1, output=4)]).outputs[TensorId(4)]
+    assert found.tobytes() == (-(whole + 1)).tobytes()
+    assert [machine.tensor(each).tobytes() for each in (2, 3)] == [
+        (whole + each).tobytes() for each in (2, 3)
+    ]
+    assert machine.tensors == [1, 2, 3, 4]
+    assert machine.bytes_kept < 4 << 20
+
+
+def test_a_program_that_does_not_fit_beside_what_is_kept_is_refused() -> None:
+    machine = EnhancedVM(max_memory_mb=4, compress=False)
+    machine.set_tensor(1, np.zeros(800_000, np.float32))
+    with pytest.raises(
+        RefusedError, match=r"tensor 2: 1\.5 MiB do not fit beside 3\.1 MiB of other"
+    ):
+        machine.set_tensor(2, np.zeros(400_000, np.float32))
+    create = MLInstruction.TensorCreate(shape=[400_000], id=3)
+    with pytest.raises(
+        RefusedError, match=r"kept take 3\.1 MiB, max_memory_mb allows 4\.0 MiB"
+    ) as no:
+        machine.execute_program([create])
+    assert "Free" in (no.value.hint or "")
+    program = Builder()
+    x = program.input("x", "float32[200000]")
+    with pytest.raises(RefusedError, match="other tensors"):
+        machine.run(program.finish(y=x + 1), {"x": np.zeros(200_000, np.float32)})
+    machine.execute_program([MLInstruction.Free(id=1)])
+    machine.execute_program([create])
+    assert machine.tensors == [3]
+
+
 def test_an_observer_sees_every_instruction() -> None:
     seen: list[tuple[int, float]] = []
     vm(t1=[1.0]).execute_program(

@@ -256,13 +256,13 @@ def test_a_whole_run_is_right_though_everything_is_done_as_late_as_it_may(
     CudaExecutable(verified, emulated)
 
     def launch(name: bytes, blocks: int, *rest: Any) -> Any:
-        stream, (arguments, _), _ = rest[-3:]
+        stream: int = rest[-3]
+        (arguments, _) = rest[-2]
         kernel, address = emulated.kernels[name.decode()]
         run: Callable[[], object] = partial(
             run_grid, kernel, address, blocks * THREADS_PER_BLOCK, arguments
         )
-        queue: Any = driver.queues[stream]
-        queue.append(run)
+        driver.queues[stream].append(run)
         return (Status.CUDA_SUCCESS,)
 
     def find(_: str, name: bytes) -> Any:
