@@ -246,8 +246,8 @@ def check_verify(verify: Verify, kind: JobKind) -> None:
             )
     elif kind not in CHECKABLE:
         raise InputError(
-            f"{found} be checked: what its code computes has no bits that another computer "
-            "must get too",
+            f"{found} be checked: challengers check Programs and trainings, whose bits another "
+            "computer must get too",
             hint="a Program or a training can: their receipt covers every step; for a job of "
             "Python ask for 'replicated:3'",
         )

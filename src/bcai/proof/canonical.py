@@ -26,7 +26,7 @@ def decode_canonical(
         The bytes are not the one encoding of such a thing.
     """
     if not data.startswith(magic):
-        raise FormatError(f"byte 0: not a {what}; it starts with {magic!r}")
+        raise FormatError(f"byte 0: not a {what}, which starts with {magic!r}")
     if len(data) > bytes_max:
         raise FormatError(f"{len(data)} bytes; a {what} has at most {format_size(bytes_max)}")
     fields = cbor.decode(data[len(magic) :])

@@ -45,7 +45,7 @@ def read_order(spec: bytes) -> PythonOrder:
         They are not a spec of a Python job.
     """
     if not spec.startswith(_SPEC_MAGIC):
-        raise FormatError(f"byte 0: not a spec; it starts with {_SPEC_MAGIC!r}")
+        raise FormatError(f"byte 0: not a spec, which starts with {_SPEC_MAGIC!r}")
     decoded: Any = cbor.decode(spec[len(_SPEC_MAGIC) :])
     try:
         _, pairs, _ = decoded

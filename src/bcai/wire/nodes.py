@@ -147,7 +147,7 @@ class Summon(_Message):
     """A result of the node's is disputed, and a question waits for its answer."""
 
     type: Literal["summon"] = "summon"
-    job_id: str
+    job_id: str = Field(pattern=r"^\w[\w-]{0,79}$")  # a folder of the node's is called so
     dispute_id: str
 
 

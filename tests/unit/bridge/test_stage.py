@@ -105,6 +105,7 @@ def test_the_folder_of_a_launcher_that_lives_is_left_alone(
         assert Path(ours).parent == theirs.parent == own_temporary
         launcher.kill()  # as nothing can be done about: it leaves its folder behind
         launcher.wait()
+        assert launcher.stdout.read() == ""  # the end: whoever held it has gone, too
         assert theirs.is_dir()
         with own_folder():
             assert not theirs.exists()

@@ -29,8 +29,11 @@ def keep_job(folder: Path, files: Mapping[str, Path]) -> None:
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             _link(source, target)
         _flush(part)
-        shutil.rmtree(folder, ignore_errors=True)  # of an attempt before: the bits are the same
+        earlier = folder.with_name(f"{part.name}.earlier")
+        if folder.exists():  # of an attempt before: the same bits, signed at another time
+            folder.rename(earlier)
         part.rename(folder)
+        shutil.rmtree(earlier, ignore_errors=True)
         _sync(folder.parent)
     except OSError:
         shutil.rmtree(part, ignore_errors=True)

@@ -89,7 +89,10 @@ class Referee:
         job = await self.store.get(record.job_id)
         if job.outcome is None or job.outcome.receipt is None:
             raise NotFoundError("the result has no receipt")
-        data = await self._read(job.outcome.receipt, 1 << 32)
+        try:
+            data = await self._read(job.outcome.receipt, 1 << 32)
+        except NotFoundError as error:  # it was there when the result was taken: nobody's lie
+            raise DependencyError(f"the receipt is not in the store: {error}") from error
         receipt = await anyio.to_thread.run_sync(decode_receipt, data)
         program = await anyio.to_thread.run_sync(verify, receipt.program)
         require_exact(strongest(receipt.program, receipt.commitment.backend))

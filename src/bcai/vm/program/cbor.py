@@ -13,6 +13,8 @@ from typing import Any
 from bcai.base.errors import FormatError
 
 DEPTH_MAX = 16
+ITEMS_MAX = 1 << 21
+"""Items of all arrays together: a byte of input can become 64 bytes of objects."""
 NAN = struct.pack(">Q", 0x7FF8000000000000)
 
 _FALSE, _TRUE, _NULL, _FLOAT64 = 0xF4, 0xF5, 0xF6, 0xFB
@@ -83,9 +85,9 @@ def decode(data: bytes) -> Any:
     Raises
     ------
     FormatError
-        It is anything but the one encoding of a value of the subset.
+        It is anything but the one encoding of a value of the subset, or has over `ITEMS_MAX` items.
     """
-    value, end = _read(data, 0, 0)
+    value, end = _read(data, 0, 0, [ITEMS_MAX])
     if end != len(data):
         raise FormatError(f"byte {end}: {len(data) - end} bytes too many")
     return value
@@ -93,7 +95,7 @@ def decode(data: bytes) -> Any:
 
 def read(data: bytes, at: int) -> tuple[Any, int]:
     """Decode the value that starts at a byte; return it and where it ends. Raises FormatError."""
-    return _read(data, at, 0)
+    return _read(data, at, 0, [ITEMS_MAX])
 
 
 def read_array(data: bytes, at: int, what: str) -> tuple[int, int]:
@@ -105,7 +107,7 @@ def read_array(data: bytes, at: int, what: str) -> tuple[int, int]:
         There is no array, or it says that it is longer than the bytes are.
     """
     if at >= len(data) or data[at] & 0xE0 != 0x80:
-        found, _ = _read(data, at, 0)
+        found, _ = read(data, at)
         raise FormatError(f"{what}: found {type(found).__name__}, expected an array")
     count, start = _read_argument(data, at, data[at] & 0x1F)
     if count > len(data) - start:
@@ -113,7 +115,8 @@ def read_array(data: bytes, at: int, what: str) -> tuple[int, int]:
     return count, start
 
 
-def _read(data: bytes, at: int, depth: int) -> tuple[Any, int]:
+def _read(data: bytes, at: int, depth: int, left: list[int]) -> tuple[Any, int]:
+    """Read one value; `left[0]` items may still come."""
     if depth > DEPTH_MAX:
         raise FormatError(f"byte {at}: nested deeper than {DEPTH_MAX}")
     if at >= len(data):
@@ -128,16 +131,25 @@ def _read(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     if major == 0x20:
         return -1 - argument, start
     if major == 0x80:
-        if argument > len(data) - start:
-            raise FormatError(f"byte {at}: array of {argument} items in {len(data) - start} bytes")
-        items: list[Any] = []
-        for _ in range(argument):
-            item, start = _read(data, start, depth + 1)
-            items.append(item)
-        return items, start
+        return _read_items(data, at, argument, start, depth, left)
     if major in (0x40, 0x60):
         return _read_string(data, at, major, argument, start)
     raise FormatError(f"byte {at}: major type {major >> 5} is not used")
+
+
+def _read_items(
+    data: bytes, at: int, count: int, start: int, depth: int, left: list[int]
+) -> tuple[list[Any], int]:
+    if count > len(data) - start:
+        raise FormatError(f"byte {at}: array of {count} items in {len(data) - start} bytes")
+    left[0] -= count
+    if left[0] < 0:
+        raise FormatError(f"byte {at}: over {ITEMS_MAX} items")
+    items: list[Any] = []
+    for _ in range(count):
+        item, start = _read(data, start, depth + 1, left)
+        items.append(item)
+    return items, start
 
 
 def _read_argument(data: bytes, at: int, low: int) -> tuple[int, int]:

@@ -67,7 +67,7 @@ def decode_program(data: bytes) -> Program:
         They are not the canonical encoding of a program; the message names the place.
     """
     if not data.startswith(MAGIC):
-        raise FormatError(f"byte 0: not a program; it starts with {MAGIC!r}")
+        raise FormatError(f"byte 0: not a program, which starts with {MAGIC!r}")
     if len(data) > BYTES_MAX:
         raise FormatError(f"{len(data)} bytes; a program has at most {format_size(BYTES_MAX)}")
     count, at = read_array(data, len(MAGIC), "program")

@@ -134,3 +134,12 @@ def test_states_on_the_way_are_thinned_out(tmp_path: Path) -> None:
     assert found[0] < 20
     kept.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_later_attempt_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
+    for content in (b"one", b"two"):
+        (tmp_path / "file").unlink(missing_ok=True)
+        (tmp_path / "file").write_bytes(content)
+        keep_job(tmp_path / "shelf" / "job", {"file": tmp_path / "file"})
+    assert [each.name for each in (tmp_path / "shelf").iterdir()] == ["job"]
+    assert (tmp_path / "shelf" / "job" / "file").read_bytes() == b"two"

@@ -98,6 +98,14 @@ def test_cbor_refuses(what: str) -> None:
         cbor.decode(NOT_CANONICAL[what])
 
 
+def test_cbor_of_more_items_than_memory_is_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cbor, "ITEMS_MAX", 6)
+    assert cbor.decode(cbor.encode([[1, 2], [3, 4]])) == [[1, 2], [3, 4]]
+    for value in ([[1, 2], [3, 4], 5], [1] * 7, [[[[[[[]]]]]], []]):
+        with pytest.raises(FormatError, match="over 6 items"):
+            cbor.decode(cbor.encode(value))
+
+
 def test_cbor_encodes_nothing_else() -> None:
     for value in ({}, {1: 2}, object(), 1 << 64, -(1 << 64) - 1, 1j):
         with pytest.raises(TypeError):
