@@ -101,7 +101,8 @@ def test_cbor_refuses(what: str) -> None:
 def test_cbor_of_more_items_than_memory_is_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cbor, "ITEMS_MAX", 6)
     assert cbor.decode(cbor.encode([[1, 2], [3, 4]])) == [[1, 2], [3, 4]]
-    for value in ([[1, 2], [3, 4], 5], [1] * 7, [[[[[[[]]]]]], []]):
+    too_many: tuple[Any, ...] = ([[1, 2], [3, 4], 5], [1] * 7, [[[[[[[]]]]]], []])
+    for value in too_many:
         with pytest.raises(FormatError, match="over 6 items"):
             cbor.decode(cbor.encode(value))
 
