@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bcai.base.errors import EXIT_FAILED, EXIT_OK, FormatError, InputError
 from bcai.base.units import format_count, format_size
-from bcai.cli.receipt_page import print_findings
+from bcai.cli.receipt_page import print_checked, print_findings
 from bcai.cli.terminal import print_json, stdout_console
 
 if TYPE_CHECKING:
@@ -52,18 +52,10 @@ def check_captured(
     if json:
         print_json(_document(receipt, report, size, took_s))
         return EXIT_OK if report.is_clean else EXIT_FAILED
-    console = stdout_console()
-    verdict = "fits together" if report.is_clean else "DOES NOT FIT"
     parts, given = _counts(receipt)
-    console.print(
-        f"{verdict}: {format_count(parts, 'part')}, {format_count(given, 'given value')}, evidence "
-        f"{receipt.commitment.evidence}; {format_size(size)}, checked in {took_s * 1e3:.1f} ms",
-        markup=False, soft_wrap=True,
-    )  # fmt: skip
-    if received:
-        tensors = format_count(len(received), "tensor")
-        console.print(f"held against what you have: {tensors}", markup=False)
-    print_findings(report)
+    what = f"{format_count(parts, 'part')}, {format_count(given, 'given value')}"
+    held = format_count(len(received), "tensor") if received else ""
+    print_checked(report, f"{what}, evidence {receipt.commitment.evidence}", size, took_s, held)
     return EXIT_OK if report.is_clean else EXIT_FAILED
 
 

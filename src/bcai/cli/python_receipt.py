@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bcai.base.errors import FormatError, NotFoundError
 from bcai.base.units import format_count, format_size
-from bcai.cli.receipt_page import Rows, claimed_time, print_findings, row_of, wrapped_page
+from bcai.cli.receipt_page import (
+    Rows,
+    claimed_time,
+    print_checked,
+    print_findings,
+    row_of,
+    wrapped_page,
+)
 from bcai.cli.terminal import stdout_console
 
 if TYPE_CHECKING:
@@ -70,19 +77,9 @@ def print_python_report(
     receipt: "PythonReceipt", report: "Report", size: int, took_s: float, received: int
 ) -> None:
     """Print what a check found."""
-    console = stdout_console()
-    verdict = "fits together" if report.is_clean else "DOES NOT FIT"
-    console.print(
-        f"{verdict}: Python code, evidence {receipt.evidence}; {_share(receipt)}; "
-        f"{format_size(size)}, checked in {took_s * 1e3:.1f} ms",
-        markup=False,
-        soft_wrap=True,
-    )
-    if received:
-        console.print(
-            f"held against what you have: {format_count(received, 'output')}", markup=False
-        )
-    print_findings(report)
+    what = f"Python code, evidence {receipt.evidence}; {_share(receipt)}"
+    held = format_count(received, "output") if received else ""
+    print_checked(report, what, size, took_s, held)
 
 
 def print_python_receipt(receipt: "PythonReceipt", report: "Report", size: int) -> None:

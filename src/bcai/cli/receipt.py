@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from bcai.base.errors import EXIT_FAILED, EXIT_OK, FormatError, InputError, NotFoundError
-from bcai.base.units import format_count, format_size
+from bcai.base.units import format_count
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
 from bcai.cli.receipt_folder import look_around
-from bcai.cli.receipt_page import print_findings
+from bcai.cli.receipt_page import print_checked, print_findings
 from bcai.cli.terminal import print_json, say, stdout_console
 
 if TYPE_CHECKING:
@@ -229,19 +229,11 @@ def _received(receipt: "Receipt", path: Path) -> tuple[dict[str, Any], tuple[str
 def _print_report(
     receipt: "Receipt", report: "Report", size: int, took_s: float, received: "Any"
 ) -> None:
-    console = stdout_console()
-    verdict = "fits together" if report.is_clean else "DOES NOT FIT"
     steps = format_count(receipt.run.steps, "step")
     checkpoints = format_count(len(receipt.checkpoints), "checkpoint")
-    console.print(
-        f"{verdict}: {steps}, {checkpoints}, evidence "
-        f"{receipt.commitment.evidence}; {format_size(size)}, checked in {took_s * 1e3:.1f} ms",
-        markup=False, soft_wrap=True,
-    )  # fmt: skip
-    if received:
-        tensors = format_count(len(received), "tensor")
-        console.print(f"held against what you have: {tensors}", markup=False)
-    print_findings(report)
+    held = format_count(len(received), "tensor") if received else ""
+    what = f"{steps}, {checkpoints}, evidence {receipt.commitment.evidence}"
+    print_checked(report, what, size, took_s, held)
 
 
 def _document(

@@ -72,6 +72,17 @@ def receipt_page(receipt: "Receipt", report: "Report", rows: Rows) -> str:
     return wrapped_page(escape(receipt.commitment.job_id), report, rows, outputs)
 
 
+def print_checked(report: "Report", what: str, size: int, took_s: float, held: str) -> None:
+    """Print how a check of `what` came out; `held` is what of the user's it was held against."""
+    console = stdout_console()
+    verdict = "fits together" if report.is_clean else "DOES NOT FIT"
+    text = f"{verdict}: {what}; {format_size(size)}, checked in {took_s * 1e3:.1f} ms"
+    console.print(text, markup=False, soft_wrap=True)
+    if held:
+        console.print(f"held against what you have: {held}", markup=False)
+    print_findings(report)
+
+
 def print_findings(report: "Report") -> None:
     """Print what does not fit, and what was not looked at."""
     console = stdout_console()
