@@ -75,7 +75,8 @@ class _Challenger:
     async def _audit(self, client: "AsyncSDK", job: "JobView") -> None:
         import anyio.to_thread
 
-        from bcai.cluster.node.audit import audit, digests_of
+        from bcai.cluster.node.audit import audit
+        from bcai.jobs.check_result import digests_of
         from bcai.sdk.transport import job_path
         from bcai.wire.audits import VerdictMessage
         from bcai.wire.jobs import JobView

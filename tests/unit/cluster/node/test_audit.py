@@ -9,7 +9,8 @@ import pytest
 from safetensors.numpy import save
 
 from bcai.base.digest import digest_of
-from bcai.cluster.node.audit import AuditReport, audit, digests_of
+from bcai.cluster.node.audit import AuditReport, audit
+from bcai.jobs.check_result import digests_of
 from bcai.jobs.outcome import Outcome, Output, Reason, ReasonCode
 from bcai.jobs.spec import FileRef, JobKind, JobSpec
 from bcai.jobs.states import Move
