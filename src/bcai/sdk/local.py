@@ -76,7 +76,7 @@ def ensure_local_network(home: Path, port: int = 0) -> LocalNetwork:
     DependencyError
         It does not start; the message shows the end of its log.
     UnreachableError
-        It runs and does not answer.
+        It runs and does not answer, or takes too long to start.
     """
     network = find_local_network(home)
     if network is not None:
@@ -107,8 +107,15 @@ def start_local_network(home: Path, port: int = 0) -> LocalNetwork:
     _children[process.pid] = process
     network = _wait_until_up(home, process)
     if network is None:
-        _stop(process)
+        is_slow = process.poll() is None
         tail = _tail(log, begin)
+        _stop(process)
+        if is_slow:
+            raise UnreachableError(
+                f"the network on this machine was stopped: it did not answer within "
+                f"{_START_S_MAX:.0f} s; the end of {log}:\n{tail}",
+                hint="this machine may be busy with other work: try again when it is less so",
+            )
         raise DependencyError(
             f"the network on this machine did not start; the end of {log}:\n{tail}",
             hint="`bcai doctor` says what this machine lacks",
