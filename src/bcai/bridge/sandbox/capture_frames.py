@@ -15,12 +15,13 @@ hostile: what is not exactly as expected is a FormatError, and ends the capture.
 A source is a handle, or a scalar's bytes. Handles count up from 1 and are never used twice.
 """
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, cast
 
 from bcai.base.errors import FormatError
-from bcai.vm.isa.types import DType, TensorType
+from bcai.vm.isa.types import ELEMENTS_MAX, RANK_MAX, DType, TensorType
 from bcai.vm.program import cbor
 
 FRAME_BYTES_MAX = 64 << 20
@@ -136,7 +137,11 @@ def _run(program: Any, sources: Any, outputs: Any) -> Run:
 
 
 def _give(handle: Any, dtype: Any, shape: Any, origin: Any) -> Give:
-    sizes = tuple(_number("size", each, 1 << 40) for each in _list("sizes", shape))
+    sizes = tuple(_number("size", each, ELEMENTS_MAX) for each in _list("sizes", shape))
+    if len(sizes) > RANK_MAX or math.prod(max(each, 1) for each in sizes) > ELEMENTS_MAX:
+        raise FormatError(
+            f"sizes: expected at most {RANK_MAX}, of {ELEMENTS_MAX} elements together"
+        )
     try:
         type_ = TensorType(DType(_number("element type", dtype, 255)), sizes)
     except ValueError:

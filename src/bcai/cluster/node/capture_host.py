@@ -4,9 +4,9 @@ Note [What a captured script can do]
     A script can write any bytes to its channel. Frames are parsed strictly (`capture_frames.py`),
     a program is verified before it runs, a value is known by a number that this side has given out
     or accepted once, and every byte that is kept, or that a program will need, is counted against
-    one limit before it is allocated. The trace is written here: the script cannot say what came
-    out of an instruction, only which instruction it wants next. What it gives as a value stands
-    in the trace as given.
+    one limit before it is allocated (`capture_account.py`). The trace is written here: the script
+    cannot say what came out of an instruction, only which instruction it wants next. What it gives
+    as a value stands in the trace as given.
 """
 
 import socket
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from bcai.base.errors import BcaiError, FormatError, ResourceError
-from bcai.base.units import format_size
 from bcai.bridge.sandbox.capture_frames import (
     FRAME_BYTES_MAX,
     LENGTH_BYTES,
@@ -32,6 +31,7 @@ from bcai.bridge.sandbox.capture_frames import (
     frame_length,
     parse_frame,
 )
+from bcai.cluster.node.capture_account import LEAF_BYTES, RESULT_BYTES, Account, part_bytes
 from bcai.proof.capture_recorder import CaptureRecorder
 from bcai.proof.state import canonical_tensors
 from bcai.proof.step_trace import Place
@@ -44,8 +44,6 @@ from bcai.vm.program.program import Program, VerifiedProgram
 from bcai.vm.program.verifier import verify
 
 PROGRAMS_MAX = 20_000
-LEAF_BYTES = 400
-"""What a leaf takes here, about."""
 _PROGRAM_FACTOR = 20
 """A program's objects take about so many times its bytes."""
 _SENT_BYTES = 1 << 20
@@ -78,13 +76,16 @@ class CaptureHost:
         self.recorder = recorder
         self.programs: dict[bytes, Program] = {}
         self.given: dict[str, Array] = {}
-        self.bytes_peak = 0
         self._backend, self._once = backend, once
-        self._memory_bytes = memory_bytes
-        self._held = 0
+        self._account = Account(memory_bytes)
         self._values: dict[int, tuple[Array, Place]] = {}
         self._known: list[_Known] = []
         self._last = 0
+
+    @property
+    def bytes_peak(self) -> int:
+        """The most that it ever took."""
+        return self._account.bytes_peak
 
     def take(self, frame: Frame, payload: bytes = b"") -> Array | None:
         """Do what a frame asks for; returns the value of a `Fetch`.
@@ -109,15 +110,16 @@ class CaptureHost:
                 for handle in frame.handles:
                     array, _ = self._value(handle)
                     del self._values[handle]
-                    self._held -= array.nbytes
+                    self._account.free(array.nbytes)
             case Unmapped():
-                self._charge(LEAF_BYTES)
+                if (frame.op, frame.place) not in self.recorder.unmapped:
+                    self._account.note(LEAF_BYTES)
                 self.recorder.unmapped[frame.op, frame.place] += 1
         return None
 
     def room_for(self, type_: TensorType) -> int:
         """Bytes of a value that is about to be given. Raises ResourceError."""
-        self._refuse_beyond(2 * type_.nbytes)
+        self._account.refuse_beyond(2 * type_.nbytes)
         return type_.nbytes
 
     def _define(self, frame: Define) -> None:
@@ -126,7 +128,7 @@ class CaptureHost:
                 f"more than {PROGRAMS_MAX} different sequences of operations",
                 hint="a loop whose shapes change at every turn is one sequence each",
             )
-        self._charge(len(frame.program) * _PROGRAM_FACTOR)
+        self._account.note(len(frame.program) * _PROGRAM_FACTOR)
         program = decode_program(frame.program)
         verified = verify(program)
         self._known.append(_Known(verified, program_root(program)))
@@ -142,9 +144,10 @@ class CaptureHost:
                 f"found {len(frame.outputs)} outputs, the program has {len(program.outputs)}"
             )
         self._check_new(frame.outputs)
+        self._account.note(part_bytes(len(sources), len(frame.outputs)))
         results = self._execute(known, inputs)
         arrays = [_own(results[name]) for name, _ in program.outputs]
-        self._charge(sum(each.nbytes for each in arrays) + LEAF_BYTES * (1 + len(arrays)))
+        self._account.hold(sum(each.nbytes for each in arrays), len(arrays))
         self.programs.setdefault(known.root, program)
         places = self.recorder.ran(known.root, sources, arrays)
         for handle, array, place in zip(frame.outputs, arrays, places, strict=True):
@@ -153,7 +156,7 @@ class CaptureHost:
     def _execute(self, known: _Known, inputs: dict[str, Array]) -> dict[str, Array]:
         known.runs += 1
         peak = known.program.bytes_peak
-        self._refuse_beyond(peak)
+        self._account.refuse_beyond(peak)
         if known.executable is None:
             is_small = known.runs == 1 and peak < _SMALL_BYTES
             backend = self._once if is_small else self._backend
@@ -191,10 +194,11 @@ class CaptureHost:
         self._check_new((frame.handle,))
         array = np.frombuffer(payload, frame.type.dtype.numpy).reshape(frame.type.shape)
         canonical = canonical_tensors({"given": array})["given"]
-        self._charge(canonical.nbytes)
+        self._account.hold(canonical.nbytes)
         place, is_new = self.recorder.given(canonical, frame.origin)
         if is_new:
-            self._charge(canonical.nbytes + LEAF_BYTES)  # kept to its end, for a replay
+            self._account.note(LEAF_BYTES + RESULT_BYTES)
+            self._account.keep(canonical.nbytes)  # for a replay
             self.given[str(place.leaf)] = canonical
         self._values[frame.handle] = (canonical, place)
 
@@ -209,19 +213,6 @@ class CaptureHost:
             if handle <= self._last:
                 raise FormatError(f"value {handle}: expected a number above {self._last}")
             self._last = handle
-
-    def _charge(self, count: int) -> None:
-        self._refuse_beyond(count)
-        self._held += count
-        self.bytes_peak = max(self.bytes_peak, self._held)
-
-    def _refuse_beyond(self, more: int) -> None:
-        if self._held + more > self._memory_bytes:
-            raise ResourceError(
-                f"the captured tensors need {format_size(self._held + more)}; their part of the "
-                f"job's memory is {format_size(self._memory_bytes)}",
-                hint="ask for more with limits.memory, or keep fewer tensors",
-            )
 
 
 def serve(channel: socket.socket, host: CaptureHost) -> None:

@@ -1,9 +1,11 @@
 """Nothing that a captured script sends is believed: frames are checked, all memory is counted."""
 
 import contextlib
+import itertools
 import socket
 import threading
-from collections.abc import Iterable
+import tracemalloc
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -140,13 +142,66 @@ def test_values_that_are_kept_are_counted_and_freed_ones_are_not() -> None:
         _give_all(made, kind, range(9, 20))
 
 
-@pytest.mark.parametrize(
-    "frame", [Unmapped("aten.x", "train.py:1"), Define(doubling())], ids=["calls", "programs"]
-)
-def test_a_flood_ends_at_the_limit(frame: Any) -> None:
-    made = host(MIB)
-    with pytest.raises(ResourceError):
-        _take_all(made, [frame] * 100_000)
+def _empty(count: int) -> Iterator[Frame]:
+    """Tensors of no element, none of which is freed."""
+    return (Give(handle, parse_type("float32[0]"), "") for handle in range(2, count))
+
+
+def _wide(count: int) -> Iterator[Frame]:
+    """Parts of many operands whose one result is freed at once."""
+    build = Builder()
+    ports = [build.input(f"i{place}", "float32[]") for place in range(1000)]
+    yield Define(encode_program(build.finish(o0=ports[0] + ports[1]).program))
+    for handle in range(2, count):
+        yield Run(1, (HALF,) * 1000, (handle,))
+        yield Free((handle,))
+
+
+def _lines(count: int) -> Iterator[Frame]:
+    return (Unmapped("aten.x", f"train.py:{number}") for number in range(count))
+
+
+FLOODS: dict[str, tuple[Iterator[Frame], str]] = {
+    "operations": (_lines(10_000), "is noted of the captured operations"),
+    "programs": (itertools.repeat(Define(doubling()), 1_000), "is noted of the captured"),
+    "handles": (_empty(10_000), r"for \d[\d,]* tensors that the script keeps"),
+    "sources": (_wide(300), "for 1 tensor that the script keeps and for the receipt"),
+}
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_a_flood_ends_at_the_limit_with_its_reason(name: str) -> None:
+    frames, sentence = FLOODS[name]
+    made = ready(MIB)
+    with pytest.raises(ResourceError, match=sentence):
+        _take_all(made, frames)
+    assert made.bytes_peak <= MIB
+
+
+def test_a_normal_loop_is_far_below_it() -> None:
+    made = ready(MIB)
+    for step in range(2, 202):
+        made.take(Run(0, (step - 1, HALF), (step,)))
+        made.take(Free((step - 1,)))
+    assert made.bytes_peak < MIB / 3
+    before = made.bytes_peak
+    for handle in range(202, 2202):  # the same value again and again: nothing of it stays
+        made.take(Give(handle, TYPE, ""), VALUE.tobytes())
+        made.take(Free((handle,)))
+    assert made.bytes_peak < before + 1000
+
+
+def test_what_is_counted_is_what_python_takes() -> None:
+    made = ready()
+    tracemalloc.start()
+    try:
+        before, counted = tracemalloc.get_traced_memory()[0], made.bytes_peak
+        for handle in range(2, 1002):
+            made.take(Run(0, (1, np.float32(handle).tobytes()), (handle,)))
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert taken < made.bytes_peak - counted < 3 * taken
 
 
 def _give_all(made: CaptureHost, kind: TensorType, handles: Iterable[int]) -> None:
@@ -176,6 +231,8 @@ def test_any_bytes_are_a_frame_or_are_refused(data: bytes) -> None:
         ([1, 0, [b"123456789"], [1]], "source"),
         ([2, 1, 77, [2], ""], "element type: found 77"),
         ([2, 1, 1, [-1], ""], "size: found -1"),
+        ([2, 1, 1, [1] * 17, ""], "sizes: expected at most 16"),
+        ([2, 1, 1, [0, 1 << 40, 1 << 40], ""], "sizes: expected at most 16, of"),
         ([2, 1, 1, [1], "a\nb"], "origin"),
         ([5, "x" * 501, ""], "operation: expected at most 500"),
         ([3, 0], "handle: found 0"),
