@@ -2,7 +2,8 @@
 
 Up to the first leaf that differs the two traces are one, so its operands are agreed. A part that
 came out otherwise is then a run of one step, whose inputs are constants: the dispute about it is
-that of any other run (`stages`), and ends at one instruction that the arbiter executes.
+that of any other run (`stages`), and ends at one instruction that the arbiter executes. The run
+follows from the hashes in the receipt, so a referee needs no value to begin.
 """
 
 from collections.abc import Mapping
@@ -10,20 +11,20 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from bcai.base.errors import InputError
+from bcai.base.errors import FormatError, InputError
 from bcai.base.merkle import Tree
-from bcai.proof.bisection import Case
-from bcai.proof.capture import Leaf, NamedLeaf, PartLeaf, tree_of_leaves
+from bcai.proof.capture import GivenLeaf, Leaf, NamedLeaf, PartLeaf, tree_of_leaves
 from bcai.proof.capture_receipt import CaptureReceipt
-from bcai.proof.capture_replay import part_inputs
-from bcai.proof.feed import indices_digest
-from bcai.proof.messages import Side
+from bcai.proof.capture_replay import execute_parts, number_of
+from bcai.proof.feed import Feeder, indices_digest
 from bcai.proof.recorder import Checkpoint, Trace
 from bcai.proof.run import Run
-from bcai.proof.single_run import SingleRun, single_run
-from bcai.proof.state import TensorHash, head_of, tensors_root
+from bcai.proof.side import ReplayingSide
+from bcai.proof.single_run import run_on
+from bcai.proof.state import TensorHash, content_hash, head_of
 from bcai.proof.step_trace import Place
-from bcai.vm.isa.types import Array
+from bcai.vm.compiler.backend import Backend
+from bcai.vm.isa.types import Array, TensorType
 from bcai.vm.program.program import VerifiedProgram
 from bcai.vm.program.verifier import verify
 
@@ -62,34 +63,96 @@ def first_difference(a: CaptureReceipt, b: CaptureReceipt) -> Split:
     return Split(found, compared, _at(a.leaves, found), _at(b.leaves, found))
 
 
-def part_run(
-    receipt: CaptureReceipt, number: int, values: Mapping[Place, Array]
-) -> tuple[VerifiedProgram, SingleRun]:
-    """The run of one step that a part is, from the values before it."""
-    leaf = receipt.leaves[number]
+@dataclass(frozen=True)
+class Part:
+    """One part of a receipt as a run of one step, whose inputs are constants.
+
+    Attributes
+    ----------
+    results
+        Hashes of what came of it, as somebody says.
+    """
+
+    program: VerifiedProgram
+    run: Run
+    results: tuple[bytes, ...]
+
+    @property
+    def trace(self) -> Trace:
+        """The trace of the run, as `results` claim it: one checkpoint."""
+        types = self.program.output_types
+        outputs = [
+            TensorHash(name, types[name], content)
+            for name, content in sorted(
+                zip(types, self.results, strict=True), key=lambda pair: pair[0].encode()
+            )
+        ]
+        digest = blake3(head_of(outputs).digest).digest()
+        indices = indices_digest(self.run, self.run.span(0))
+        return Trace((Checkpoint(1, self.run.first_state, indices, digest),))
+
+    def side(self, inputs: Mapping[str, Array], backend: Backend) -> ReplayingSide:
+        """Whoever defends these results, computing on a backend.
+
+        Raises
+        ------
+        InputError
+            The inputs are not those of the part.
+        """
+        feeder = Feeder(self.run, self.program, inputs)
+        executable = backend.compile(self.program)
+        return ReplayingSide(self.program, feeder, executable, self.trace, {0: {}})
+
+
+def part_of(receipt: CaptureReceipt, number: int) -> Part:
+    """The part that a leaf says of; what it was run on is known by its hashes.
+
+    Raises
+    ------
+    InputError
+        The receipt has no part there.
+    FormatError
+        What it says of the part does not fit together.
+    """
+    leaf = _at(receipt.leaves, number) if number >= 0 else None
     if not isinstance(leaf, PartLeaf):
-        raise InputError(f"leaf {number}: expected a part")
-    program = receipt.by_root[leaf.program]
-    verified = verify(program)
-    return verified, single_run(verified, part_inputs(program, leaf, values))
-
-
-def part_trace(run: Run, program: VerifiedProgram, leaf: PartLeaf) -> Trace:
-    """The trace of that run, as a receipt claims it: one checkpoint."""
-    types = program.output_types
-    results = dict(zip(types, leaf.results, strict=True))
-    outputs = [
-        TensorHash(name, types[name], results[name])
-        for name in sorted(types, key=lambda name: name.encode())
+        raise InputError(f"leaf {number}: expected a part, the receipt has none there")
+    plain = receipt.by_root.get(leaf.program)
+    if plain is None:
+        raise FormatError(f"leaf {number}: its program is not enclosed")
+    program = verify(plain)
+    counts = (len(plain.inputs), len(plain.outputs), 0)
+    if (len(leaf.sources), len(leaf.results), len(plain.parameters)) != counts:
+        raise FormatError(f"leaf {number}: it does not have its program's inputs and outputs")
+    fed = [
+        TensorHash(port.name, port.type, _content(receipt.leaves, source, port.type))
+        for port, source in zip(plain.inputs, leaf.sources, strict=True)
     ]
-    digest = blake3(head_of(outputs).digest).digest()
-    state = tensors_root({})
-    return Trace((Checkpoint(1, state, indices_digest(run, run.span(0)), digest),))
+    fed.sort(key=lambda each: each.name.encode())
+    return Part(program, run_on(program, (), fed), leaf.results)
 
 
-def part_case(run: Run, program: VerifiedProgram, traces: Mapping[Side, Trace]) -> Case:
-    """What an arbiter needs to begin: see `settle`."""
-    return Case(run, program, {side: trace.head for side, trace in traces.items()})
+def inputs_of(
+    receipt: CaptureReceipt, given: Mapping[str, Array], backend: Backend, number: int
+) -> dict[str, Array]:
+    """What a part was run on, from the values that the script gave: all before it is run again."""
+    for ran in execute_parts(receipt, given, backend, number + 1):
+        if ran.number == number:
+            return ran.inputs
+    raise InputError(f"leaf {number}: expected a part, the receipt has none there")
+
+
+def _content(leaves: tuple[Leaf, ...], source: Place | bytes, type_: TensorType) -> bytes:
+    """The hash of an operand, as the leaf says that it comes from."""
+    if isinstance(source, bytes):
+        return content_hash(number_of(source, type_))
+    match _at(leaves, source.leaf):
+        case GivenLeaf() as given if source.result == 0:
+            return given.content
+        case PartLeaf() as part if source.result < len(part.results):
+            return part.results[source.result]
+        case _:
+            raise FormatError(f"leaf {source.leaf}: it has no result {source.result}")
 
 
 def _descend(one: Tree, two: Tree, count: int) -> tuple[int, int]:

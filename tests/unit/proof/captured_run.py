@@ -1,14 +1,15 @@
 """A small captured trace, without torch: two values, three parts, one output."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from bcai.proof.capture import CaptureTerms
+from bcai.proof.capture import CaptureTerms, head_of_leaves
 from bcai.proof.capture_receipt import CaptureReceipt, issue_capture
 from bcai.proof.capture_recorder import CaptureRecorder
-from bcai.proof.commitment import OutputHash, UsageClaim
+from bcai.proof.commitment import OutputHash, UsageClaim, sign_commitment
 from bcai.proof.issue import Circumstances
 from bcai.proof.keys import SigningKey
 from bcai.proof.step_trace import Place
@@ -81,3 +82,12 @@ def captured(
         others=others,
     )
     return Captured(receipt, {"0": np.array([1, -2, 0.5], "f"), "1": x})
+
+
+def signed_again(receipt: CaptureReceipt, **parts: Any) -> CaptureReceipt:
+    """A receipt with other parts that its node signs for."""
+    changed = replace(receipt, **parts)
+    at = changed.commitment
+    if "commitment" not in parts:
+        at = replace(at, trace=head_of_leaves(changed.leaves))
+    return replace(changed, commitment=at, signature=sign_commitment(at, KEY))

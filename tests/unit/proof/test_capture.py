@@ -1,14 +1,13 @@
 """Receipts of captured scripts: what is signed fits together, and a flipped bit is found."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.proof.captured_run import KEY, captured
+from tests.unit.proof.captured_run import captured, signed_again
 from tests.unit.proof.liars import flip_bit
 
 from bcai.base.errors import FormatError, InputError
@@ -18,40 +17,21 @@ from bcai.proof.capture import (
     NamedLeaf,
     PartLeaf,
     encode_leaf,
-    head_of_leaves,
     leaf_fields,
     leaf_of_fields,
 )
 from bcai.proof.capture_check import check_capture
-from bcai.proof.capture_dispute import first_difference, part_case, part_run, part_trace
 from bcai.proof.capture_receipt import CaptureReceipt, decode_capture, encode_capture
 from bcai.proof.capture_replay import replay_capture
-from bcai.proof.commitment import sign_commitment
 from bcai.proof.evidence import EvidenceClass
-from bcai.proof.feed import Feeder
-from bcai.proof.messages import Side
-from bcai.proof.settle import settle
-from bcai.proof.side import ReplayingSide
 from bcai.proof.step_trace import Place
 from bcai.vm.backends.reference.backend import ReferenceBackend
-from bcai.vm.backends.reference.interpreter import ReferenceInterpreter
-from bcai.vm.compiler.backend import Observer
-from bcai.vm.isa.op import Op
 from bcai.vm.isa.types import Array, parse_type
 from bcai.vm.program import cbor
 from bcai.vm.program.program import VerifiedProgram
 
 HONEST = captured()
 TYPE = parse_type("float32[3]")
-
-
-def signed_again(receipt: CaptureReceipt, **parts: Any) -> CaptureReceipt:
-    """A receipt with other parts that its node signs for."""
-    changed = replace(receipt, **parts)
-    at = changed.commitment
-    if "commitment" not in parts:
-        at = replace(at, trace=head_of_leaves(changed.leaves))
-    return replace(changed, commitment=at, signature=sign_commitment(at, KEY))
 
 
 def findings(receipt: CaptureReceipt, **given_parts: Any) -> list[str]:
@@ -157,106 +137,6 @@ def test_a_replay_wants_the_values_of_the_trace() -> None:
     other = {**HONEST.given, "1": flip_bit(HONEST.given["1"])}
     with pytest.raises(InputError, match="leaf 1 is not the one of the trace"):
         replay_capture(HONEST.receipt, other, backend)
-
-
-class Negating(ReferenceInterpreter):
-    """Gets the sign of one instruction's result wrong."""
-
-    def __init__(self, position: int) -> None:
-        super().__init__()
-        self.left = position
-
-    def step(
-        self, version: int, op: Op, operands: Sequence[Array | None], attributes: Mapping[str, Any]
-    ) -> tuple[Array, ...]:
-        results = super().step(version, op, operands, attributes)
-        self.left -= 1
-        return (-results[0],) if self.left == -1 else results
-
-
-@dataclass
-class Liar:
-    """Gets one instruction of a part wrong."""
-
-    program: VerifiedProgram
-    position: int
-    bytes_peak: int = 0
-
-    def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        return Negating(self.position).run(self.program, values)
-
-    def run_traced(self, values: Mapping[str, Array], observe: Observer) -> dict[str, Array]:
-        return Negating(self.position).run(self.program, values, observe)
-
-
-@pytest.mark.parametrize("position", range(4))
-def test_a_dispute_ends_at_one_instruction_of_the_part(position: int) -> None:
-    """The liar claims what its wrong instruction leads to; the arbiter executes that one."""
-    honest, place = HONEST.receipt, 3
-    leaf = honest.leaves[place]
-    assert isinstance(leaf, PartLeaf)
-    before = _before(honest, place)
-    program, single = part_run(honest, place, before)
-    liar = Liar(program, position)
-    wrong = liar.run(single.fed)
-    from bcai.proof.state import content_hash
-
-    claim = replace(leaf, results=tuple(content_hash(each) for each in wrong.values()))
-    leaves = (*honest.leaves[:place], claim, *honest.leaves[place + 1 :])
-    split = first_difference(honest, signed_again(honest, leaves=leaves))
-    assert (split.leaf, split.reason) == (place, "")
-    traces = {
-        Side.A: part_trace(single.run, program, leaf),
-        Side.B: part_trace(single.run, program, claim),
-    }
-    feeder = Feeder(single.run, program, single.fed)
-    honest_executable = ReferenceBackend().compile(program)
-    sides = {
-        Side.A: ReplayingSide(program, feeder, honest_executable, traces[Side.A], {0: {}}),
-        Side.B: ReplayingSide(program, feeder, liar, traces[Side.B], {0: {}}),
-    }
-    settled = settle(part_case(single.run, program, traces), sides, lambda: 0.0)
-    assert settled.verdict.faulty == {Side.B}
-    assert settled.verdict.place.startswith(f"instruction {position} (")
-
-
-def _before(receipt: CaptureReceipt, number: int) -> dict[Place, Array]:
-    w, x = HONEST.given["0"], HONEST.given["1"]
-    values = {Place(0, 0): w, Place(1, 0): x}
-    program, single = part_run(receipt, 2, values)
-    results = ReferenceBackend().compile(program).run(single.fed)
-    assert number == 3
-    return {**values, Place(2, 0): results["o0"]}
-
-
-def test_where_scripts_part_no_node_is_blamed() -> None:
-    honest = HONEST.receipt
-    longer = captured(steps=4).receipt
-    assert first_difference(honest, longer).reason == "one script has asked for more than the other"
-    other = replace(honest.leaves[1], content=bytes(32))
-    changed = (honest.leaves[0], other, *honest.leaves[2:])
-    split = first_difference(honest, signed_again(honest, leaves=changed))
-    assert split.reason == "the scripts gave different values"
-    with pytest.raises(InputError, match="nothing to dispute"):
-        first_difference(honest, honest)
-
-
-@given(st.integers(1, 70), st.data())
-def test_the_first_leaf_that_differs_is_found_with_few_hashes(count: int, data: Any) -> None:
-    leaves: list[Leaf] = [GivenLeaf(TYPE, bytes([n]) * 32, "") for n in range(count)]
-    wrong = data.draw(st.sets(st.integers(0, count - 1), min_size=1))
-    others = [replace(each, origin="x") if n in wrong else each for n, each in enumerate(leaves)]
-    one, two = (
-        signed_again(HONEST.receipt, leaves=tuple(each), commitment=with_trace(each))
-        for each in (leaves, others)
-    )
-    split = first_difference(one, two)
-    assert split.leaf == min(wrong)
-    assert split.compared <= 2 * count.bit_length() + 1
-
-
-def with_trace(leaves: Any) -> Any:
-    return replace(HONEST.receipt.commitment, trace=head_of_leaves(leaves))
 
 
 HASHES = st.binary(min_size=32, max_size=32)
