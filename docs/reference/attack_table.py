@@ -25,7 +25,8 @@ def tables() -> str:
     open_ones = sum(isinstance(attempt.outcome, Contained) for attempt in ATTEMPTS)
     parts = [
         f"{len(ATTEMPTS)} attempts, {open_ones} of them not blocked but contained. Last full run: "
-        f"{figures['date']}, {figures['machine']}; made and held in {ways} ways."
+        f"{figures['date']}, {figures['machine']}; made and held in {ways} ways.",
+        *_not_held(figures["not_held"]),
     ]
     for kind in Kind:
         rows = [
@@ -36,6 +37,11 @@ def tables() -> str:
         head = "| to... | is | by | control | A | B | C |\n|---|---|---|---|---|---|---|"
         parts.append(f"### {str(kind)[0].upper()}{str(kind)[1:]}\n\n{head}\n" + "\n".join(rows))
     return "\n\n".join(parts)
+
+
+def _not_held(ways: list[str]) -> list[str]:
+    """What a reader must not overlook."""
+    return [f"**Did not hold in that run**: {'; '.join(ways)}."] if ways else []
 
 
 def with_tables(text: str) -> str:

@@ -7,6 +7,7 @@ from bcai.bridge.sandbox.probe import probe_jail
 from bcai.bridge.sandbox.warm import ZygotePolicy, ZygotePool
 
 from .jails import Jail
+from .record import write_down
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +28,7 @@ def jail(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     folder.mkdir()
     pool = request.getfixturevalue("zygotes") if request.param == "warm" else None
     return Jail(folder, zygotes=pool)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    write_down(report)

@@ -11,7 +11,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +28,6 @@ from .attempts.attempt import THROUGH, Attempt, Contained, Control, refusal
 from .jails import Jail, Run
 from .targets import SECRET, marked_processes, targets
 
-FIGURES_FILE = "BCAI_ATTACK_FIGURES"  # names a file that gets a line of JSON for each attempt made
 LEVELS = ("A", "B", "C")
 IS_ROOT = os.geteuid() == 0
 A_LIBRARY = Path(_ctypes.__file__).read_bytes()
@@ -73,6 +72,7 @@ def test_attempt(
     place: Place,
     tmp_path: Path,
     request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
 ) -> None:
     level = standing(level, start)
     skip_what_this_machine_lacks(attempt)
@@ -83,7 +83,8 @@ def test_attempt(
     run = jail.run(attempt.script(level), **attempt.limits)
     answer = attempt.outcome_at(level).answer(run)
     check_what_is_left(run)
-    write_down(attempt, level, start, answer, is_proven=is_proven)
+    record_property("answer", answer)  # for record.py, as is the next
+    record_property("control", is_proven)
 
 
 def standing(wanted: str, start: str) -> str:
@@ -164,22 +165,6 @@ def check_what_is_left(run: Run) -> None:
     assert len(run.exit.outputs) <= 10_000
     assert not any("/" in output.name for output in run.exit.outputs)
     assert all(0 <= fraction <= 1 for fraction in run.progress)
-
-
-def write_down(attempt: Attempt, level: str, start: str, answer: str, *, is_proven: bool) -> None:
-    if FIGURES_FILE not in os.environ:
-        return
-    user = "root" if IS_ROOT else "user"
-    line = {
-        "attempt": attempt.name,
-        "level": level,
-        "start": start,
-        "user": user,
-        "answer": answer,
-        "control": is_proven,
-    }
-    with Path(os.environ[FIGURES_FILE]).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
 
 
 def test_the_page_is_in_step() -> None:

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Generator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from bcai.bridge.sandbox.environment import python_folders
 NOBODY = 65534
 REPOSITORY = Path(__file__).parents[2]
 GROUPS = [Path("/sys/fs/cgroup", kind) for kind in ("memory", "pids")]
+_numbers = count(1)
 
 only_as_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="not root: every other test here runs as an ordinary user already"
@@ -51,31 +53,45 @@ def test_every_attempt_at_level_c_of_a_node_run_by_root(tmp_path: Path) -> None:
 
 def run_apart(folder: Path, user: int, *what: str) -> None:
     """Run tests in a process of their own, as a user, with a Python that everybody may read."""
+    done = make_apart(folder, user, *what)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if "." not in done.stdout:
+        pytest.skip("this user cannot build the jail on this machine: " + done.stdout)
+
+
+def make_apart(
+    folder: Path, user: int, *what: str, keep: tuple[int, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """The same, and whatever came of it.
+
+    Parameters
+    ----------
+    keep
+        Descriptors that the tests inherit.
+    """
     place = folder / "tests"
     place.mkdir()
     os.chown(place, user, user)
     with groups_for_nobody() as groups:
-        done = subprocess.run(
+        return subprocess.run(
             [sys.executable, __file__, str(place), str(user), groups, *what],
             capture_output=True,
             text=True,
             timeout=3500,
             check=False,
+            pass_fds=keep,
             env={
                 **os.environ,
                 "PYTHONPATH": str(REPOSITORY / "src"),
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
         )
-    assert done.returncode == 0, done.stdout + done.stderr
-    if "." not in done.stdout:
-        pytest.skip("this user cannot build the jail on this machine: " + done.stdout)
 
 
 @contextlib.contextmanager
 def groups_for_nobody() -> Generator[str, None, None]:
     """A control group that belongs to the user, as systemd would make one; its name, or nothing."""
-    name = f"bcai-user-{os.getpid()}"
+    name = f"bcai-user-{os.getpid()}-{next(_numbers)}"
     made: list[Path] = []
     try:
         for parent in GROUPS:
