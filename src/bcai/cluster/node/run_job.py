@@ -23,10 +23,9 @@ from bcai.base.errors import (
     ResourceError,
 )
 from bcai.bridge.inspect.finding import Audit
-from bcai.bridge.inspect.policy import guest_list
 from bcai.bridge.python_execute import Launch
 from bcai.bridge.sandbox.gpu import GpuDevice
-from bcai.bridge.sandbox.jail import JailEvent, JailLimits, JailRequest
+from bcai.bridge.sandbox.jail import JailEvent, JailLimits
 from bcai.bridge.sandbox.warm import ZygotePool
 from bcai.cluster.node.attempt import Attempt
 from bcai.cluster.node.cache import BlobCache
@@ -37,7 +36,8 @@ from bcai.cluster.node.evidence_shelf import EVIDENCE
 from bcai.cluster.node.folders import remove_tree
 from bcai.cluster.node.gpus import GpuPool
 from bcai.cluster.node.inputs import DATA, PROJECT, build_folders
-from bcai.cluster.node.inspection import inspect_job, policy_of, refused_code
+from bcai.cluster.node.inspection import inspect_job, refused_code
+from bcai.cluster.node.jail_request import request_of
 from bcai.cluster.node.limits import cap_limits, gpu_warnings
 from bcai.cluster.node.outcome import cancelled_early, failed_here, outcome_of, refused, too_large
 from bcai.cluster.node.outputs import check_values, upload_outputs
@@ -56,7 +56,7 @@ from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
 from bcai.jobs.placement import environment_of, misfit
 from bcai.jobs.replication import order_of
-from bcai.jobs.spec import JobKind, JobSpec, Mount, SecurityLevel
+from bcai.jobs.spec import JobKind, JobSpec, SecurityLevel
 from bcai.proof.keys import read_key
 from bcai.settings import PythonConstraints, Settings
 
@@ -121,7 +121,7 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
             def report(event: JailEvent) -> None:
                 attempt.outbox.put(body_of(event, time.time()))
 
-            request = _request(attempt, folder, limits, owner, environment)
+            request = request_of(spec, attempt.owner, folder, limits, owner, environment)
             request = replace(request, gpus=gpus)
             run = _runner(attempt, bench, folder, limits, audits.append)
             ended = await anyio.to_thread.run_sync(
@@ -296,28 +296,3 @@ def _refused_code(
     trusted = attempt.spec.security_level is SecurityLevel.TRUSTED
     found = (refused_code(audit, owner, trusted=trusted) for audit in audits)
     return next((refusal for refusal in found if refusal is not None), None)
-
-
-def _request(
-    attempt: Attempt,
-    folder: Path,
-    limits: JailLimits,
-    owner: PythonConstraints,
-    environment: NodeEnvironment | None,
-) -> JailRequest:
-    spec = attempt.spec
-    modules = None if environment is None else environment.modules
-    has_data = any(file.mount is Mount.DATA for file in spec.files)
-    return JailRequest(
-        project=folder / PROJECT,
-        entry=spec.entry or spec.code_name,
-        data=folder / DATA if has_data else None,
-        arguments=spec.arguments,
-        limits=limits,
-        required_outputs=spec.required_outputs,
-        tenant=attempt.owner,
-        security_level=spec.security_level.value,
-        allowed_imports=guest_list(policy_of(owner, modules)),
-        python=None if environment is None else environment.python,
-        is_captured=spec.capture,
-    )
