@@ -42,6 +42,11 @@ for epoch in range(3):
     print(epoch, loss.item())
 del inputs, target, optimizer, rows
 """
+DRAWN = """
+import torch
+weights = torch.randn(4, 4)
+total = (weights @ weights).sum()
+"""
 EIGEN = """
 import torch
 x = torch.randn(4, 4)
@@ -102,6 +107,14 @@ def test_a_loop_has_an_exact_receipt_that_a_replay_confirms(client: SDK, tmp_pat
     data.write_bytes(content)
     assert check_captured(file, None, None, None, json=False) == 0
     assert replay_captured(file, data, "reference", json=True) == 0
+
+
+def test_a_script_that_gave_nothing_is_replayed_with_nothing(client: SDK, tmp_path: Path) -> None:
+    result = client.create_job(DRAWN, capture=True).submit().wait()
+    assert set(result.outputs) == {"weights", "total"}
+    file = tmp_path / "receipt.bcai"
+    file.write_bytes(result.receipt_bytes or b"")
+    assert replay_captured(file, None, "reference", json=True) == 0
 
 
 def test_an_operation_without_an_instruction_is_in_the_receipt_with_its_line(client: SDK) -> None:

@@ -84,7 +84,7 @@ def replay_captured(file: Path, data: Path | None, backend: str | None, *, json:
 
     receipt = read_capture(file)
     _require_sound(file, receipt)
-    given = _given(data or _beside(file))
+    given = _given(data or _beside(file), receipt)
     chosen = _backend(backend)
     started = time.perf_counter()
     found = replay_capture(receipt, given, chosen)
@@ -129,7 +129,8 @@ def dispute_captured(
     split = first_difference(*receipts.values())
     wrong: list[str] = []
     if not split.reason:
-        given, chosen = _given(data or _beside(a) or _beside(b)), _backend(backend)
+        beside = data or _beside(a) or _beside(b)
+        given, chosen = _given(beside, receipts["A"]), _backend(backend)
         for name, receipt in receipts.items():
             found = replay_capture(receipt, given, chosen, stop=split.leaf + 1).difference
             if found is not None:
@@ -210,9 +211,11 @@ def _beside(file: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _given(data: Path | None) -> "dict[str, Array]":
+def _given(data: Path | None, receipt: "CaptureReceipt") -> "dict[str, Array]":
     from bcai.cli.tensor_files import read_tensors
 
+    if data is None and not _counts(receipt)[1]:
+        return {}
     if data is None:
         raise InputError(
             "--data is missing: the values that the script gave",

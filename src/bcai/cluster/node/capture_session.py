@@ -20,7 +20,7 @@ from bcai.cluster.node.worker_messages import OUTPUTS
 from bcai.settings import EnhancedVmSettings
 
 GIVEN = "captured_inputs"
-"""Name of the output with the values that the script gave: a replay needs them."""
+"""Name of the output with the values that the script gave, if any: a replay needs them."""
 LAYER = "its tensor operations ran outside the jail: verified programs, in a process of their own"
 _SHARE = 2  # of the memory limit: one part of so many is for the captured tensors
 _POLL_S = 0.1
@@ -151,15 +151,16 @@ class CaptureSession:
 
     def _with_receipt(self, ended: JailExit, done: dict[str, Any]) -> JailExit:
         folder = self.folder / OUTPUTS
-        given = (folder / done["given"]).read_bytes()
-        summary = format_count(done["values"], "value")
-        left = sum(len(each.content or b"") for each in ended.outputs) + len(given)
-        outputs = ended.outputs
-        warnings = ended.warnings
-        if left <= self.limits.output_bytes:
-            outputs = (*outputs, JailOutput(GIVEN, "state_dict", content=given, summary=summary))
-        else:
-            warnings = (*warnings, _NO_GIVEN.format(size=len(given)))
+        outputs, warnings = ended.outputs, ended.warnings
+        if done["values"]:
+            given = (folder / done["given"]).read_bytes()
+            left = sum(len(each.content or b"") for each in outputs) + len(given)
+            if left <= self.limits.output_bytes:
+                summary = format_count(done["values"], "value")
+                kept = JailOutput(GIVEN, "state_dict", content=given, summary=summary)
+                outputs = (*outputs, kept)
+            else:
+                warnings = (*warnings, _NO_GIVEN.format(size=len(given)))
         return replace(
             ended,
             jail=replace(ended.jail, layers=(*ended.jail.layers, LAYER)),
