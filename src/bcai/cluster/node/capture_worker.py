@@ -22,9 +22,11 @@ from safetensors.numpy import (
 from bcai.base.errors import FormatError, ResourceError
 from bcai.bridge.sandbox.jail import Cause
 from bcai.cluster.node.capture_host import CaptureHost, serve
+from bcai.cluster.node.evidence_shelf import RECEIPT as KEPT
+from bcai.cluster.node.evidence_shelf import keep_job
 from bcai.cluster.node.receipts import RECEIPT, ReceiptPlan, circumstances_of, own_usage
 from bcai.cluster.node.verified_worker import used_so_far, within_limits
-from bcai.cluster.node.worker_messages import OUTPUTS, tell
+from bcai.cluster.node.worker_messages import INPUTS, OUTPUTS, tell
 from bcai.proof.capture import CaptureTerms
 from bcai.proof.capture_receipt import OPERATION, encode_capture, issue_capture
 from bcai.proof.capture_recorder import CaptureRecorder
@@ -87,6 +89,8 @@ def _sign(
     )
     (outputs / RECEIPT).write_bytes(encode_capture(receipt))
     save_file(host.given, outputs / GIVEN_FILE)
+    if plan.evidence is not None:
+        keep_job(plan.evidence, {KEPT: outputs / RECEIPT, INPUTS: outputs / GIVEN_FILE})
     return {
         "receipt": RECEIPT,
         "given": GIVEN_FILE,

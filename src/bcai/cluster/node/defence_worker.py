@@ -1,8 +1,9 @@
 """Answers questions about one kept job, in a process of its own.
 
-Called as `python -m ... FOLDER BACKEND THREADS`; 0 threads: one a processor. Each question comes on
-stdin as 4 bytes that say how long it is, highest first, and its canonical bytes; each answer goes
-out in the same way, with 8 bytes. What cannot be answered here is answered with "nothing to say".
+Called as `python -m ... FOLDER BACKEND THREADS [LEAF]`; 0 threads: one a processor. Of a captured
+script the questions are about the part at that leaf. Each question comes on stdin as 4 bytes that
+say how long it is, highest first, and its canonical bytes; each answer goes out in the same way,
+with 8 bytes. What cannot be answered here is answered with "nothing to say".
 """
 
 import signal
@@ -22,7 +23,8 @@ def main() -> None:
     """Answer until stdin ends."""
     libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
     folder, wish, threads = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) or None
-    side = _side(folder, wish, threads)
+    leaf = int(sys.argv[4]) if len(sys.argv) > 4 else None
+    side = _side(folder, wish, threads, leaf)
     while head := sys.stdin.buffer.read(LENGTH_BYTES):
         question = sys.stdin.buffer.read(int.from_bytes(head, "big"))
         answer = _answer(side, question)
@@ -30,9 +32,9 @@ def main() -> None:
         sys.stdout.buffer.flush()
 
 
-def _side(folder: Path, wish: str, threads: int | None) -> ReplayingSide | None:
+def _side(folder: Path, wish: str, threads: int | None, leaf: int | None) -> ReplayingSide | None:
     try:
-        return open_side(folder, choose_backend(wish, local_backends(threads)).backend)
+        return open_side(folder, choose_backend(wish, local_backends(threads)).backend, leaf)
     except (BcaiError, LookupError) as error:
         sys.stderr.write(f"nothing defends the result: {error}\n")
         return None

@@ -1,7 +1,8 @@
 """What a node keeps of a job, to defend its result: the receipt, and all that the run starts from.
 
     receipt.bcai              what the node signed
-    rows.safetensors          the data of a training; or inputs.safetensors, of a program
+    rows.safetensors          the data of a training; or inputs.safetensors: of a program, or what a
+                              captured script gave
     first_state.safetensors   the state that it started from
     states/N.safetensors      the state after N steps, of some N: a defence goes on from there
     outputs/...               what it computed, until that is handed in
@@ -22,6 +23,8 @@ from safetensors.numpy import (
 from bcai.base.errors import FormatError, NotFoundError
 from bcai.cluster.node.evidence_shelf import FIRST_STATE, RECEIPT, ROWS, STATES
 from bcai.cluster.node.worker_messages import INPUTS
+from bcai.proof.capture_dispute import inputs_of, part_of
+from bcai.proof.capture_receipt import decode_capture
 from bcai.proof.data import Data
 from bcai.proof.feed import Feeder
 from bcai.proof.receipt import Receipt, decode_receipt
@@ -43,14 +46,21 @@ def read_kept_receipt(folder: Path) -> Receipt:
         raise NotFoundError(f"there is no {RECEIPT} in {folder}") from None
 
 
-def open_side(folder: Path, backend: Backend) -> ReplayingSide:
+def open_side(folder: Path, backend: Backend, leaf: int | None = None) -> ReplayingSide:
     """The side that this folder defends, computing with a backend.
+
+    Parameters
+    ----------
+    leaf
+        Of a captured script: which part of it is disputed.
 
     Raises
     ------
     NotFoundError, FormatError, InputError
         A file is missing, or is not what the receipt is about.
     """
+    if leaf is not None:
+        return _open_part(folder, backend, leaf)
     receipt = read_kept_receipt(folder)
     program = verify(receipt.program)
     if isinstance(receipt.run.feed, Batches):
@@ -64,6 +74,16 @@ def open_side(folder: Path, backend: Backend) -> ReplayingSide:
     parameters = frozenset(port.name for port in program.program.parameters)
     states = KeptStates(folder, first, parameters)
     return ReplayingSide(program, feeder, backend.compile(program), receipt.trace, states)
+
+
+def _open_part(folder: Path, backend: Backend, leaf: int) -> ReplayingSide:
+    """What was before the part is computed again: only what the script gave is kept."""
+    try:
+        receipt = decode_capture((folder / RECEIPT).read_bytes())
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no {RECEIPT} in {folder}") from None
+    part = part_of(receipt, leaf)
+    return part.side(inputs_of(receipt, _read(folder / INPUTS), backend, leaf), backend)
 
 
 class KeptStates(Mapping[int, Mapping[str, Array]]):
