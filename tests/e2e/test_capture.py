@@ -10,7 +10,7 @@ from safetensors.numpy import load
 from bcai import SDK
 from bcai.base.errors import JobFailedError, JobTimedOutError
 from bcai.cli.capture_receipt import check_captured, replay_captured
-from bcai.cluster.node.capture_session import GIVEN
+from bcai.jobs.captured import GIVEN
 from bcai.proof.capture_check import check_capture
 from bcai.proof.capture_replay import replay_capture
 from bcai.proof.evidence import EvidenceClass

@@ -17,10 +17,9 @@ from bcai.bridge.sandbox.warm import ZygotePool
 from bcai.cluster.node.receipts import ReceiptPlan
 from bcai.cluster.node.run_python import launch_python
 from bcai.cluster.node.worker_messages import OUTPUTS
+from bcai.jobs.captured import GIVEN
 from bcai.settings import EnhancedVmSettings
 
-GIVEN = "captured_inputs"
-"""Name of the output with the values that the script gave, if any: a replay needs them."""
 LAYER = "its tensor operations ran outside the jail: verified programs, in a process of their own"
 _SHARE = 2  # of the memory limit: one part of so many is for the captured tensors
 _POLL_S = 0.1
