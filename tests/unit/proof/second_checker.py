@@ -71,7 +71,8 @@ def _places_fit(leaves: list[Any], programs: dict[bytes, bytes]) -> bool:
         for source in sources:
             if isinstance(source, bytes):
                 continue
-            if source[0] >= len(results) or source[1] >= len(results[source[0]]):
+            at, place = int(source[0]), int(source[1])
+            if at >= len(results) or place >= len(results[at]):
                 return False
         if leaf[0] == 1:
             program = programs.get(leaf[1])
