@@ -9,16 +9,18 @@ from .gateway_process import Gateway, submitted
 HEAD = {"size": 3, "root": "ab" * 32}
 
 
-def test_that_a_trace_differs_is_not_taken_at_a_challengers_word(gateway: Gateway) -> None:
+def test_that_a_node_lied_is_not_taken_at_a_challengers_word(gateway: Gateway) -> None:
     with gateway.client() as client:
         job_id = submitted(client)
-    verdict = {"code": "replay.differs", "message": "state of checkpoint 1 differs"}
     with gateway.client(Role.NODE) as challenger:
-        answer = challenger.post(f"/v1/audits/{job_id}", json=verdict)
-        other = challenger.post(f"/v1/audits/{job_id}", json={**verdict, "code": "receipt.job"})
-    assert answer.status_code == 422
-    assert f"/v1/audits/{job_id}/dispute" in answer.json()["hint"]
-    assert other.status_code == 404  # it is read, and there is no result to settle
+        told = {"message": "state of checkpoint 1 differs"}
+        agreed = challenger.post(f"/v1/audits/{job_id}", json=told)
+        lie = challenger.post(f"/v1/audits/{job_id}", json={**told, "code": "replay.differs"})
+        accused = challenger.post(f"/v1/audits/{job_id}/accusation", json={"code": "receipt.job"})
+    assert agreed.status_code == 404  # it is read, and there is no result to settle
+    assert lie.status_code == 422
+    assert [each["pointer"] for each in lie.json()["errors"]] == ["/code"]
+    assert accused.status_code == 404
 
 
 @pytest.mark.parametrize(("role", "status"), [(Role.CLIENT, 403), (Role.NODE, 404)])
@@ -30,6 +32,9 @@ def test_disputes_are_for_challengers_and_about_results(
     path = f"/v1/audits/{job_id}/dispute"
     with gateway.client(role) as caller:
         assert caller.post(path, json=HEAD).status_code == status
+        accusation = {"code": "outputs.delivered"}
+        path_of_it = f"/v1/audits/{job_id}/accusation"
+        assert caller.post(path_of_it, json=accusation).status_code == status
         assert caller.get(path).status_code == status
         said = {"round": 0, "answer": None}
         assert caller.post(f"{path}/answers", json=said).status_code == status
@@ -40,6 +45,8 @@ def test_disputes_are_for_challengers_and_about_results(
     [
         ("dispute", {**HEAD, "size": 0}, "/size"),
         ("dispute", {**HEAD, "root": "AB" * 32}, "/root"),
+        ("accusation", {"code": "Outputs!"}, "/code"),
+        ("accusation", {"message": "something is wrong"}, "/code"),
         ("dispute/answers", {"round": -1}, "/round"),
         ("dispute/answers", {"round": 0, "answer": "blake3:12"}, "/answer"),
     ],

@@ -10,6 +10,7 @@ from websockets.sync.client import connect
 
 from bcai.base.digest import digest_of
 from bcai.cluster.store.protocol import Role
+from bcai.jobs.outcome import Output
 from bcai.proof.commitment import sign_commitment
 from bcai.proof.keys import Domain, SigningKey, key_id
 from bcai.proof.receipt import Receipt, encode_receipt
@@ -52,7 +53,13 @@ def receipt_of(job_id: str, key: SigningKey) -> Receipt:
     return replace(receipt, commitment=commitment, signature=sign_commitment(commitment, key))
 
 
-def handed_in(gateway: Gateway, node_id: str, receipt: Receipt | None, job_id: str) -> str:
+def handed_in(
+    gateway: Gateway,
+    node_id: str,
+    receipt: Receipt | None,
+    job_id: str,
+    outputs: tuple[Output, ...] = (),
+) -> str:
     """Hand in a receipt for a job; return what the attempt is said to have ended with."""
     content = b"nothing that was uploaded" if receipt is None else encode_receipt(receipt)
     digest = digest_of(content)
@@ -62,7 +69,8 @@ def handed_in(gateway: Gateway, node_id: str, receipt: Receipt | None, job_id: s
         assign(gateway, job_id, node_id)
         work = node.assigned()
         node.report(work, 1, Started(at=1.0))
-        node.report(work, 2, Finished(at=2.0, outcome=replace(SUCCESS, receipt=digest)))
+        outcome = replace(SUCCESS, receipt=digest, outputs=outputs)
+        node.report(work, 2, Finished(at=2.0, outcome=outcome))
         node.wait_for_ack(2)
     with gateway.client() as client:
         job = client.get(f"/v1/jobs/{job_id}").json()
@@ -73,6 +81,14 @@ def test_its_own_receipt_is_taken(gateway: Gateway) -> None:
     with gateway.client() as client:
         job_id = submitted(client)
     assert handed_in(gateway, "node_one", receipt_of(job_id, NODE), job_id) == "the job succeeded"
+
+
+def test_an_output_that_nobody_can_fetch_is_refused(gateway: Gateway) -> None:
+    with gateway.client() as client:
+        job_id = submitted(client)
+    lost = (Output("state", "state_dict", digest=digest_of(b"never uploaded")),)
+    ended = handed_in(gateway, "node_one", receipt_of(job_id, NODE), job_id, lost)
+    assert f"there is no blob {lost[0].digest} of output 'state'" in ended
 
 
 def test_another_nodes_receipt_is_refused(gateway: Gateway) -> None:

@@ -1,7 +1,7 @@
 """`bcai node challenge`: does jobs of other nodes again, and names those that lied.
 
-A trace that differs is disputed with its node, down to the instruction that it lied about; all else
-that is wrong with a result, such as another job's receipt, is told the gateway.
+A trace that differs is disputed with its node, down to the instruction that it lied about. All else
+that is wrong with a result, such as another job's receipt, the referee sees for itself.
 """
 
 from dataclasses import asdict
@@ -17,6 +17,7 @@ from bcai.cli.terminal import print_json, say, stdout_console
 
 if TYPE_CHECKING:
     from bcai.cluster.node.audit import Claim
+    from bcai.jobs.settlement import Lie
     from bcai.sdk.async_client import AsyncSDK
     from bcai.vm.compiler.backend import Backend
     from bcai.wire.jobs import JobView
@@ -87,30 +88,37 @@ class _Challenger:
         key = "" if job.settlement is None else job.settlement.node_key
         act = partial(audit, job.id, job.spec, job.outcome, blobs, self._backend, key)
         report = await anyio.to_thread.run_sync(act, abandon_on_cancel=True)
-        if report.claim is not None:
-            await self._dispute(client, job, report.claim)
+        if report.lie is not None:
+            await self._dispute(client, job, report.lie, report.claim)
             return
         path = job_path(job.id).replace("/v1/jobs/", "/v1/audits/")
         settled = await client.transport.post(
-            path, JobView, body=VerdictMessage.of(report.lie, report.remark)
+            path, JobView, body=VerdictMessage(message=report.remark)
         )
         found = settled.settlement
         assert found is not None
-        lie = None if found.lie is None else asdict(found.lie)
-        self._tell(job, found.state.value, found.text, lie, None)
+        self._tell(job, found.state.value, found.text, None, None)
 
-    async def _dispute(self, client: "AsyncSDK", job: "JobView", claim: "Claim") -> None:
-        """Hold the node's trace against our own, one question after the other."""
+    async def _dispute(
+        self, client: "AsyncSDK", job: "JobView", lie: "Lie", claim: "Claim | None"
+    ) -> None:
+        """Hold the node's trace against our own, one question after the other; or accuse it."""
         from bcai.cli.court import GatewayCourt, answer_with
         from bcai.cluster.node.take_part import take_part
         from bcai.jobs.dispute import Party
-        from bcai.wire.disputes import DisputeMessage
+        from bcai.wire.disputes import AccusationMessage, DisputeMessage
 
         court = GatewayCourt(client.transport, job.id)
-        head = claim.head
-        opened = await court.open(DisputeMessage(size=head.size, root=head.root.hex()))
-        say(f"{job.id} ({job.name}): its trace differs; dispute {opened.id} with its node begins")
-        view = await take_part(court, Party.CHALLENGER, partial(answer_with, claim.side))
+        if claim is None:
+            message = AccusationMessage(code=lie.code, message=lie.message[:2000])
+            opened = await court.accuse(message)
+        else:
+            head = claim.head
+            opened = await court.open(DisputeMessage(size=head.size, root=head.root.hex()))
+        found = lie.message if claim is None else "its trace differs"
+        say(f"{job.id} ({job.name}): {found}; dispute {opened.id} with its node begins")
+        side = None if claim is None else claim.side
+        view = await take_part(court, Party.CHALLENGER, partial(answer_with, side))
         ruling = view.ruling
         assert ruling is not None
         document = {**asdict(ruling), "id": view.id, "text": ruling.text}
@@ -121,13 +129,13 @@ class _Challenger:
             return
         text = f"{view.node_name} ({view.node_id}) did not tell the truth: {ruling.text}"
         steps = None if ruling.step is None else [ruling.step, ruling.step + 1]
-        lie = {
+        named = {
             "code": ruling.code,
             "message": ruling.message,
             "checkpoint": ruling.checkpoint,
             "steps": steps,
         }
-        self._tell(job, "DISPUTED", text, lie, document)
+        self._tell(job, "DISPUTED", text, named, document)
 
     def _tell(
         self,

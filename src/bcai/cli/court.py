@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bcai.proof.messages import Answerer
     from bcai.sdk.transport import Transport
-    from bcai.wire.disputes import DisputeMessage, DisputeView
+    from bcai.wire.disputes import AccusationMessage, DisputeMessage, DisputeView
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,13 @@ class GatewayCourt:
 
         return await self.transport.post(self.path, DisputeView, body=message)
 
+    async def accuse(self, message: "AccusationMessage") -> "DisputeView":
+        """Begin one that is not about the trace."""
+        from bcai.wire.disputes import DisputeView
+
+        path = self.path.removesuffix("/dispute") + "/accusation"
+        return await self.transport.post(path, DisputeView, body=message)
+
     async def look(self, after: int, wait_s: float) -> "DisputeView":
         """Where it stands, once there is another question."""
         from bcai.wire.disputes import DisputeView
@@ -46,7 +53,7 @@ class GatewayCourt:
         return await self.transport.post(f"{self.path}/answers", DisputeView, body=message)
 
 
-async def answer_with(side: "Answerer", question: bytes) -> bytes:
+async def answer_with(side: "Answerer | None", question: bytes) -> bytes:
     """A side's answer to a question, both as bytes; what it cannot say is said as nothing."""
     import anyio.to_thread
 
@@ -54,6 +61,8 @@ async def answer_with(side: "Answerer", question: bytes) -> bytes:
     from bcai.proof.message_codec import decode_request, encode_message
 
     def act() -> bytes:
+        if side is None:
+            return encode_message(None)
         try:
             return encode_message(side.answer(decode_request(question)))
         except (BcaiError, LookupError):

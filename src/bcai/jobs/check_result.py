@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from safetensors import SafetensorError
 
 from bcai.base.errors import FormatError, InputError
-from bcai.jobs.order import Order, read_order
+from bcai.jobs.order import READERS, Order, read_order
 from bcai.jobs.outcome import Outcome, Output
 from bcai.jobs.settlement import Lie
 from bcai.jobs.spec import JobKind, JobSpec
@@ -46,7 +46,14 @@ def check_result(
         The content of each of `digests_of`, held against its digest.
     node_key
         The key that is bound to the node that got the job; empty: whichever signed.
+
+    Raises
+    ------
+    InputError
+        A job of this kind leaves no such receipt.
     """
+    if spec.kind not in READERS:
+        raise InputError(f"kind: found {spec.kind}, expected one of {', '.join(READERS)}")
     assert outcome.receipt is not None, "a result without a receipt is disputed at once"
     files = {(each.mount, each.path): blobs[each.digest] for each in spec.files}
     try:

@@ -96,7 +96,10 @@ class DisputeRecord:
     challenger, challenger_key
         Name and id of the API key that opened it.
     size, root
-        The head of the trace that the challenger says is right.
+        The head of the trace that the challenger says is right; 0 and empty in an accusation.
+    accusation, claim
+        What else than the trace is not so, by its code and in words. Nobody is asked about it: the
+        referee looks for itself.
     clock_s
         How long each side may take for all of its answers together.
     """
@@ -113,6 +116,8 @@ class DisputeRecord:
     clock_s: float
     rounds: tuple[Round, ...] = ()
     ruling: Ruling | None = None
+    accusation: str = ""
+    claim: str = ""
 
     @property
     def missing(self) -> tuple[Party, ...]:

@@ -42,7 +42,7 @@ def read_order(spec: JobSpec, files: Files) -> Order:
     InputError, SafetensorError, KeyError
         It is none that a worker would begin with.
     """
-    return _READERS[spec.kind](spec, files)
+    return READERS[spec.kind](spec, files)
 
 
 def _training(spec: JobSpec, files: Files) -> Order:
@@ -67,4 +67,4 @@ def _program(spec: JobSpec, files: Files) -> Order:
     return Order(program, single.run, feeder, single.state)
 
 
-_READERS = {JobKind.TRAINING: _training, JobKind.PROGRAM: _program}
+READERS = {JobKind.TRAINING: _training, JobKind.PROGRAM: _program}

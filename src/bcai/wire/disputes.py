@@ -18,6 +18,19 @@ class DisputeMessage(BaseModel):
     root: str = Field(pattern="^[0-9a-f]{64}$", description="Root of the tree over them.")
 
 
+class AccusationMessage(BaseModel):
+    """A challenger says what else than the trace is not so; the referee looks for itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    code: str = Field(
+        max_length=64,
+        pattern=r"^[a-z]+(\.[a-z_]+)*$",
+        description="What is not so, by its stable name, such as `outputs.delivered`.",
+    )
+    message: str = Field(default="", max_length=2000, description="The same in words.")
+
+
 class AnswerMessage(BaseModel):
     """A side's answer to the present question."""
 
@@ -43,6 +56,8 @@ class DisputeView(BaseModel):
     challenger: str
     opened_at: float
     clock_s: float = Field(description="Each side's time for all of its answers together.")
+    accusation: str = Field(description="What is not so, other than the trace; empty: the trace.")
+    claim: str = Field(description="The same in words.")
     round: int | None = Field(description="The present question's number, from 0.")
     question: str | None = Field(description="The present question, in hexadecimal digits.")
     missing: tuple[Party, ...] = Field(description="Whose answer is awaited.")
@@ -60,6 +75,8 @@ class DisputeView(BaseModel):
             challenger=record.challenger,
             opened_at=record.opened_at,
             clock_s=record.clock_s,
+            accusation=record.accusation,
+            claim=record.claim,
             round=len(record.rounds) - 1 if record.rounds else None,
             question=None if latest is None else latest.question,
             missing=record.missing,

@@ -80,7 +80,7 @@ async def test_a_node_that_lost_is_named_in_the_settlement(
     job, node, challenger = await sides(store)
     begun = await opened(store, job, challenger)
     with pytest.raises(ConflictError, match="in dispute: that says"):
-        await store.settle(job.id, await key_of(store, "third"), None)
+        await store.settle(job.id, await key_of(store, "third"))
     over = await store.move_dispute(begun, ruled(begun, Party.NODE))
     found = settlement(await store.get(job.id))
     assert found.state is SettlementState.DISPUTED
@@ -120,7 +120,7 @@ async def test_a_challenger_that_lied_is_not_heard_again_but_one_that_died_is(
     assert "liar disputed it and lost" in found.text
     with pytest.raises(ForbiddenError, match="has lost a dispute"):
         await opened(store, job, liar)
-    settled = await store.settle(job.id, await key_of(store, "honest"), None, "done again")
+    settled = await store.settle(job.id, await key_of(store, "honest"), "done again")
     assert settlement(settled).state is SettlementState.SETTLED
 
 

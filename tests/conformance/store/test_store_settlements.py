@@ -18,9 +18,10 @@ from tests.conformance.store.store_samples import (
 from bcai.base.errors import ConflictError, ForbiddenError, NotFoundError
 from bcai.cluster.store.open import open_store
 from bcai.cluster.store.protocol import ApiKey, JobStore, Role
+from bcai.jobs.dispute import Party, Ruling
 from bcai.jobs.job import Job
 from bcai.jobs.outcome import Outcome
-from bcai.jobs.settlement import Lie, Settlement, SettlementState, is_drawn
+from bcai.jobs.settlement import Settlement, SettlementState, is_drawn
 from bcai.jobs.spec import FileRef, JobKind, JobSpec
 from bcai.jobs.verify import NO_CHECK, Policy, Verify
 from bcai.settings import Settings
@@ -29,7 +30,6 @@ pytestmark = pytest.mark.anyio
 
 RECEIPT = "blake3:" + "a" * 64
 FULL = Verify(Policy.FULL, 1.0)
-LIE = Lie("replay.differs", "state of checkpoint 1 differs", 1, (4, 8))
 
 
 async def ended(store: JobStore, verify: Verify = FULL, outcome: Outcome | None = None) -> Job:
@@ -58,17 +58,22 @@ async def test_a_result_is_committed_until_its_audit(store: JobStore, clock: Clo
     assert len(await store.audits_due(limit=1)) == 1
     clock.now += 5
     key = await challenger(store)
-    agreed = await store.settle(first.id, key, None, "done again")
+    agreed = await store.settle(first.id, key, "done again")
     assert agreed == await store.get(first.id)
     assert settlement(agreed).state is SettlementState.SETTLED
     assert (settlement(agreed).by, settlement(agreed).at) == ("challenger", clock.now)
-    disputed = settlement(await store.settle(second.id, key, LIE))
-    assert (disputed.state, disputed.lie) == (SettlementState.DISPUTED, LIE)
-    assert disputed.node_name == NODE.name
+    assert await store.settle(first.id, key, "done again") == agreed
+    assert [job.id for job in await store.audits_due()] == [second.id]
+    begun = await store.open_dispute(second.id, key, accusation=("receipt.job", ""), clock_s=1.0)
+    ruling = Ruling((Party.NODE,), "receipt.job", "another job's", "challenger", clock.now)
+    await store.move_dispute(begun, replace(begun, ruling=ruling))
+    disputed = settlement(await store.get(second.id))
+    assert disputed.state is SettlementState.DISPUTED
+    assert disputed.lie is not None
+    assert (disputed.lie.code, disputed.node_name) == ("receipt.job", NODE.name)
     assert await store.audits_due() == []
-    assert (await store.settle(second.id, key, LIE)).settlement == disputed
     with pytest.raises(ConflictError):
-        await store.settle(second.id, key, None)
+        await store.settle(second.id, key)
 
 
 async def test_what_stands_outlives_the_process(store: JobStore, settings: Settings) -> None:
@@ -100,9 +105,9 @@ async def test_a_node_does_not_settle_its_own_work(store: JobStore) -> None:
     )
     job = await ended(store)
     with pytest.raises(ForbiddenError, match="the node itself came with"):
-        await store.settle(job.id, own, None)
+        await store.settle(job.id, own)
     assert settlement(await store.get(job.id)).state is SettlementState.COMMITTED
-    settled = await store.settle(job.id, await challenger(store), None)
+    settled = await store.settle(job.id, await challenger(store))
     assert settlement(settled).state is SettlementState.SETTLED
 
 
@@ -111,7 +116,7 @@ async def test_jobs_that_asked_for_no_check_or_failed_have_none(store: JobStore)
     for job in (await ended(store, NO_CHECK), await ended(store, FULL, failure())):
         assert job.settlement is None
         with pytest.raises(NotFoundError):
-            await store.settle(job.id, key, None)
+            await store.settle(job.id, key)
     assert await store.audits_due() == []
 
 

@@ -59,6 +59,9 @@ async def _check(job_id: str, outcome: Outcome, signing_key: str | None, blobs: 
     node = parse_key_id(signing_key)
     if outcome.word is not None:
         _check_word(outcome.word, node)
+    for output in outcome.outputs:
+        if output.digest is not None and await blobs.size(output.digest) is None:
+            raise NotFoundError(f"there is no blob {output.digest} of output {output.name!r}")
     if outcome.receipt is None:
         return
     size = await blobs.size(outcome.receipt)

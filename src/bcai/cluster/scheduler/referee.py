@@ -14,6 +14,7 @@ import anyio.to_thread
 from bcai.base.digest import parse_digest
 from bcai.base.errors import DependencyError, FormatError, InputError, NotFoundError, VerifyError
 from bcai.base.merkle import TreeHead
+from bcai.cluster.scheduler.accused import rule_accused
 from bcai.cluster.store.protocol import BlobStore, JobStore
 from bcai.jobs.dispute import ROUNDS_MAX, DisputeRecord, Party, Round, Ruling, asked
 from bcai.proof.bisection import Answer, Ask, Case, Dispute, Tick, advance
@@ -25,6 +26,7 @@ from bcai.proof.stages import begin_dispute
 from bcai.vm.program.verifier import verify
 
 CASES_MAX = 16
+TAKEN_BYTES_MAX = 1 << 32
 _SIDES = {Party.NODE: Side.A, Party.CHALLENGER: Side.B}
 _PARTIES = {side: party for party, side in _SIDES.items()}
 
@@ -52,6 +54,9 @@ class Referee:
     async def next(self, record: DisputeRecord, now: float) -> DisputeRecord | None:
         """What becomes of a dispute; None: nothing yet."""
         try:
+            if record.accusation:
+                job = await self.store.get(record.job_id)
+                return await rule_accused(record, job, self._read_taken, now)
             hearing = await self._hearing(record)
         except (FormatError, VerifyError) as error:
             return _closed(record, Party.NODE, "receipt.format", f"no receipt: {error}", now)
@@ -89,10 +94,7 @@ class Referee:
         job = await self.store.get(record.job_id)
         if job.outcome is None or job.outcome.receipt is None:
             raise NotFoundError("the result has no receipt")
-        try:
-            data = await self._read(job.outcome.receipt, 1 << 32)
-        except NotFoundError as error:  # it was there when the result was taken: nobody's lie
-            raise DependencyError(f"the receipt is not in the store: {error}") from error
+        data = await self._read_taken(job.outcome.receipt)
         receipt = await anyio.to_thread.run_sync(decode_receipt, data)
         program = await anyio.to_thread.run_sync(verify, receipt.program)
         require_exact(strongest(receipt.program, receipt.commitment.backend))
@@ -132,6 +134,13 @@ class Referee:
         except (FormatError, NotFoundError) as error:
             logger.warning("an answer that is none: %s", error)
             return None
+
+    async def _read_taken(self, digest: str) -> bytes:
+        """A file that was there when the job or its result was taken: it is nobody's lie now."""
+        try:
+            return await self._read(digest, TAKEN_BYTES_MAX)
+        except NotFoundError as error:
+            raise DependencyError(f"not in the store: {error}") from error
 
     async def _read(self, digest: str, bytes_max: int) -> bytes:
         size = await self.blobs.size(parse_digest(digest))

@@ -38,8 +38,8 @@ def open_dispute(connection: Connection, record: DisputeRecord) -> DisputeRecord
     for each in earlier:
         if each.ruling is not None:
             continue
-        claim = (each.challenger_key, each.size, each.root)
-        if claim != (record.challenger_key, record.size, record.root):
+        claim = (each.challenger_key, each.size, each.root, each.accusation)
+        if claim != (record.challenger_key, record.size, record.root, record.accusation):
             raise ConflictError(f"the result is in dispute already, with {each.challenger}")
         return each
     if settlement.state is not SettlementState.COMMITTED:

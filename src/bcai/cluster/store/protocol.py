@@ -15,7 +15,6 @@ from bcai.jobs.dispute import DisputeRecord
 from bcai.jobs.job import EventKind, Job, JobEvent
 from bcai.jobs.node import Capabilities, Node
 from bcai.jobs.outcome import Outcome, Reason
-from bcai.jobs.settlement import Lie
 from bcai.jobs.spec import JobSpec
 from bcai.jobs.states import JobState
 from bcai.wire.nodes import Report
@@ -172,8 +171,8 @@ class JobStore(Protocol):
         """Jobs whose result is COMMITTED and waits for its audit, oldest first."""
         ...
 
-    async def settle(self, job_id: str, key: ApiKey, lie: Lie | None, remark: str = "") -> Job:
-        """SETTLED, or DISPUTED for what `lie` says, by whoever has the API key. Idempotent.
+    async def settle(self, job_id: str, key: ApiKey, remark: str = "") -> Job:
+        """SETTLED, by whoever has the API key. Idempotent.
 
         Raises
         ------
@@ -189,11 +188,19 @@ class JobStore(Protocol):
     # Disputes: both sides through the gateway, the referee in the scheduler
 
     async def open_dispute(
-        self, job_id: str, key: ApiKey, *, size: int, root: str, clock_s: float
+        self,
+        job_id: str,
+        key: ApiKey,
+        *,
+        size: int = 0,
+        root: str = "",
+        clock_s: float,
+        accusation: tuple[str, str] = ("", ""),
     ) -> DisputeRecord:
         """Dispute a COMMITTED result with a trace of this head; each side has `clock_s` in all.
 
-        The same challenger with the same head gets the dispute that goes on already.
+        Or with an `accusation`, a code and a text, of something else that is not so. The same
+        challenger with the same claim gets the dispute that goes on already.
 
         Raises
         ------

@@ -35,7 +35,7 @@ from bcai.jobs.dispute import DisputeRecord, Said
 from bcai.jobs.job import EventKind, Job, JobEvent
 from bcai.jobs.node import Capabilities, Node
 from bcai.jobs.outcome import Outcome, Reason
-from bcai.jobs.settlement import Audited, Lie
+from bcai.jobs.settlement import Audited
 from bcai.jobs.spec import JobSpec
 from bcai.jobs.states import JobState
 from bcai.wire.jobs import SPEC
@@ -166,18 +166,29 @@ class SqlStore:
     async def audits_due(self, limit: int = 100) -> list[Job]:
         return await self._read(lambda connection: settlements_sql.audits_due(connection, limit))
 
-    async def settle(self, job_id: str, key: ApiKey, lie: Lie | None, remark: str = "") -> Job:
-        message = Audited(self._clock(), key.name, lie, remark)
+    async def settle(self, job_id: str, key: ApiKey, remark: str = "") -> Job:
+        message = Audited(self._clock(), key.name, remark=remark)
         return await self._write(
             lambda connection: settlements_sql.settle(connection, job_id, message, key.id)
         )
 
     async def open_dispute(
-        self, job_id: str, key: ApiKey, *, size: int, root: str, clock_s: float
+        self,
+        job_id: str,
+        key: ApiKey,
+        *,
+        size: int = 0,
+        root: str = "",
+        clock_s: float,
+        accusation: tuple[str, str] = ("", ""),
     ) -> DisputeRecord:
         now = self._clock()
         made = new_id("dispute", now, secrets.token_bytes(10))
-        record = DisputeRecord(made, job_id, "", "", key.name, key.id, size, root, now, clock_s)
+        code, claim = accusation
+        record = DisputeRecord(
+            made, job_id, "", "", key.name, key.id, size, root, now, clock_s,
+            accusation=code, claim=claim,
+        )  # fmt: skip
         return await self._write(lambda connection: disputes_sql.open_dispute(connection, record))
 
     async def dispute_of(self, job_id: str) -> DisputeRecord:

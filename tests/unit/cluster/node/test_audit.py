@@ -49,9 +49,10 @@ class Done:
     state: dict[str, Any]
     trace: Trace
 
-    def audit(
+    def result(
         self, receipt: bytes | None = None, state: Mapping[str, Any] | None = None
-    ) -> AuditReport:
+    ) -> tuple[Outcome, dict[str, bytes]]:
+        """What it handed in, and all blobs."""
         content = encode_receipt(self.receipt) if receipt is None else receipt
         weights, history = save(dict(state or self.state)), save({"loss": np.zeros(1)})
         blobs = self.blobs | {digest_of(each): each for each in (content, weights, history)}
@@ -64,6 +65,12 @@ class Done:
             ),
             receipt=digest_of(content),
         )
+        return outcome, blobs
+
+    def audit(
+        self, receipt: bytes | None = None, state: Mapping[str, Any] | None = None
+    ) -> AuditReport:
+        outcome, blobs = self.result(receipt, state)
         wanted = digests_of(self.spec, outcome)
         assert wanted <= blobs.keys()
         given = {digest: blobs[digest] for digest in wanted}

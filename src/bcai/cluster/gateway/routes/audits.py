@@ -4,7 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from bcai.base.errors import InputError
 from bcai.cluster.gateway.auth import NodeCaller
 from bcai.cluster.gateway.limits import PAGE_SIZE_MAX
 from bcai.cluster.gateway.openapi import JobId, problems
@@ -36,15 +35,10 @@ async def list_audits(
 async def settle_job(
     services: UseServices, caller: NodeCaller, job_id: JobId, verdict: VerdictMessage
 ) -> Response:
-    """Settle or dispute a result. Harmless if it is repeated; refused for a node's own work.
+    """Settle a result that is as it should be. Harmless if repeated; refused for one's own work.
 
-    That a trace differs is not taken at one side's word: see `/v1/audits/{job_id}/dispute`.
+    That a node lied is not taken at one side's word: see `/v1/audits/{job_id}/dispute` where its
+    trace differs, and `/v1/audits/{job_id}/accusation` for all else.
     """
-    if verdict.code == "replay.differs":
-        raise InputError(
-            "code: found 'replay.differs', which is for a referee to say",
-            hint=f"open a dispute: POST /v1/audits/{job_id[:80]}/dispute",
-        )
-    remark = "" if verdict.code else verdict.message
-    job = await services.store.settle(job_id, caller, verdict.lie, remark)
+    job = await services.store.settle(job_id, caller, verdict.message)
     return json_response(JobView.of(job))

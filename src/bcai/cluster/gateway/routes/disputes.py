@@ -11,7 +11,7 @@ from bcai.cluster.gateway.openapi import JobId, problems
 from bcai.cluster.gateway.rendering import json_response
 from bcai.cluster.gateway.services import Services, UseServices
 from bcai.jobs.dispute import DisputeRecord
-from bcai.wire.disputes import AnswerMessage, DisputeMessage, DisputeView
+from bcai.wire.disputes import AccusationMessage, AnswerMessage, DisputeMessage, DisputeView
 
 router = APIRouter(tags=["network"])
 
@@ -31,6 +31,28 @@ async def open_dispute(
         size=message.size,
         root=message.root,
         clock_s=services.settings.dispute_clock_s,
+    )
+    return json_response(DisputeView.of(record))
+
+
+@router.post(
+    "/v1/audits/{job_id}/accusation",
+    response_model=DisputeView,
+    responses=problems(401, 403, 404, 409, 413, 422),
+)
+async def accuse_node(
+    services: UseServices, caller: NodeCaller, job_id: JobId, message: AccusationMessage
+) -> Response:
+    """Say what else than the trace is not so. Nobody is asked: the referee looks, and rules.
+
+    The same once more gives the dispute that goes on. How it ended stands where a dispute's end
+    does, and who accused an honest node has lost it.
+    """
+    record = await services.store.open_dispute(
+        job_id,
+        caller,
+        clock_s=services.settings.dispute_clock_s,
+        accusation=(message.code, message.message),
     )
     return json_response(DisputeView.of(record))
 
