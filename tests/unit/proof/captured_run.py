@@ -1,6 +1,6 @@
 """A small captured trace, without torch: two values, three parts, one output."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,27 +50,28 @@ def captured(
     unmapped: tuple[str, ...] = (),
     outputs: Mapping[int, str] | None = None,
     flip_at: int | None = None,
+    scale: float = 1.0,
+    rate: float = 0.05,
+    others: Sequence[OutputHash] = (OutputHash("epoch", "bytes", bytes(32)),),
 ) -> Captured:
-    """Run a few steps; `flip_at` changes a bit of that step's new weights."""
+    """Run a few steps on data times `scale`; `flip_at` changes a bit of that step's new weights."""
     program = step_program()
     executable = ReferenceBackend().compile(program)
     recorder = CaptureRecorder()
     w = np.array([1, -2, 0.5], "f")
-    x = np.random.default_rng(0).standard_normal((4, 3)).astype("f")
+    x = np.random.default_rng(0).standard_normal((4, 3)).astype("f") * np.float32(scale)
     place, _ = recorder.given(w, "")
     data, _ = recorder.given(x, origin)
-    rate = np.float32(0.05)
     for step in range(steps):
-        results = executable.run({"i0": w, "i1": x, "i2": np.asarray(rate)})
+        results = executable.run({"i0": w, "i1": x, "i2": np.asarray(rate, "f")})
         w, loss = results["o0"], results["o1"]
         if step == flip_at:
             w = w.copy()
             w.view(np.uint8)[0] ^= 1
-        sources: list[Place | bytes] = [place, data, rate.tobytes()]
+        sources: list[Place | bytes] = [place, data, np.float32(rate).tobytes()]
         place, _ = recorder.ran(program_root(program.program), sources, [w, loss])
     assert recorder.named("model.w", w)
     programs: dict[bytes, Program] = {program_root(program.program): program.program}
-    others = [OutputHash("epoch", "bytes", bytes(32))]
     receipt = issue_capture(
         CaptureTerms(1, 0),
         recorder.leaves,

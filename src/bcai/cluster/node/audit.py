@@ -32,12 +32,18 @@ class AuditReport:
     compared: int = 0
     claim: "Claim | None" = None
     """What to dispute it with, where the trace differs: that is not for one side to say."""
+    said: str = ""
+    """The same in words, of a captured script."""
+    is_open: bool = False
+    """It came out otherwise, and nobody can be blamed: the result is not settled."""
 
     @property
     def remark(self) -> str:
         """The same in words."""
         if self.lie is not None:
             return self.lie.message
+        if self.said:
+            return self.said
         if not self.compared:
             return "not done again: the program runs Python code, whose bits nobody can judge"
         checkpoints = "checkpoint" if self.compared == 1 else "checkpoints"
@@ -46,10 +52,14 @@ class AuditReport:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The trace that should have come out, and the side that shows it."""
+    """The trace that should have come out, and the side that shows it.
+
+    `leaf` says which part of a captured script it is about.
+    """
 
     head: TreeHead
     side: Answerer
+    leaf: int | None = None
 
 
 def audit(
