@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from blake3 import blake3
-
 from bcai.base.errors import BcaiError
 from bcai.proof.capture import GivenLeaf, Leaf, NamedLeaf, PartLeaf, head_of_leaves
 from bcai.proof.capture_receipt import CaptureReceipt, named_tensors, strongest_capture
-from bcai.proof.check import Finding, Report
-from bcai.proof.commitment import is_commitment_signed
+from bcai.proof.check import (
+    Finding,
+    Report,
+    key_findings,
+    received_findings,
+    signature_findings,
+)
 from bcai.proof.evidence import EvidenceClass
-from bcai.proof.keys import Domain, is_signed, key_id
-from bcai.proof.state import canonical_tensors, content_hash, head_of
+from bcai.proof.state import head_of
 from bcai.proof.step_trace import Place
 from bcai.vm.isa.types import Array, TensorType
 from bcai.vm.program.program import VerifiedProgram
@@ -36,8 +38,9 @@ def check_capture(
     findings: list[Finding] = []
     for check in _CHECKS.values():
         findings += check(receipt, programs)
-    findings += _keys(receipt, node, client)
-    findings += _received(receipt, tensors or {})
+    findings += key_findings(receipt.commitment.node, receipt.spec, node, client)
+    known = {each.name: each for each in named_tensors(receipt.leaves)}
+    findings += received_findings(known, tensors or {})
     received = ("received outputs",) if tensors else ()
     return Report(tuple(findings), (*_CHECKS, *received), tuple(unchecked))
 
@@ -47,13 +50,8 @@ _NO_OUTPUTS = "the outputs that you have: none was given"
 
 def _signatures(receipt: CaptureReceipt, programs: Programs) -> Iterator[Finding]:
     del programs
-    at, spec = receipt.commitment, receipt.spec
-    if not is_commitment_signed(at, receipt.signature):
-        yield Finding("signature.commitment", f"{key_id(at.node)} did not sign this commitment")
-    if spec is not None and not is_signed(spec.client, Domain.SPEC, spec.spec, spec.signature):
-        yield Finding("signature.spec", f"{key_id(spec.client)} did not sign this job")
-    if at.spec != (None if spec is None else blake3(spec.spec).digest()):
-        yield Finding("spec.digest", "the node committed to another job than the one enclosed")
+    at = receipt.commitment
+    yield from signature_findings(at, receipt.signature, receipt.spec)
     if at.run != receipt.terms.digest:
         yield Finding("run.digest", "the node committed to other terms than those enclosed")
 
@@ -154,28 +152,6 @@ _CHECKS: dict[str, Callable[[CaptureReceipt, Programs], Iterator[Finding]]] = {
     "outputs": _outputs,
     "evidence class": _evidence,
 }
-
-
-def _keys(receipt: CaptureReceipt, node: bytes | None, client: bytes | None) -> Iterator[Finding]:
-    signer = receipt.commitment.node
-    if node is not None and signer != node:
-        yield Finding("node.key", f"signed by {key_id(signer)}, not {key_id(node)}")
-    if client is not None and (receipt.spec is None or receipt.spec.client != client):
-        who = "nobody" if receipt.spec is None else key_id(receipt.spec.client)
-        yield Finding("client.key", f"the job is signed by {who}, not {key_id(client)}")
-
-
-def _received(receipt: CaptureReceipt, tensors: Mapping[str, Array]) -> Iterator[Finding]:
-    known = {each.name: each for each in named_tensors(receipt.leaves)}
-    for name, array in canonical_tensors(tensors).items():
-        expected = known.get(name)
-        if expected is None:
-            yield Finding("received.unknown", f"the receipt has no {name!r}")
-        elif TensorType.of(array) != expected.type:
-            found = TensorType.of(array)
-            yield Finding("received.type", f"{name!r} is {found}, not {expected.type}")
-        elif content_hash(array) != expected.content:
-            yield Finding("received.content", f"{name!r} is not what the node computed")
 
 
 def _not_looked_at(receipt: CaptureReceipt) -> Iterator[str]:

@@ -17,7 +17,7 @@ from typing import Any
 from blake3 import blake3
 
 from bcai.base.errors import FormatError
-from bcai.proof.canonical import check_hash, check_range, decode_canonical
+from bcai.proof.canonical import check_range, decode_canonical
 from bcai.proof.capture import (
     RUN_MAGIC,
     VERSION,
@@ -39,8 +39,8 @@ from bcai.proof.commitment import (
 )
 from bcai.proof.evidence import EXACT_BACKENDS, EvidenceClass
 from bcai.proof.issue import Circumstances
-from bcai.proof.keys import SIGNATURE_BYTES, SigningKey
-from bcai.proof.receipt import SignedSpec
+from bcai.proof.keys import SigningKey
+from bcai.proof.receipt import SignedSpec, check_signature, spec_fields, spec_of_fields
 from bcai.proof.state import TensorHash, head_of
 from bcai.vm.program import cbor
 from bcai.vm.program.codec import decode_program, encode_program
@@ -151,7 +151,7 @@ def encode_capture(receipt: CaptureReceipt) -> bytes:
             VERSION,
             encode_terms(receipt.terms),
             [encode_program(each) for each in receipt.programs],
-            None if spec is None else [spec.spec, spec.client, spec.signature],
+            None if spec is None else spec_fields(spec),
             encode_commitment(receipt.commitment),
             receipt.signature,
             [leaf_fields(each) for each in receipt.leaves],
@@ -174,15 +174,14 @@ def _build(fields: Any) -> CaptureReceipt:
     if fields[0] != VERSION:
         raise FormatError(f"version {fields[0]!r} is not known; expected {VERSION}")
     _, terms, programs, spec, commitment, signature, leaves = fields
-    if type(signature) is not bytes or len(signature) != SIGNATURE_BYTES:
-        raise FormatError(f"signature: expected {SIGNATURE_BYTES} bytes")
+    check_signature("signature", signature)
     return CaptureReceipt(
         decode_canonical(terms, RUN_MAGIC, "capture's terms", 100, _terms, encode_terms),
         tuple(decode_program(each) for each in programs),
         decode_commitment(commitment),
         signature,
         tuple(leaf_of_fields(each) for each in leaves),
-        None if spec is None else _spec(*spec),
+        None if spec is None else spec_of_fields(spec),
     )
 
 
@@ -193,10 +192,3 @@ def _terms(fields: Any) -> CaptureTerms:
     check_range("isa_version", isa_version, 0, 1 << 31)
     check_range("seed", seed, 0, 1 << 62)
     return CaptureTerms(isa_version, seed)
-
-
-def _spec(spec: bytes, client: bytes, signature: bytes) -> SignedSpec:
-    if type(spec) is not bytes or type(signature) is not bytes:
-        raise FormatError("spec: expected bytes")
-    check_hash("spec: client key", client)
-    return SignedSpec(spec, client, signature)

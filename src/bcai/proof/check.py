@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from blake3 import blake3
 
 from bcai.base.errors import BcaiError
-from bcai.proof.commitment import is_commitment_signed
+from bcai.proof.commitment import Commitment, is_commitment_signed
 from bcai.proof.evidence import is_claimable, strongest
 from bcai.proof.feed import indices_digest, sources
 from bcai.proof.keys import Domain, is_signed, key_id
-from bcai.proof.receipt import Receipt
+from bcai.proof.receipt import Receipt, SignedSpec
 from bcai.proof.run import Batches
 from bcai.proof.state import TensorHash, canonical_tensors, content_hash, head_of
 from bcai.vm.isa.types import Array, TensorType
@@ -78,7 +78,7 @@ def check_receipt(
         return Report((Finding("program.illegal", str(error)),), (), tuple(unchecked))
     for check in _CHECKS.values():
         findings += check(receipt, program)
-    findings += _check_keys(receipt, node, client)
+    findings += key_findings(receipt.commitment.node, receipt.spec, node, client)
     if run is not None and receipt.run.digest != run:
         findings.append(Finding("run.other", "this is not the run that was asked for"))
     findings += _check_received(receipt, tensors or {}, files or {})
@@ -87,19 +87,52 @@ def check_receipt(
     return Report(tuple(findings), (*_CHECKS, *received), tuple(unchecked))
 
 
-def _check_signatures(receipt: Receipt, program: VerifiedProgram) -> Iterator[Finding]:
-    del program
-    if not is_commitment_signed(receipt.commitment, receipt.signature):
-        yield Finding(
-            "signature.commitment",
-            f"{key_id(receipt.commitment.node)} did not sign this commitment",
-        )
-    spec = receipt.spec
+def signature_findings(
+    commitment: Commitment, signature: bytes, spec: SignedSpec | None
+) -> Iterator[Finding]:
+    """Whether node and client signed, and one for the job of the other."""
+    if not is_commitment_signed(commitment, signature):
+        who = key_id(commitment.node)
+        yield Finding("signature.commitment", f"{who} did not sign this commitment")
     if spec is not None and not is_signed(spec.client, Domain.SPEC, spec.spec, spec.signature):
         yield Finding("signature.spec", f"{key_id(spec.client)} did not sign this job")
-    expected = None if spec is None else blake3(spec.spec).digest()
-    if receipt.commitment.spec != expected:
+    if commitment.spec != (None if spec is None else blake3(spec.spec).digest()):
         yield Finding("spec.digest", "the node committed to another job than the one enclosed")
+
+
+def key_findings(
+    signer: bytes, spec: SignedSpec | None, node: bytes | None, client: bytes | None
+) -> Iterator[Finding]:
+    """Whether those signed who were asked for; None asks for nobody."""
+    if node is not None and signer != node:
+        yield Finding("node.key", f"signed by {key_id(signer)}, not {key_id(node)}")
+    yield from client_findings(spec, client)
+
+
+def client_findings(spec: SignedSpec | None, client: bytes | None) -> Iterator[Finding]:
+    """Whether that client signed the job; None asks for nobody."""
+    if client is not None and (spec is None or spec.client != client):
+        who = "nobody" if spec is None else key_id(spec.client)
+        yield Finding("client.key", f"the job is signed by {who}, not {key_id(client)}")
+
+
+def received_findings(
+    known: Mapping[str, TensorHash], tensors: Mapping[str, Array]
+) -> Iterator[Finding]:
+    """Whether tensors that were received are those of the receipt."""
+    for name, array in canonical_tensors(tensors).items():
+        expected, found = known.get(name), TensorType.of(array)
+        if expected is None:
+            yield Finding("received.unknown", f"the receipt has no {name!r}")
+        elif found != expected.type:
+            yield Finding("received.type", f"{name!r} is {found}, not {expected.type}")
+        elif content_hash(array) != expected.content:
+            yield Finding("received.content", f"{name!r} is not what the node computed")
+
+
+def _check_signatures(receipt: Receipt, program: VerifiedProgram) -> Iterator[Finding]:
+    del program
+    yield from signature_findings(receipt.commitment, receipt.signature, receipt.spec)
 
 
 def _check_run(receipt: Receipt, program: VerifiedProgram) -> Iterator[Finding]:
@@ -193,30 +226,10 @@ _CHECKS: dict[str, Callable[[Receipt, VerifiedProgram], Iterator[Finding]]] = {
 }
 
 
-def _check_keys(receipt: Receipt, node: bytes | None, client: bytes | None) -> Iterator[Finding]:
-    if node is not None and receipt.commitment.node != node:
-        yield Finding(
-            "node.key", f"signed by {key_id(receipt.commitment.node)}, not {key_id(node)}"
-        )
-    if client is not None and (receipt.spec is None or receipt.spec.client != client):
-        who = "nobody" if receipt.spec is None else key_id(receipt.spec.client)
-        yield Finding("client.key", f"the job is signed by {who}, not {key_id(client)}")
-
-
 def _check_received(
     receipt: Receipt, tensors: Mapping[str, Array], files: Mapping[str, bytes]
 ) -> Iterator[Finding]:
-    known = _by_name(receipt)
-    for name, array in canonical_tensors(tensors).items():
-        expected = known.get(name)
-        if expected is None:
-            yield Finding("received.unknown", f"the receipt has no {name!r}")
-        elif TensorType.of(array) != expected.type:
-            yield Finding(
-                "received.type", f"{name!r} is {TensorType.of(array)}, not {expected.type}"
-            )
-        elif content_hash(array) != expected.content:
-            yield Finding("received.content", f"{name!r} is not what the node computed")
+    yield from received_findings(_by_name(receipt), tensors)
     table = {each.name: each for each in receipt.commitment.outputs if each.type == "bytes"}
     for name, digest in files.items():
         if name not in table:

@@ -10,7 +10,7 @@ from blake3 import blake3
 
 from bcai.base.errors import FormatError
 from bcai.base.units import format_count
-from bcai.proof.check import Finding, Report
+from bcai.proof.check import Finding, Report, client_findings
 from bcai.proof.keys import Domain, is_signed, key_id
 from bcai.proof.python_commitment import PythonCommitment, is_python_signed
 from bcai.proof.python_order import read_order
@@ -103,9 +103,7 @@ def _check_keys(
     agreeing = {word.commitment.node for word in receipt.agreeing}
     if node is not None and node not in agreeing:
         yield Finding("node.key", f"{key_id(node)} is not among those who agree")
-    if client is not None and receipt.spec.client != client:
-        who = key_id(receipt.spec.client)
-        yield Finding("client.key", f"the job is signed by {who}, not {key_id(client)}")
+    yield from client_findings(receipt.spec, client)
 
 
 def _check_received(receipt: PythonReceipt, received: Mapping[str, bytes]) -> Iterator[Finding]:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bcai.base.errors import FormatError
-from bcai.proof.canonical import check_hash, decode_canonical
+from bcai.proof.canonical import decode_canonical
 from bcai.proof.evidence import EvidenceClass
 from bcai.proof.keys import SIGNATURE_BYTES
 from bcai.proof.python_commitment import PythonCommitment, decode_python, encode_python
-from bcai.proof.receipt import SignedSpec
+from bcai.proof.receipt import SignedSpec, check_signature, spec_fields, spec_of_fields
 from bcai.vm.program import cbor
 
 MAGIC = b"bcai-python-receipt\x00"
@@ -79,11 +79,10 @@ def is_python_receipt(data: bytes) -> bool:
 
 def encode_python_receipt(receipt: PythonReceipt) -> bytes:
     """Canonical bytes of a receipt: the file."""
-    spec = receipt.spec
     return MAGIC + cbor.encode(
         [
             VERSION,
-            [spec.spec, spec.client, spec.signature],
+            spec_fields(receipt.spec),
             [[encode_python(word.commitment), word.signature] for word in receipt.words],
         ]
     )
@@ -115,20 +114,16 @@ def decode_word(data: bytes) -> Word:
 def _build(fields: Any) -> PythonReceipt:
     if fields[0] != VERSION:
         raise FormatError(f"version {fields[0]!r} is not known; expected {VERSION}")
-    _, (spec, client, signature), words = fields
-    if type(spec) is not bytes:
-        raise FormatError(f"spec: found {type(spec).__name__}, expected bytes")
-    check_hash("spec: client key", client)
+    _, spec, words = fields
     if not 1 <= len(words) <= WORDS_MAX:
         raise FormatError(f"words: found {len(words)}, expected 1 to {WORDS_MAX}")
-    for each in (signature, *(word[1] for word in words)):
-        if type(each) is not bytes or len(each) != SIGNATURE_BYTES:
-            raise FormatError(f"signature: expected {SIGNATURE_BYTES} bytes")
+    for _, signature in words:
+        check_signature("signature", signature)
     read = tuple(Word(decode_python(commitment), each) for commitment, each in words)
     keys = [word.commitment.node for word in read]
     if keys != sorted(set(keys)):
         raise FormatError("words: expected one of each node, ascending by the nodes' keys")
-    return PythonReceipt(SignedSpec(spec, client, signature), read)
+    return PythonReceipt(spec_of_fields(spec), read)
 
 
 def _said(word: Word) -> tuple[bytes, tuple[tuple[str, str], ...]]:

@@ -71,7 +71,7 @@ def encode_receipt(receipt: Receipt) -> bytes:
             VERSION,
             encode_run(receipt.run),
             encode_program(receipt.program),
-            None if spec is None else [spec.spec, spec.client, spec.signature],
+            None if spec is None else spec_fields(spec),
             encode_commitment(receipt.commitment),
             receipt.signature,
             [encode_checkpoint(each) for each in receipt.checkpoints],
@@ -93,11 +93,32 @@ def decode_receipt(data: bytes) -> Receipt:
     return decode_canonical(data, MAGIC, "receipt", BYTES_MAX, _build, encode_receipt)
 
 
+def spec_fields(spec: SignedSpec) -> list[bytes]:
+    """What stands for it in a receipt of any kind."""
+    return [spec.spec, spec.client, spec.signature]
+
+
+def spec_of_fields(fields: Any) -> SignedSpec:
+    """Undo `spec_fields`. Raises FormatError, or what unpacking raises."""
+    spec, client, signature = fields
+    if type(spec) is not bytes:
+        raise FormatError(f"spec: found {type(spec).__name__}, expected bytes")
+    check_hash("spec: client key", client)
+    check_signature("spec: signature", signature)
+    return SignedSpec(spec, client, signature)
+
+
+def check_signature(name: str, value: object) -> None:
+    """Raise FormatError where it has not a signature's length."""
+    if type(value) is not bytes or len(value) != SIGNATURE_BYTES:
+        raise FormatError(f"{name}: expected {SIGNATURE_BYTES} bytes")
+
+
 def _build(fields: Any) -> Receipt:
     if fields[0] != VERSION:
         raise FormatError(f"version {fields[0]!r} is not known; expected {VERSION}")
     _, run, program, spec, commitment, signature, points, state, outputs, roots = fields
-    _check_signature("signature", signature)
+    check_signature("signature", signature)
     for root in roots:
         check_hash("output_roots", root)
     return Receipt(
@@ -109,16 +130,8 @@ def _build(fields: Any) -> Receipt:
         _tensors(state),
         _tensors(outputs),
         tuple(roots),
-        None if spec is None else _build_spec(*spec),
+        None if spec is None else spec_of_fields(spec),
     )
-
-
-def _build_spec(spec: bytes, client: bytes, signature: bytes) -> SignedSpec:
-    if type(spec) is not bytes:
-        raise FormatError(f"spec: found {type(spec).__name__}, expected bytes")
-    check_hash("spec: client key", client)
-    _check_signature("spec: signature", signature)
-    return SignedSpec(spec, client, signature)
 
 
 def _tensors(fields: Sequence[Any]) -> tuple[TensorHash, ...]:
@@ -127,8 +140,3 @@ def _tensors(fields: Sequence[Any]) -> tuple[TensorHash, ...]:
         check_text("tensor", tensor.name)
         check_hash(f"tensor {tensor.name!r}", tensor.content)
     return tensors
-
-
-def _check_signature(name: str, value: bytes) -> None:
-    if type(value) is not bytes or len(value) != SIGNATURE_BYTES:
-        raise FormatError(f"{name}: expected {SIGNATURE_BYTES} bytes")
