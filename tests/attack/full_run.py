@@ -35,7 +35,6 @@ from .test_ordinary_user import NOBODY, REPOSITORY, make_apart
 USERS = {"root": 0, "user": NOBODY}
 BATCH = 24  # attempts of one process of tests: its start costs little, and so does a lost one
 LOOK_S = 15.0
-_WHY_LINES = 12
 
 
 def main() -> int:
@@ -191,7 +190,7 @@ def _say(made: Mapping[Way, Made], missing: Sequence[Way]) -> None:
         sys.stdout.write(f"NOT MADE: {way.words}\n")
     for way, each in made.items():
         if each.outcome == "failed":
-            why = "\n    ".join(each.why.strip().splitlines()[-_WHY_LINES:])
+            why = each.why.replace("\n", "\n    ")
             sys.stdout.write(f"DID NOT HOLD: {way.words}\n    {why}\n")
     sys.stdout.write(
         f"{len({way.attempt for way in made})} attempts, made in "

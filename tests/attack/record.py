@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+_LINES, _LINE = 12, 300
 RECORD = "BCAI_ATTACK_RECORD"
 """Names the descriptor of the record."""
 
@@ -82,7 +83,9 @@ def write_down(report: pytest.TestReport) -> None:
 def _reason(report: pytest.TestReport) -> str:
     if isinstance(report.longrepr, tuple):  # of a skip: file, line, reason
         return report.longrepr[2].removeprefix("Skipped: ")
-    return report.longreprtext[-4000:]
+    lines = report.longreprtext.splitlines()
+    said = [line[:_LINE] for line in lines if line.startswith("E ")]  # an assertion may be a book
+    return "\n".join(said[:_LINES] or [line[:_LINE] for line in lines[-_LINES:]])
 
 
 def read(lines: Iterable[str]) -> dict[Way, Made]:

@@ -1,6 +1,6 @@
 """The program that builds a jail and runs one job in it. Started fresh by `launcher.py`.
 
-    python -I -S -B build_jail.py < plan.json
+    python -P -s -S -B build_jail.py < plan.json
 
 Three processes, each of which trusts only the ones before it:
 

@@ -1,11 +1,20 @@
 """What of this machine a job gets to see: a Python environment, read-only, and nothing else.
 
 Note [The guest in other environments]
-    A jail is built by the Python that the job will run in, started with `-I -S`: nothing of its
+    A jail is built by the Python that the job will run in, started with `-S`: nothing of its
     packages is imported before the walls stand. What builds the jail and runs the script there
     needs the standard library alone, of any Python that bcai supports, and is imported from the
     node's own bcai, by the path that it has on the host. So an environment holds no bcai and
     nothing of the node's; `import bcai` works in it, since the package is loaded by then.
+
+Note [One hash seed]
+    Python draws a seed for the hashes of strings at its start, and the order of a set follows from
+    it. Nodes that do the same job would print its sets in different orders and disagree about an
+    honest result, and so would two runs of one node. So every jail's Python starts with the same
+    seed. What the random one is for, a server that strangers slow down by keys that collide, is
+    no threat here: who would choose such keys is the job itself, whose time is limited. Started
+    with `-I`, Python would not read the variable; so it is given the parts of `-I` that matter
+    (`-P`, `-s`), and an environment in which nothing is of anybody else's.
 """
 
 import os
@@ -56,6 +65,7 @@ _OF_PREFIX = (
 )
 _CONDA = "conda-meta"  # of an installation that holds nothing but Python and its packages
 OWN_NAME = "default"
+HASH_SEED = "0"
 _THREADS_MAX = 16
 _THREADS_PER_PROCESS_LIMIT = 4
 
@@ -170,10 +180,16 @@ def environment_variables(processes: int) -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads starve each other where jobs share cores
         "OPENBLAS_NUM_THREADS": threads,
         "PATH": "/usr/bin:/bin",
+        "PYTHONHASHSEED": HASH_SEED,  # Note [One hash seed]
         "TMPDIR": "/job",
         "TZ": os.environ.get("TZ", "UTC")[:64],
         "USER": "job",
     }
+
+
+def python_command(executable: str, script: Path) -> list[str]:
+    """Start a program of ours that becomes a job: without packages, and nothing but our files."""
+    return [executable, "-P", "-s", "-S", "-B", "-X", "utf8", str(script)]
 
 
 def thread_count(processes: int) -> int:

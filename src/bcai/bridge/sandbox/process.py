@@ -20,6 +20,7 @@ from bcai.bridge.sandbox.environment import (
     own_python,
     package_folder,
     program_paths,
+    python_command,
     system_paths,
 )
 
@@ -178,7 +179,7 @@ def start_jail(
     script = package_folder() / "bridge" / "sandbox" / "build_jail.py"
     try:
         process = subprocess.Popen(  # noqa: S603 - our own program
-            [executable, "-I", "-S", "-B", "-X", "utf8", str(script)],
+            python_command(executable, script),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=pipes.theirs[1],

@@ -1,9 +1,9 @@
 """Zygotes of this process, started ahead, recycled by count and age: by tenant, Python and rung.
 
-A tenant's jobs in one environment share a zygote, hence the layout of its memory and its hash seed;
-other tenants' never do. Nor do jobs that may start programs and those that may not: the root of a
-zygote, which its jobs inherit, holds programs or does not. While a zygote warms up, and where there
-is none, jobs take the cold path.
+A tenant's jobs in one environment share a zygote, hence the layout of its memory; other tenants'
+never do. Nor do jobs that may start programs and those that may not: the root of a zygote, which
+its jobs inherit, holds programs or does not. While a zygote warms up, and where there is none, jobs
+take the cold path.
 """
 
 import threading

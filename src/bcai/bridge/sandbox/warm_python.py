@@ -14,7 +14,12 @@ from typing import IO
 from bcai.base.errors import NoJailError
 from bcai.bridge.sandbox.cgroup import GroupLimits
 from bcai.bridge.sandbox.confine import COMPILE_ALONE
-from bcai.bridge.sandbox.environment import JobPython, environment_variables, package_folder
+from bcai.bridge.sandbox.environment import (
+    JobPython,
+    environment_variables,
+    package_folder,
+    python_command,
+)
 from bcai.bridge.sandbox.process import JailProcess, environment_binds, program_binds
 from bcai.bridge.sandbox.standby import Standby
 
@@ -51,7 +56,7 @@ class Zygote:
             environment |= COMPILE_ALONE  # read when PyTorch is imported
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [python.executable, "-I", "-S", "-B", "-X", "utf8", str(script)],
+                python_command(python.executable, script),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

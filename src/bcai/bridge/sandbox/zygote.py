@@ -1,6 +1,6 @@
 """The program that keeps a warm Python and forks a jail for every job. Started by `warm_python.py`.
 
-    python -I -S -B zygote.py < plan.json
+    python -P -s -S -B zygote.py < plan.json
 
 Three kinds of processes, each of which trusts only the ones before it:
 
