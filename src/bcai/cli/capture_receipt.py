@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bcai.base.errors import EXIT_FAILED, EXIT_OK, FormatError, InputError
 from bcai.base.units import format_count, format_size
-from bcai.cli.receipt_page import print_checked, print_findings
+from bcai.cli.receipt_page import claimed_time, print_checked, print_findings, write_page
 from bcai.cli.terminal import print_json, stdout_console
 
 if TYPE_CHECKING:
@@ -61,20 +61,22 @@ def check_captured(
 
 def show_captured(file: Path, html: Path | None, *, json: bool) -> int:
     """Show what it says, and what a check finds."""
+    from bcai.cli.capture_page import capture_page
     from bcai.proof.capture_check import check_capture
 
-    if html is not None:
-        raise InputError("--html: the receipt of a captured script has no page; leave it out")
     receipt = read_capture(file)
     report = check_capture(receipt)
     size = file.stat().st_size
+    rows = capture_rows(receipt, size)
+    if html is not None:
+        write_page(html, capture_page(receipt, report, rows))
     if json:
         print_json(_document(receipt, report, size, None))
-        return EXIT_OK
-    console = stdout_console()
-    for title, value in capture_rows(receipt, size):
-        console.print(f"{title:<17}{value}", markup=False, soft_wrap=True)
-    print_findings(report)
+    elif html is None:
+        console = stdout_console()
+        for title, value in rows:
+            console.print(f"{title:<17}{value}", markup=False, soft_wrap=True)
+        print_findings(report)
     return EXIT_OK
 
 
@@ -194,6 +196,7 @@ def capture_rows(receipt: "CaptureReceipt", size: int) -> list[tuple[str, str]]:
         ("backend", f"{at.backend}: {at.device}"),
         ("jail (claimed)", f"{at.jail_level}: {', '.join(at.jail_layers) or 'no layer'}"),
         ("used (claimed)", f"{usage.wall_s:.1f} s, {usage.cpu_s:.1f} s of processor, {memory}"),
+        ("time (claimed)", claimed_time(at.claimed_at)),
         ("size", format_size(size)),
     ]
 

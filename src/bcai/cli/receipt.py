@@ -11,8 +11,8 @@ from bcai.base.errors import EXIT_FAILED, EXIT_OK, FormatError, InputError, NotF
 from bcai.base.units import format_count
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
 from bcai.cli.receipt_folder import look_around
-from bcai.cli.receipt_page import print_checked, print_findings
-from bcai.cli.terminal import print_json, say, stdout_console
+from bcai.cli.receipt_page import print_checked, print_findings, write_page
+from bcai.cli.terminal import print_json, stdout_console
 
 if TYPE_CHECKING:
     from bcai.proof.check import Report
@@ -93,7 +93,7 @@ def show_receipt(
     report = check.check_receipt(receipt)
     rows = receipt_rows(receipt, file.stat().st_size)
     if html is not None:
-        _write_page(html, receipt_page(receipt, report, rows))
+        write_page(html, receipt_page(receipt, report, rows))
     if options.json:
         print_json(_document(receipt, report, file.stat().st_size, None))
     elif html is None:
@@ -185,21 +185,12 @@ def _show_python(
 
     report, size = check_python_receipt(receipt), file.stat().st_size
     if html is not None:
-        _write_page(html, python_page(receipt, report, python_rows(receipt, size)))
+        write_page(html, python_page(receipt, report, python_rows(receipt, size)))
     if options.json:
         print_json(python_document(receipt, report, size, None))
     elif html is None:
         print_python_receipt(receipt, report, size)
     return EXIT_OK
-
-
-def _write_page(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise InputError(f"--html {path}: cannot be written: {error.strerror}") from error
-    say(f"written: {path}")
 
 
 def _received(receipt: "Receipt", path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -2,10 +2,12 @@
 
 from datetime import UTC, datetime
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bcai.base.errors import InputError
 from bcai.base.units import format_count, format_size
-from bcai.cli.terminal import stdout_console
+from bcai.cli.terminal import say, stdout_console
 
 if TYPE_CHECKING:
     from bcai.proof.check import Report
@@ -92,8 +94,8 @@ def print_findings(report: "Report") -> None:
         console.print(f"not checked: {text}", markup=False, soft_wrap=True)
 
 
-def wrapped_page(job: str, report: "Report", rows: Rows, outputs: str) -> str:
-    """The page of a receipt of whichever kind; `job` and `outputs` are HTML."""
+def wrapped_page(job: str, report: "Report", rows: Rows, outputs: str, sections: str = "") -> str:
+    """The page of a receipt of whichever kind; `job`, `outputs` and `sections` are HTML."""
     good = report.is_clean
     verdict = "Everything fits together" if good else "Something does not fit"
     findings = "".join(
@@ -109,7 +111,7 @@ def wrapped_page(job: str, report: "Report", rows: Rows, outputs: str) -> str:
         f"<h1>Receipt of {job}</h1>"
         f"<p class={'good' if good else 'bad'}><strong>{verdict}.</strong> "
         "A page proves nothing: <code>bcai receipt check FILE</code> does.</p>"
-        f"<ul>{findings}</ul><h2>What it says</h2><table>{body}</table>"
+        f"<ul>{findings}</ul><h2>What it says</h2><table>{body}</table>{sections}"
         f"<h2>Outputs</h2><table>{outputs}</table>"
         f"<h2>Not checked</h2><ul>{unchecked}</ul></html>\n"
     )
@@ -118,6 +120,16 @@ def wrapped_page(job: str, report: "Report", rows: Rows, outputs: str) -> str:
 def row_of(title: str, value: str) -> str:
     """A row of a page's table."""
     return f"<tr><th>{escape(title)}</th><td><code>{escape(value)}</code></td></tr>"
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page, and say so. Raises InputError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise InputError(f"--html {path}: cannot be written: {error.strerror}") from error
+    say(f"written: {path}")
 
 
 def claimed_time(seconds: float) -> str:

@@ -9,6 +9,7 @@ from tests.unit.proof.captured_run import captured
 
 from bcai.base.errors import InputError
 from bcai.cli.capture_receipt import dispute_captured, replay_captured
+from bcai.cli.receipt_page import row_of
 from bcai.proof.capture_receipt import CaptureReceipt, encode_capture
 from bcai.proof.receipt import encode_receipt
 
@@ -55,3 +56,33 @@ def test_receipts_of_two_kinds_are_no_dispute(
     other.write_bytes(encode_receipt(SMALL.receipt()))
     _, _, error = outcome(capsys, "dispute", other, file)
     assert "one receipt is of a captured script, and the other is not" in error
+
+
+def test_the_page_says_what_ran_what_did_not_and_what_that_proves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "operation aten.nonzero.default: 2 times, train.py:7"
+    receipt = captured(unmapped=(line,), origin="aten.nonzero.default train.py:7").receipt
+    file, page = written(tmp_path / "receipt.bcai", receipt), tmp_path / "pages" / "receipt.html"
+    assert outcome(capsys, "receipt", "show", file, "--html", page)[0] == 0
+    text = page.read_text()
+    root = receipt.leaves[-2].program.hex()  # type: ignore[union-attr]
+    assert "Everything fits together" in text
+    assert "It is <strong>attested</strong>" in text
+    assert row_of("aten.nonzero.default", "2 times, train.py:7") in text
+    assert row_of("aten.nonzero.default train.py:7", "1 value of the trace came of it") in text
+    assert row_of("3 times", f"7 instructions, program {root}") in text
+    assert "model.w" in text
+    assert "that these are the operations which the job" in text.partition("Not checked")[2]
+
+
+def test_the_page_of_an_exact_receipt_lists_no_operation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = captured(unmapped=("<script>alert(1)</script>",)).receipt
+    file, page = written(tmp_path / "receipt.bcai", hostile), tmp_path / "receipt.html"
+    assert outcome(capsys, "receipt", "show", file, "--html", page)[0] == 0
+    text = page.read_text()
+    assert "It is <strong>exact</strong>" in text
+    assert "own torch" not in text
+    assert "<script>" not in text
