@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from bcai.vm.backends.native.bound import Fault
+from bcai.vm.backends.native.float_mode import default_float_mode
 from bcai.vm.backends.reference.interpreter import ReferenceInterpreter
 from bcai.vm.compiler.backend import PythonRunner
 from bcai.vm.isa.op import Op
@@ -13,6 +14,9 @@ from bcai.vm.program.builder import Builder
 from bcai.vm.program.program import VerifiedProgram
 
 _Key = tuple[object, ...]
+DEFINED_ELEMENTS_MAX = 1 << 16
+"""Of all operands: by definition a product of so many takes a tenth of a second, and the compiler
+takes longer than that before an instruction has computed anything."""
 
 
 class Part(Protocol):
@@ -26,7 +30,9 @@ class Part(Protocol):
 class NativeInterpreter(ReferenceInterpreter):
     """The reference interpreter, with each instruction compiled as a program of its own.
 
-    An instruction whose kernel refuses its operands goes to the definition, which says why.
+    One that has little to do is not: it goes by its definition until that took about as long as
+    compiling it would. An instruction whose kernel refuses its operands goes to the definition,
+    which says why.
     """
 
     def __init__(
@@ -34,7 +40,9 @@ class NativeInterpreter(ReferenceInterpreter):
     ) -> None:
         super().__init__(python)
         self._compile_part = compile_part
+        self._elements_max = DEFINED_ELEMENTS_MAX
         self._parts: dict[_Key, Part] = {}
+        self._defined: dict[_Key, int] = {}  # elements that went by the definition so far
 
     def step(
         self, version: int, op: Op, operands: Sequence[Array | None], attributes: Mapping[str, Any]
@@ -45,6 +53,12 @@ class NativeInterpreter(ReferenceInterpreter):
         types = tuple(None if each is None else TensorType.of(each) for each in operands)
         key = (version, op.opcode, types, tuple(map(repr, attributes.values())))
         if key not in self._parts:
+            elements = sum(each.size for each in operands if each is not None)
+            elements += self._defined.get(key, 0)
+            if elements <= self._elements_max:
+                self._defined[key] = elements
+                with default_float_mode():
+                    return super().step(version, op, operands, attributes)
             self._parts[key] = self._compile_part(_alone(version, op, types, attributes))
         named = {str(index): each for index, each in enumerate(operands) if each is not None}
         try:

@@ -126,7 +126,12 @@ def test_not_a_number_leaves_with_one_pattern(machine: Machine, dtype: str) -> N
     same_as_reference(program, values, machine)
 
 
-def test_observers_see_what_the_reference_shows(machine: Machine) -> None:
+@pytest.mark.parametrize("elements", [-1, 10, 1 << 16])
+def test_observers_see_what_the_reference_shows(
+    machine: Machine, elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether instructions are compiled, go by their definition, or some of each."""
+    monkeypatch.setattr("bcai.vm.backends.native.traced.DEFINED_ELEMENTS_MAX", elements)
     builder = Builder()
     x = builder.input("x", "float32[2,3]")
     program = builder.finish(y=(x * 2).emit("Softmax", axis=1).permute(1, 0), z=x.emit("Log"))
@@ -141,6 +146,27 @@ def test_observers_see_what_the_reference_shows(machine: Machine) -> None:
         assert bits(found) == bits(executable.run(values))
     assert shown[0] == shown[1]
     assert [position for position, _ in shown[0]] == list(range(len(program.program.instructions)))
+
+
+def test_an_instruction_is_compiled_once_its_definition_has_taken_as_long(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bcai.vm.backends.native.traced.DEFINED_ELEMENTS_MAX", 64)
+    builder = Builder()
+    program = builder.finish(y=builder.input("x", "float32[32]").emit("Tanh"))
+    executable, compiled = NativeExecutable(program, machine), 0
+    part = executable.part
+
+    def counted(alone: VerifiedProgram) -> NativeExecutable:
+        nonlocal compiled
+        compiled += 1
+        return part(alone)
+
+    monkeypatch.setattr(executable, "part", counted)
+    values = {"x": np.linspace(-2, 2, 32, dtype=np.float32)}
+    found = [(bits(executable.run_traced(values, ignore)), compiled) for _ in range(4)]
+    assert [each for _, each in found] == [0, 0, 1, 1]
+    assert all(each == bits(executable.run(values)) for each, _ in found)
 
 
 def lookup(used: bool) -> VerifiedProgram:
