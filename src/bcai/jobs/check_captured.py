@@ -23,6 +23,7 @@ from bcai.proof.capture_receipt import CaptureReceipt, decode_capture, strongest
 from bcai.proof.capture_replay import value_given
 from bcai.proof.commitment import OutputHash
 from bcai.proof.delivered import is_value
+from bcai.proof.evidence import EXACT_BACKENDS
 from bcai.proof.keys import parse_key_id
 from bcai.proof.receipt import SignedSpec
 from bcai.proof.state import TensorHash, canonical_tensors, hash_tensors
@@ -109,9 +110,10 @@ def _weaker(receipt: CaptureReceipt) -> Lie | None:
     """A claim that no replay could judge, where bits are defined."""
     at = receipt.commitment
     best = strongest_capture(receipt.leaves, at.unmapped, "reference")
-    if at.evidence is best:
+    if at.evidence is best and at.backend in EXACT_BACKENDS:
         return None
-    text = f"its evidence is {at.evidence}, so that no replay could judge it; expected {best}"
+    found = f"its evidence is {at.evidence}, on {at.backend}"
+    text = f"{found}, so that no replay could judge it; expected {best}, on an exact backend"
     return Lie("evidence.class", text)
 
 

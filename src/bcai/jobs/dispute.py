@@ -59,6 +59,8 @@ class Ruling:
         What about, as of the node's lie where it told one, else the challenger's.
     place
         The leaf in words, such as `instruction 12 (MatMul)`; empty where it did not come so far.
+    part
+        Of a captured script: the leaf of the part that it was about, in place of a step.
     operands
         Where that instruction's operands come from, and their types.
     messages, nbytes, seconds
@@ -78,11 +80,13 @@ class Ruling:
     messages: int = 0
     nbytes: int = 0
     seconds: float = 0.0
+    part: int | None = None
 
     @property
     def text(self) -> str:
         """The same in words."""
         where = "" if self.step is None else f"step {self.step}: "
+        where = where if self.part is None else f"the part at leaf {self.part}: "
         took = f"{self.messages} messages, {self.nbytes} bytes, {self.seconds:.1f} s"
         return f"{where}{self.message} [{self.code}]; {took}"
 
@@ -97,6 +101,8 @@ class DisputeRecord:
         Name and id of the API key that opened it.
     size, root
         The head of the trace that the challenger says is right; 0 and empty in an accusation.
+    part
+        Of a captured script: the leaf of the part whose trace that is.
     accusation, claim
         What else than the trace is not so, by its code and in words. Nobody is asked about it: the
         referee looks for itself.
@@ -118,6 +124,7 @@ class DisputeRecord:
     ruling: Ruling | None = None
     accusation: str = ""
     claim: str = ""
+    part: int | None = None
 
     @property
     def missing(self) -> tuple[Party, ...]:

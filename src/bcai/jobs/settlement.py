@@ -47,12 +47,16 @@ class Lie:
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """An audit is over; `by` did it, and `lie` is what it found, if anything."""
+    """An audit is over; `by` did it, and `lie` is what it found, if anything.
+
+    Without a lie it `agrees`, or something came out otherwise for which nobody can be blamed.
+    """
 
     at: float
     by: str
     lie: Lie | None = None
     remark: str = ""
+    agrees: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,8 @@ def step(settlement: Settlement, message: Audited) -> Settlement:
     if settlement.verify.policy is Policy.REPLICATED:
         raise ConflictError("the result is settled by the nodes that do the job, not by an audit")
     lie = message.lie
-    state = SettlementState.SETTLED if lie is None else SettlementState.DISPUTED
+    is_right = lie is None and message.agrees
+    state = SettlementState.SETTLED if is_right else SettlementState.DISPUTED
     if settlement.state is not SettlementState.COMMITTED:
         if settlement.state is state and settlement.by == message.by and settlement.lie == lie:
             return settlement
@@ -152,7 +157,7 @@ def step(settlement: Settlement, message: Audited) -> Settlement:
             f"the result is {settlement.state} since {settlement.by or 'its commitment'}: "
             "no other verdict follows"
         )
-    text = message.remark or "the audit agrees"
+    text = message.remark or ("the audit agrees" if message.agrees else "the audit does not agree")
     if lie is not None:
         text = f"{settlement.node_name} ({settlement.node_id}) did not tell the truth: "
         text += lie.message

@@ -12,8 +12,13 @@ class AuditList(BaseModel):
 
 
 class VerdictMessage(BaseModel):
-    """An audit has ended: the result is as it should be. What is not is said in a dispute."""
+    """An audit has ended, and the node told no lie: one is said in a dispute."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     message: str = Field(default="", max_length=2000, description="What was done, in words.")
+    agrees: bool = Field(
+        default=True,
+        description="Whether the result is as it should be. Only a captured script can differ "
+        "without anyone's lie; its result is DISPUTED then, and nobody is blamed.",
+    )

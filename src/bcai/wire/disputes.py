@@ -16,6 +16,12 @@ class DisputeMessage(BaseModel):
 
     size: int = Field(ge=1, le=2**53, description="Checkpoints of the trace.")
     root: str = Field(pattern="^[0-9a-f]{64}$", description="Root of the tree over them.")
+    part: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**53,
+        description="Of a captured script: the leaf of the part that the trace is of.",
+    )
 
 
 class AccusationMessage(BaseModel):
@@ -61,6 +67,7 @@ class DisputeView(BaseModel):
     round: int | None = Field(description="The present question's number, from 0.")
     question: str | None = Field(description="The present question, in hexadecimal digits.")
     missing: tuple[Party, ...] = Field(description="Whose answer is awaited.")
+    part: int | None = Field(default=None, description="Of a captured script: the part's leaf.")
     ruling: Ruling | None = Field(description="How it ended.")
 
     @classmethod
@@ -80,5 +87,6 @@ class DisputeView(BaseModel):
             round=len(record.rounds) - 1 if record.rounds else None,
             question=None if latest is None else latest.question,
             missing=record.missing,
+            part=record.part,
             ruling=record.ruling,
         )

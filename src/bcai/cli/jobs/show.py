@@ -107,6 +107,8 @@ def _disputed(found: Ruling) -> list[tuple[str, str]]:
     ]
     if found.checkpoint is not None:
         rows.append(("checkpoint", str(found.checkpoint)))
+    if found.part is not None:
+        rows.append(("part", f"leaf {found.part}: {found.place}"))
     if found.step is not None:
         rows.append(("step", " ".join((str(found.step), found.place))))
     rows += [("operand", operand) for operand in found.operands]

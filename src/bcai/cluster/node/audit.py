@@ -54,12 +54,12 @@ class AuditReport:
 class Claim:
     """The trace that should have come out, and the side that shows it.
 
-    `leaf` says which part of a captured script it is about.
+    Of a captured script it is that of one `part`, by its leaf.
     """
 
     head: TreeHead
     side: Answerer
-    leaf: int | None = None
+    part: int | None = None
 
 
 def audit(

@@ -66,7 +66,8 @@ class Defender:
             )  # fmt: skip
 
     async def _answer_all(self, court: "_Gateway", folder: Path) -> DisputeView:
-        async with _worker(self.settings, folder) as process:
+        part = (await court.look(-1, 0.0)).part
+        async with _worker(self.settings, folder, part) as process:
 
             async def answer(question: bytes) -> bytes:
                 return await _ask(process, question)
@@ -125,11 +126,14 @@ class _Gateway:
 
 
 @asynccontextmanager
-async def _worker(settings: Settings, folder: Path) -> AsyncGenerator[Process, None]:
+async def _worker(
+    settings: Settings, folder: Path, part: int | None
+) -> AsyncGenerator[Process, None]:
     machine = settings.enhanced_vm
     command = (
         *(sys.executable, "-P", "-m", "bcai.cluster.node.defence_worker"),
         *(str(folder), machine.hardware_backend, str(machine.threads or 0)),
+        *(() if part is None else (str(part),)),
     )
     async with await anyio.open_process(command, stdin=PIPE, stdout=PIPE, stderr=None) as process:
         try:

@@ -11,6 +11,7 @@ from functools import partial
 import anyio.to_thread
 
 from bcai.base.errors import InputError
+from bcai.jobs.check_captured import check_captured
 from bcai.jobs.check_result import check_result, digests_of
 from bcai.jobs.dispute import DisputeRecord, Party, Ruling
 from bcai.jobs.job import Job
@@ -35,7 +36,8 @@ async def rule_accused(
         raise InputError("the result has no receipt")
     blobs = {digest: await read(digest) for digest in digests_of(job.spec, job.outcome)}
     key = job.settlement.node_key
-    look = partial(check_result, job.id, job.spec, job.outcome, blobs, key)
+    check = check_captured if job.spec.capture else check_result
+    look = partial(check, job.id, job.spec, job.outcome, blobs, key)
     found = await anyio.to_thread.run_sync(look)
     nbytes = sum(map(len, blobs.values()))
     if isinstance(found, Lie):

@@ -18,6 +18,9 @@ from bcai.cluster.scheduler.accused import rule_accused
 from bcai.cluster.store.protocol import BlobStore, JobStore
 from bcai.jobs.dispute import ROUNDS_MAX, DisputeRecord, Party, Round, Ruling, asked
 from bcai.proof.bisection import Answer, Ask, Case, Dispute, Tick, advance
+from bcai.proof.capture_dispute import part_of
+from bcai.proof.capture_receipt import MAGIC as CAPTURE_MAGIC
+from bcai.proof.capture_receipt import decode_capture
 from bcai.proof.evidence import require_exact, strongest
 from bcai.proof.message_codec import REPLY_BYTES_MAX, decode_reply, encode_message
 from bcai.proof.messages import Reply, Side
@@ -90,19 +93,22 @@ class Referee:
         return hearing
 
     async def _case(self, record: DisputeRecord) -> Case:
-        """The run and the two heads. Raises InputError where there is nothing to dispute."""
+        """The run and the two heads. Raises InputError where there is nothing to dispute.
+
+        A part of a captured script is a run of one step.
+        """
         job = await self.store.get(record.job_id)
         if job.outcome is None or job.outcome.receipt is None:
             raise NotFoundError("the result has no receipt")
         data = await self._read_taken(job.outcome.receipt)
+        if job.spec.capture or record.part is not None:
+            return await anyio.to_thread.run_sync(_part_case, data, record)
         receipt = await anyio.to_thread.run_sync(decode_receipt, data)
         program = await anyio.to_thread.run_sync(verify, receipt.program)
         require_exact(strongest(receipt.program, receipt.commitment.backend))
         if len(receipt.checkpoints) != receipt.run.checkpoints:
             raise FormatError("its trace is not as long as its run")
-        root = TreeHead(record.size, bytes.fromhex(record.root))
-        heads = {Side.A: receipt.trace.head, Side.B: root}
-        return Case(receipt.run, program, heads)
+        return Case(receipt.run, program, _heads(receipt.trace.head, record))
 
     async def _hear(self, hearing: _Hearing, record: DisputeRecord, now: float) -> None:
         """Give the machine what was said since it was last told."""
@@ -152,6 +158,22 @@ class Referee:
             raise DependencyError(str(error)) from error
 
 
+def _part_case(data: bytes, record: DisputeRecord) -> Case:
+    """What the leaf of a captured script's part says is all that it takes."""
+    if record.part is None:
+        raise InputError("part: missing; a captured script's result is disputed part by part")
+    if not data.startswith(CAPTURE_MAGIC):
+        raise InputError(f"part: found {record.part}, but the job is not captured")
+    receipt = decode_capture(data)
+    part = part_of(receipt, record.part)
+    require_exact(strongest(part.program.program, receipt.commitment.backend))
+    return Case(part.run, part.program, _heads(part.trace.head, record))
+
+
+def _heads(own: TreeHead, record: DisputeRecord) -> dict[Side, TreeHead]:
+    return {Side.A: own, Side.B: TreeHead(record.size, bytes.fromhex(record.root))}
+
+
 def _said(each: Round) -> list[tuple[float, Side, str | None]]:
     """The answers to a question, in the order that they came."""
     pairs = ((Side.A, each.node), (Side.B, each.challenger))
@@ -188,8 +210,9 @@ def _ruling(record: DisputeRecord, case: Case, dispute: Dispute, now: float) -> 
         message=str(lie),
         challenger=record.challenger,
         at=now,
-        checkpoint=where.checkpoint,
-        step=where.step,
+        checkpoint=where.checkpoint if record.part is None else None,
+        step=where.step if record.part is None else None,
+        part=record.part,
         instruction=instruction,
         place=verdict.place,
         operands=_operands(case, instruction),

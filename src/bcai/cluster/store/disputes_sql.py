@@ -38,8 +38,7 @@ def open_dispute(connection: Connection, record: DisputeRecord) -> DisputeRecord
     for each in earlier:
         if each.ruling is not None:
             continue
-        claim = (each.challenger_key, each.size, each.root, each.accusation)
-        if claim != (record.challenger_key, record.size, record.root, record.accusation):
+        if _claim(each) != _claim(record):
             raise ConflictError(f"the result is in dispute already, with {each.challenger}")
         return each
     if settlement.state is not SettlementState.COMMITTED:
@@ -57,6 +56,10 @@ def open_dispute(connection: Connection, record: DisputeRecord) -> DisputeRecord
         )
     )
     return begun
+
+
+def _claim(record: DisputeRecord) -> tuple[str, int, str, str, int | None]:
+    return record.challenger_key, record.size, record.root, record.accusation, record.part
 
 
 def _refuse_loser(earlier: list[DisputeRecord], key_id: str) -> None:

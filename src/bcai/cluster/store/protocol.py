@@ -171,11 +171,17 @@ class JobStore(Protocol):
         """Jobs whose result is COMMITTED and waits for its audit, oldest first."""
         ...
 
-    async def settle(self, job_id: str, key: ApiKey, remark: str = "") -> Job:
+    async def settle(
+        self, job_id: str, key: ApiKey, remark: str = "", *, agrees: bool = True
+    ) -> Job:
         """SETTLED, by whoever has the API key. Idempotent.
+
+        Without `agrees` DISPUTED, with nobody who is blamed: a captured script may differ.
 
         Raises
         ------
+        InputError
+            It does not agree, and the job is not captured.
         NotFoundError
             No such job, or it asked for no check, or has no result.
         ForbiddenError
@@ -196,11 +202,13 @@ class JobStore(Protocol):
         root: str = "",
         clock_s: float,
         accusation: tuple[str, str] = ("", ""),
+        part: int | None = None,
     ) -> DisputeRecord:
         """Dispute a COMMITTED result with a trace of this head; each side has `clock_s` in all.
 
-        Or with an `accusation`, a code and a text, of something else that is not so. The same
-        challenger with the same claim gets the dispute that goes on already.
+        The trace is that of the `part` at a leaf, where the job is captured. Or dispute it with an
+        `accusation`, a code and a text, of something else that is not so. The same challenger with
+        the same claim gets the dispute that goes on already.
 
         Raises
         ------

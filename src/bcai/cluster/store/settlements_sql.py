@@ -4,7 +4,7 @@ import json
 
 from sqlalchemy import Connection, insert, select, update
 
-from bcai.base.errors import ConflictError, ForbiddenError, NotFoundError
+from bcai.base.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from bcai.cluster.store.rows import dump, read_job, to_jobs
 from bcai.cluster.store.tables import DISPUTES, JOBS, NODES, REPLICAS, SETTLEMENTS
 from bcai.jobs.job import Job
@@ -60,6 +60,11 @@ def settle(connection: Connection, job_id: str, message: Audited, key_id: str) -
     disputed = select(DISPUTES.c.id).where(DISPUTES.c.job_id == job_id, DISPUTES.c.is_open)
     if connection.execute(disputed).first() is not None:
         raise ConflictError("the result is in dispute: that says what becomes of it")
+    if not message.agrees and not read_job(connection, job_id).spec.capture:
+        raise InputError(
+            "agrees: found false, but only a captured script can differ without anyone's lie",
+            hint=f"open a dispute: POST /v1/audits/{job_id}/dispute",
+        )
     save_settlement(connection, job_id, before, step(before, message))
     return read_job(connection, job_id)
 

@@ -166,8 +166,10 @@ class SqlStore:
     async def audits_due(self, limit: int = 100) -> list[Job]:
         return await self._read(lambda connection: settlements_sql.audits_due(connection, limit))
 
-    async def settle(self, job_id: str, key: ApiKey, remark: str = "") -> Job:
-        message = Audited(self._clock(), key.name, remark=remark)
+    async def settle(
+        self, job_id: str, key: ApiKey, remark: str = "", *, agrees: bool = True
+    ) -> Job:
+        message = Audited(self._clock(), key.name, remark=remark, agrees=agrees)
         return await self._write(
             lambda connection: settlements_sql.settle(connection, job_id, message, key.id)
         )
@@ -181,13 +183,14 @@ class SqlStore:
         root: str = "",
         clock_s: float,
         accusation: tuple[str, str] = ("", ""),
+        part: int | None = None,
     ) -> DisputeRecord:
         now = self._clock()
         made = new_id("dispute", now, secrets.token_bytes(10))
         code, claim = accusation
         record = DisputeRecord(
             made, job_id, "", "", key.name, key.id, size, root, now, clock_s,
-            accusation=code, claim=claim,
+            accusation=code, claim=claim, part=part,
         )  # fmt: skip
         return await self._write(lambda connection: disputes_sql.open_dispute(connection, record))
 

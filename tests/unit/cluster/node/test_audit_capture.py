@@ -92,12 +92,12 @@ def audited(done: Captured, again: Captured | None = HONEST, **parts: Any) -> Au
 def judged(report: AuditReport, folder: Path, done: Captured) -> set[Side]:
     """How the dispute ends that a report leads to; A is the node, from what it keeps."""
     assert report.claim is not None
-    assert report.claim.leaf is not None
+    assert report.claim.part is not None
     (folder / RECEIPT).write_bytes(encode_capture(done.receipt))
     (folder / INPUTS).write_bytes(save(dict(done.given)))
-    part = part_of(done.receipt, report.claim.leaf)
+    part = part_of(done.receipt, report.claim.part)
     heads = {Side.A: part.trace.head, Side.B: report.claim.head}
-    sides = {Side.A: open_side(folder, BACKEND, report.claim.leaf), Side.B: report.claim.side}
+    sides = {Side.A: open_side(folder, BACKEND, report.claim.part), Side.B: report.claim.side}
     return set(settle(Case(part.run, part.program, heads), sides, lambda: 0.0).verdict.lies)
 
 
@@ -117,7 +117,7 @@ def test_a_lie_is_found_where_the_script_cannot_be_run_again(tmp_path: Path) -> 
     report = audited(LYING, None)
     assert report.lie is not None
     assert report.claim is not None
-    assert report.claim.leaf == 3
+    assert report.claim.part == 3
     assert judged(report, tmp_path, LYING) == {Side.A}
     with pytest.raises(RefusedError, match="no jail here"):  # and the truth is not settled so
         audited(HONEST, None)

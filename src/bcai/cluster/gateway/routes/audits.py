@@ -35,10 +35,10 @@ async def list_audits(
 async def settle_job(
     services: UseServices, caller: NodeCaller, job_id: JobId, verdict: VerdictMessage
 ) -> Response:
-    """Settle a result that is as it should be. Harmless if repeated; refused for one's own work.
+    """Settle a result about which nobody lied. Harmless if repeated; refused for one's own work.
 
     That a node lied is not taken at one side's word: see `/v1/audits/{job_id}/dispute` where its
     trace differs, and `/v1/audits/{job_id}/accusation` for all else.
     """
-    job = await services.store.settle(job_id, caller, verdict.message)
+    job = await services.store.settle(job_id, caller, verdict.message, agrees=verdict.agrees)
     return json_response(JobView.of(job))

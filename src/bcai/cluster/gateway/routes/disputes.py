@@ -31,6 +31,7 @@ async def open_dispute(
         size=message.size,
         root=message.root,
         clock_s=services.settings.dispute_clock_s,
+        part=message.part,
     )
     return json_response(DisputeView.of(record))
 
