@@ -4,6 +4,7 @@ A trace that differs is disputed with its node, down to the instruction that it 
 that is wrong with a result, such as another job's receipt, the referee sees for itself.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,7 @@ from bcai.cli.session import with_network
 from bcai.cli.terminal import print_json, say, stdout_console
 
 if TYPE_CHECKING:
-    from bcai.cluster.node.audit import Claim
+    from bcai.cluster.node.audit import AuditReport, Claim
     from bcai.jobs.settlement import Lie
     from bcai.sdk.async_client import AsyncSDK
     from bcai.vm.compiler.backend import Backend
@@ -76,7 +77,6 @@ class _Challenger:
     async def _audit(self, client: "AsyncSDK", job: "JobView") -> None:
         import anyio.to_thread
 
-        from bcai.cluster.node.audit import audit
         from bcai.jobs.check_result import digests_of
         from bcai.sdk.transport import job_path
         from bcai.wire.audits import VerdictMessage
@@ -85,15 +85,14 @@ class _Challenger:
         assert job.outcome is not None
         wanted = digests_of(job.spec, job.outcome)
         blobs = {digest: await _fetch(client, digest) for digest in wanted}
-        key = "" if job.settlement is None else job.settlement.node_key
-        act = partial(audit, job.id, job.spec, job.outcome, blobs, self._backend, key)
+        act = partial(_report, job, blobs, self._backend)
         report = await anyio.to_thread.run_sync(act, abandon_on_cancel=True)
         if report.lie is not None:
             await self._dispute(client, job, report.lie, report.claim)
             return
         path = job_path(job.id).replace("/v1/jobs/", "/v1/audits/")
         settled = await client.transport.post(
-            path, JobView, body=VerdictMessage(message=report.remark)
+            path, JobView, body=VerdictMessage(message=report.remark, agrees=not report.is_open)
         )
         found = settled.settlement
         assert found is not None
@@ -114,7 +113,9 @@ class _Challenger:
             opened = await court.accuse(message)
         else:
             head = claim.head
-            opened = await court.open(DisputeMessage(size=head.size, root=head.root.hex()))
+            opened = await court.open(
+                DisputeMessage(size=head.size, root=head.root.hex(), part=claim.part)
+            )
         found = lie.message if claim is None else "its trace differs"
         say(f"{job.id} ({job.name}): {found}; dispute {opened.id} with its node begins")
         side = None if claim is None else claim.side
@@ -164,6 +165,22 @@ class _Challenger:
             stdout_console().print(line, markup=False, soft_wrap=True)
         elif not self._once:
             print_json(document)
+
+
+def _report(job: "JobView", blobs: Mapping[str, bytes], backend: "Backend") -> "AuditReport":
+    """Do a job again, as its kind is done."""
+    from bcai.cluster.node.audit import audit
+
+    assert job.outcome is not None
+    key = "" if job.settlement is None else job.settlement.node_key
+    if not job.spec.capture:
+        return audit(job.id, job.spec, job.outcome, blobs, backend, key)
+    from bcai.cluster.node.audit_capture import audit_capture
+    from bcai.cluster.node.run_again import run_again
+    from bcai.settings import read_settings
+
+    again = partial(run_again, job.id, job.spec, blobs, read_settings())
+    return audit_capture(job.id, job.spec, job.outcome, blobs, backend, again, key)
 
 
 async def _fetch(client: "AsyncSDK", digest: str) -> bytes:

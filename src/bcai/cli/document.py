@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bcai.base.values import encode_value
-from bcai.jobs.cost import cost_of
+from bcai.jobs.cost import cost_of_job
 from bcai.jobs.outcome import Output
 from bcai.jobs.spec import JobSpec
 from bcai.wire.jobs import JobView
@@ -42,7 +42,7 @@ def job_document(
         "environment": None if ran_in is None else asdict(ran_in),
         "reason": _reason(job),
         "verify": str(job.spec.verify),
-        "cost": asdict(cost_of(job.spec.verify, job.spec.limits.wall_s)),
+        "cost": asdict(cost_of_job(job.spec)),
         "settlement": None if job.settlement is None else asdict(job.settlement),
         "outputs": {} if outcome is None else {o.name: _output(o) for o in outcome.outputs},
         "usage": None,

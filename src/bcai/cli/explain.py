@@ -96,7 +96,8 @@ def _wall(draft: Draft) -> tuple[str, str]:
 
 def _cost(draft: Draft) -> Cost:
     """What a check does, and the computing that it is expected to cost."""
-    return cost_of(parse_verify(draft.submission.verify), draft.submission.timeout)
+    asked = draft.submission
+    return cost_of(parse_verify(asked.verify), asked.timeout, captured=asked.capture)
 
 
 def _sent(draft: Draft, spec: JobSpec) -> list[tuple[str, str]]:

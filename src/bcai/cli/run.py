@@ -95,7 +95,8 @@ class RunOptions(NetworkOptions):
         Parameter(
             group=JOB,
             help="Have the result checked: of Python by 'replicated:3', three nodes that do it and "
-            "are compared; of a program by 'full', or 'audited:0.1' for one in ten. Default: none.",
+            "are compared; of a program, or with --capture, by 'full', or 'audited:0.1' for one in "
+            "ten. Default: none.",
         ),
     ] = None
     out: Annotated[

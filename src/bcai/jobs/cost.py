@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from bcai.base.units import format_duration_s
+from bcai.jobs.spec import JobSpec
 from bcai.jobs.verify import Policy, Verify
 
 
@@ -32,12 +33,16 @@ class Cost:
     text: str
 
 
-def cost_of(verify: Verify, wall_s: float) -> Cost:
-    """The cost of a job whose time limit is `wall_s` seconds."""
+def cost_of(verify: Verify, wall_s: float, *, captured: bool = False) -> Cost:
+    """The cost of a job whose time limit is `wall_s` seconds.
+
+    Of a `captured` script that comes out otherwise, what the node recorded is executed again, too.
+    """
+    twice = 1 if captured and verify.rate > 0 else 0
     runs_max = {
         Policy.NONE: 1,
-        Policy.AUDITED: 1 + (verify.rate > 0),
-        Policy.FULL: 2,
+        Policy.AUDITED: 1 + (verify.rate > 0) + twice,
+        Policy.FULL: 2 + twice,
         Policy.REPLICATED: verify.replicas + 1 - verify.replicas % 2,  # an odd number can decide
     }[verify.policy]
     runs = 1 + verify.extra_computing
@@ -50,6 +55,8 @@ def cost_of(verify: Verify, wall_s: float) -> Cost:
         Policy.REPLICATED: f"{verify.replicas} nodes of one fingerprint do the job, each for "
         f"itself{'; one more if they are divided' if runs_max > verify.replicas else ''}",
     }[verify.policy]
+    if twice:
+        how += ", and replays what the node recorded if that differs"
     return Cost(
         str(verify),
         verify.replicas,
@@ -58,3 +65,8 @@ def cost_of(verify: Verify, wall_s: float) -> Cost:
         wall_s * runs_max,
         f"{how}: {runs:g} x its computing, {most}",
     )
+
+
+def cost_of_job(spec: JobSpec) -> Cost:
+    """The cost of a job that was sent."""
+    return cost_of(spec.verify, spec.limits.wall_s, captured=spec.capture)

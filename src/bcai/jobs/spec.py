@@ -165,7 +165,7 @@ class JobSpec:
                 "'code'"
             )
         self._check_jail()
-        check_verify(self.verify, self.kind)
+        check_verify(self.verify, self.kind, captured=self.capture)
         self._check_capture()
         if len(self.files) > FILES_MAX:
             raise InputError(f"files: found {len(self.files)}, expected at most {FILES_MAX}")
@@ -232,7 +232,7 @@ class JobSpec:
             )
 
 
-def check_verify(verify: Verify, kind: JobKind) -> None:
+def check_verify(verify: Verify, kind: JobKind, *, captured: bool) -> None:
     """Refuse a check of what cannot be checked. Raises InputError."""
     if verify == NO_CHECK:
         return
@@ -244,12 +244,12 @@ def check_verify(verify: Verify, kind: JobKind) -> None:
                 hint="ask for 'full' or 'audited:RATE', which prove more of a Program or a "
                 "training",
             )
-    elif kind not in CHECKABLE:
+    elif kind not in CHECKABLE and not captured:
         raise InputError(
-            f"{found} be checked: challengers check Programs and trainings, whose bits another "
-            "computer must get too",
-            hint="a Program or a training can: their receipt covers every step; for a job of "
-            "Python ask for 'replicated:3'",
+            f"{found} be checked: challengers check Programs, trainings and captured scripts, "
+            "whose bits another computer must get too",
+            hint="a Program or a training can: their receipt covers every step; of Python, a "
+            "PyTorch script with 'capture'; for all other ask for 'replicated:3'",
         )
 
 

@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 
 from bcai.base.errors import InputError
-from bcai.jobs.cost import Cost, cost_of
+from bcai.jobs.cost import Cost, cost_of, cost_of_job
 from bcai.jobs.states import JobState
 from bcai.jobs.verify import parse_verify
 from bcai.sdk.draft import Draft
@@ -115,12 +115,12 @@ class AsyncJob:
     def estimate(self) -> Cost:
         """What the job costs with the check that it asks for; nothing is sent or asked."""
         if self._draft is not None:
-            submission = self._draft.submission
-            return cost_of(parse_verify(submission.verify), submission.timeout)
+            asked = self._draft.submission
+            return cost_of(parse_verify(asked.verify), asked.timeout, captured=asked.capture)
         known = self._known()
         if not isinstance(known, JobView):
             raise InputError("only the job's id is known", hint="call refresh() first")
-        return cost_of(known.spec.verify, known.spec.limits.wall_s)
+        return cost_of_job(known.spec)
 
     async def submit(self) -> Self:
         """Upload the job's files and submit it. A job that was submitted stays as it is."""

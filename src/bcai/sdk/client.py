@@ -136,7 +136,9 @@ class SDK:
             less refuses the job.
         verify
             Who checks the result: `none`, or `replicated:3` (three nodes of one fingerprint do
-            the job, and what most say is the result). `estimate()` tells what it costs.
+            the job, and what most say is the result); with `capture` also `full` or `audited:0.1`
+            (a challenger runs the script again, always or with that probability). `estimate()`
+            tells what it costs.
         capture
             Have the script's PyTorch operations executed and recorded by the node: the job then
             has a receipt that a replay can check, down to one instruction.

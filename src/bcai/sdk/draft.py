@@ -130,7 +130,8 @@ def check_submission(fields: Mapping[str, Any]) -> JobSubmission:
             for item in error.errors()
         ]
         raise InputError("; ".join(lines)) from error
-    check_verify(parse_verify(submission.verify), submission.kind)
+    verify = parse_verify(submission.verify)
+    check_verify(verify, submission.kind, captured=submission.capture)
     return submission
 
 

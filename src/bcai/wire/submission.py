@@ -152,8 +152,9 @@ class JobSubmission(_Strict):
         max_length=64,
         examples=["audited:0.1"],
         description="`none`; `full` or `audited:RATE`: whether others do the job again to check "
-        "its result, always or with that probability, for kinds `program` and `training`; or "
-        "`replicated:NODES` for kind `python`: so many nodes do it, and what most say counts.",
+        "its result, always or with that probability, for kinds `program` and `training`, and with "
+        "`capture`; or `replicated:NODES` for kind `python`: so many nodes do it, and what most "
+        "say counts.",
     )
     signature: SignatureMessage | None = None
 

@@ -23,3 +23,13 @@ def test_runs_of_the_job(verify: str, nodes: int, runs: float, runs_max: int) ->
     assert cost.node_s_max == 60.0 * runs_max
     assert f"{runs:g} x its computing" in cost.text
     assert ("one more if they are divided" in cost.text) == (verify == "replicated:2")
+
+
+@pytest.mark.parametrize(
+    ("verify", "runs_max"), [("none", 1), ("full", 3), ("audited:0.25", 3), ("audited:0.0", 1)]
+)
+def test_a_captured_script_that_differs_is_replayed_too(verify: str, runs_max: int) -> None:
+    plain, cost = (cost_of(parse_verify(verify), 60.0, captured=each) for each in (False, True))
+    assert cost.runs == plain.runs
+    assert cost.runs_max == runs_max
+    assert ("replays what the node recorded" in cost.text) == (runs_max == 3)

@@ -61,6 +61,7 @@ def test_only_jobs_with_defined_bits_can_be_checked() -> None:
         JobSpec("job", code="x = 1", verify=FULL)
     file = FileRef("step.bcai", RECEIPT, 3)
     assert JobSpec("job", entry="step.bcai", files=(file,), kind=JobKind.PROGRAM, verify=FULL)
+    assert JobSpec("job", code="x = 1", verify=FULL, capture=True)
     replicated = Verify(Policy.REPLICATED, replicas=3)
     assert JobSpec("job", code="x = 1", verify=replicated).verify.extra_computing == 2
     with pytest.raises(InputError, match="kind 'program' cannot be replicated"):

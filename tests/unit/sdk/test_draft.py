@@ -103,4 +103,6 @@ def test_a_script_that_is_too_long_says_what_to_do() -> None:
 def test_a_check_that_python_cannot_have_is_refused_before_anything_is_sent_or_priced() -> None:
     with pytest.raises(InputError, match=r"'full', but a job of kind 'python' cannot be checked"):
         draft_job("x = 1", verify="full")
+    captured = draft_job("x = 1", verify="audited:0.5", capture=True).submission
+    assert captured.to_spec().verify.rate == 0.5
     assert draft_job("x = 1", verify="replicated:2").submission.verify == "replicated:2"
