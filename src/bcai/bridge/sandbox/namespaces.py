@@ -7,14 +7,20 @@ that Linux distributions leave unused, plus the pid of the process that builds t
 as long, plus some bits of its pid namespace, since containers number their processes alike. So two
 jobs of one machine never share a uid, and a job that got out would own nothing.
 
-A container may have too few ids for that. There a job gets one of its ids that no process has at
-that moment; where there is none to spare, it is refused.
+A container may have too few ids for that. There a job gets one of its ids that no process has and
+that nobody else has claimed: two jails that start in one instant see the same processes, so each
+first binds an abstract socket with the number of the id for a name. Only one can; the kernel takes
+the name back when the last process of ours in that jail is gone, however it ended. Jobs cannot bind
+such names: they have a network of their own, or no sockets at all. Where there is no id to spare, a
+job is refused.
 Source of the range: https://systemd.io/UIDS-GIDS/
 """
 
+import errno
 import os
 import signal
-from collections.abc import Container
+import socket
+from collections.abc import Callable
 
 from bcai.bridge.sandbox import libc
 from bcai.bridge.sandbox.status import Status
@@ -54,8 +60,34 @@ def own_id(status: Status) -> int | None:
         status.fail("unprivileged user", error)
 
 
+_claims: list[socket.socket] = []  # open as long as this process, and those that it forks
+
+
+def claim_id(number: int) -> bool:
+    """Take an id for this process and its jail, unless it is taken. See Note [Who is who].
+
+    Raises
+    ------
+    OSError
+        It cannot be found out.
+    """
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0bcai-job-id-{number}")
+    except OSError as error:
+        claim.close()
+        if error.errno == errno.EADDRINUSE:
+            return False
+        raise
+    if number in ids_in_use():  # of a process that is none of ours
+        claim.close()
+        return False
+    _claims.append(claim)
+    return True
+
+
 def unused_id(
-    pid: int, namespace: int, maps: list[str], taken: Container[int] | None = None
+    pid: int, namespace: int, maps: list[str], claim: Callable[[int], bool] = claim_id
 ) -> int:
     """Choose an id that nobody else on this machine has while process `pid` lives.
 
@@ -65,8 +97,8 @@ def unused_id(
         Number of its pid namespace.
     maps
         The `uid_map` and `gid_map` of its user namespace.
-    taken
-        Ids that processes have; None: look, if that matters.
+    claim
+        Takes an id and says whether it could; asked where `pid` alone does not make it unique.
 
     Raises
     ------
@@ -77,11 +109,10 @@ def unused_id(
     wanted = _UNUSED_IDS_FIRST + (slot << _PID_BITS) + pid % (1 << _PID_BITS)
     if all(is_mapped(wanted, ids) for ids in maps):
         return wanted
-    used: Container[int] = ids_in_use() if taken is None else taken
     first = (pid + namespace) % _FEW_IDS
     for turn in range(_FEW_IDS):
         candidate = _FEW_IDS_FIRST + (first + turn * _STRIDE) % _FEW_IDS
-        if candidate not in used and all(is_mapped(candidate, ids) for ids in maps):
+        if all(is_mapped(candidate, ids) for ids in maps) and claim(candidate):
             return candidate
     last = _FEW_IDS_FIRST + _FEW_IDS - 1
     raise OSError(
