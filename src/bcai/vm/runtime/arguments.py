@@ -10,6 +10,7 @@ from bcai.base.errors import InputError
 from bcai.vm.isa.types import Array, TensorType
 from bcai.vm.program.program import VerifiedProgram
 from bcai.vm.runtime.ml_instruction import MLInstruction
+from bcai.vm.stack.bytecode import StackInstruction
 
 
 def check_count(name: str, value: object) -> None:
@@ -29,6 +30,16 @@ def check_instructions(instructions: Sequence[MLInstruction]) -> Sequence[MLInst
                 f"instruction {position}: found {each!r}, expected such as MLInstruction.Relu(...)"
             )
     return instructions
+
+
+def check_stack_code(code: Sequence[StackInstruction]) -> Sequence[StackInstruction]:
+    """The same, if every one is a stack instruction. Raises InputError."""
+    if isinstance(code, str) or not isinstance(cast("object", code), Sequence):
+        raise InputError(f"code: found {code!r}, expected bytes, or a list of StackInstruction")
+    for position, each in enumerate(cast("Sequence[object]", code)):
+        if not isinstance(each, StackInstruction):
+            raise InputError(f"instruction {position}: found {each!r}, expected a StackInstruction")
+    return code
 
 
 def check_program(program: VerifiedProgram) -> None:

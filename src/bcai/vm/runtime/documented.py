@@ -48,10 +48,13 @@ def _tensor_create(writer: Writer, given: Fields) -> None:
         attributes = {"shape": shape, "value": given["value"], "dtype": dtype}
         writer.bind(given["id"], writer.emit("Full", (), attributes)[0])
         return
-    array: Array = np.asarray(data)
+    try:
+        array: Array = np.asarray(data).astype(dtype.numpy)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise VerifyError(f"data: not an array of numbers: {error}") from error
     if array.shape != shape:
         raise VerifyError(f"data has the shape {array.shape}, expected {shape}")
-    writer.bind(given["id"], writer.constant(array.astype(dtype.numpy)))
+    writer.bind(given["id"], writer.constant(array))
 
 
 TENSOR_CREATE = Form(
@@ -314,10 +317,11 @@ def _python_execute(writer: Writer, given: Fields) -> None:
     attributes = {name: given[name] for name in ("code", "sandbox", "gpu")}
     attributes["outputs"] = ", ".join(declared.values())
     results = writer.emit("PythonExecute", inputs, attributes)
-    for target, symbol in zip(declared, results, strict=False):
-        writer.bind(target, symbol)
     if not declared:
         writer.bind(f"python{results[0].index}.ran", results[0])
+        return
+    for target, symbol in zip(declared, results, strict=True):
+        writer.bind(target, symbol)
 
 
 def _declared(value: object) -> Mapping[TensorId, str]:
@@ -326,6 +330,9 @@ def _declared(value: object) -> Mapping[TensorId, str]:
         isinstance(each, int | str) for pair in pairs.items() for each in pair
     ):
         raise TypeError(f"found {value!r}, expected such as {{TensorId(3): 'y: float32[2,3]'}}")
+    for text in pairs.values():
+        if not isinstance(text, str) or len(parse_outputs(text)) != 1:
+            raise TypeError(f"found {text!r}, expected one output, such as 'y: float32[2,3]'")
     parse_outputs(", ".join(pairs.values()))
     return {TensorId(key): text for key, text in pairs.items()}
 

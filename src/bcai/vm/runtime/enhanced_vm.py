@@ -20,6 +20,7 @@ from bcai.vm.runtime.arguments import (
     check_count,
     check_instructions,
     check_program,
+    check_stack_code,
 )
 from bcai.vm.runtime.choose_backend import choose_backend, local_backends
 from bcai.vm.runtime.form import Start
@@ -227,8 +228,14 @@ class EnhancedVM:
         memory: Iterable[tuple[int, float]] = (),
         limits: machine.StackLimits | None = None,
     ) -> machine.StackResult:
-        """Run legacy stack code, as bytes or as instructions. Raises what `bcai.vm.stack` does."""
-        instructions = decode(code) if isinstance(code, bytes) else code
+        """Run legacy stack code, as bytes or as instructions.
+
+        Raises
+        ------
+        InputError
+            It is not that; else what `bcai.vm.stack` raises.
+        """
+        instructions = decode(code) if isinstance(code, bytes) else check_stack_code(code)
         return machine.run(instructions, memory, limits or machine.StackLimits())
 
     def _ready(self, program: VerifiedProgram) -> _Compiled:

@@ -51,7 +51,7 @@ def decompress(data: bytes) -> Array:
         shape = struct.unpack_from(f"<{rank}Q", data, 6)
     except (ValueError, struct.error) as error:
         raise FormatError(f"not a stored tensor: {error}") from error
-    if 0 not in shape and math.prod(shape) > ELEMENTS_MAX:
+    if max((math.prod(shape), *shape)) > ELEMENTS_MAX:  # one size counts even beside a 0
         raise FormatError(f"a stored tensor of shape {shape} is too large")
     nbytes = math.prod(shape) * dtype.itemsize
     planes = np.frombuffer(_unpack(data[6 + 8 * rank :], nbytes), np.uint8)

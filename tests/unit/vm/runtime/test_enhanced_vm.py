@@ -225,6 +225,10 @@ MISTAKES = {
         [MLInstruction.TensorCreate(shape=[2], id=2, data=[1.0])],
         "data has the shape (1,), expected (2,)",
     ),
+    "data that is no array": (
+        [MLInstruction.TensorCreate(shape=[1], id=2, data=["a"])],
+        "instruction 0 (TensorCreate): data: not an array of numbers: ",
+    ),
     "too few outputs": (
         [MLInstruction.Sort(x=1, axis=0, outputs=[2])], "found 1 outputs, it has 2 results",
     ),
@@ -366,6 +370,10 @@ def test_stack_code_runs_as_before() -> None:
     assert EnhancedVM().execute_stack(encode(code)).memory == {3: 42.0}
     with pytest.raises(StackUnderflowError):
         EnhancedVM().execute_stack(code[2:])
+    with pytest.raises(InputError, match="instruction 0: found 1, expected a StackInstruction"):
+        EnhancedVM().execute_stack(any_([1]))
+    with pytest.raises(InputError, match="code: found 'push 1', expected bytes"):
+        EnhancedVM().execute_stack(any_("push 1"))
 
 
 def test_a_backend_is_chosen_and_the_reason_told() -> None:

@@ -102,6 +102,11 @@ def test_each_runs_as_the_instruction_does(op: Op) -> None:
         ("SgdStep", {"p": 1, "g": 2, "m": 0.0, "lr": 0.1}, "expected tensors, not numbers"),
         ("PythonExecute", {"code": "", "outputs": {1: "y"}}, "expected such as"),
         ("PythonExecute", {"code": "", "outputs": [1]}, "expected such as"),
+        (
+            "PythonExecute",
+            {"code": "", "outputs": {1: "y: float32[], z: float32[]", 2: "w: float32[]"}},
+            "expected one output",
+        ),
         ("TensorOp", {"op": "Matmul"}, "did you mean 'MatMul'?"),
         ("TensorOp", {"op": "Relu", "inputs": [1, 2], "output": 3}, "Relu takes x; found 2 inputs"),
         ("TensorOp", {"op": "Relu", "inputs": 1, "output": 3}, "expected a list of tensors"),

@@ -33,7 +33,12 @@ def test_damaged_bytes_are_refused() -> None:
     wider = whole[:6] + (101).to_bytes(8, "little") + whole[14:]
     narrower = whole[:6] + (99).to_bytes(8, "little") + whole[14:]
     huge = whole[:6] + (1 << 63).to_bytes(8, "little") + whole[14:]
-    for data in (b"", b"BCT1", whole[:-1], whole + b"x", wider, narrower, huge, b"x" + whole):
+    none = compress(np.zeros((0, 2), np.float32))
+    impossible = none[:14] + b"\xff" * 8 + none[22:]
+    for data in (
+        *(b"", b"BCT1", whole[:-1], whole + b"x", wider, narrower, huge, b"x" + whole),
+        impossible,
+    ):
         with pytest.raises(FormatError):
             decompress(data)
     with pytest.raises(FormatError, match="no element type"):
