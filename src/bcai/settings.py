@@ -76,6 +76,17 @@ class NodeSettings(BaseModel):
     name: str | None = Field(default=None, description="None: the machine's name.")
     log: Path | None = Field(default=None, description="Where its log goes, for those who ask.")
     slots: int | None = Field(default=None, ge=1, description="Jobs at once; None: one per core.")
+    memory_mb: int | None = Field(
+        default=None,
+        ge=1,
+        description="Memory that its jobs have together; None: the machine's or the container's, "
+        "less an eighth, 4 GiB at most, for the node itself.",
+    )
+    cpu_count: int | None = Field(
+        default=None,
+        ge=1,
+        description="Cores that its jobs share; None: the machine's or the container's.",
+    )
     warm_pythons: int = Field(
         default=2,
         ge=0,
@@ -124,6 +135,9 @@ class Settings(BaseSettings):
         description="What each side of a dispute may take for all of its answers together.",
     )
     queue_max: int = Field(default=100_000, ge=1, description="Jobs waiting before BusyError.")
+    nodes_max: int | None = Field(
+        default=None, ge=1, description="Nodes that there will ever be; None: more may join."
+    )
     gpu_fallback: bool = Field(
         default=False, description="Run GPU jobs on the CPU, aloud: embedded network only."
     )

@@ -18,7 +18,6 @@ import pytest
 from tests.e2e.network_process import NetworkProcess, make_ours, wait_until
 
 from bcai import SDK
-from bcai.base.errors import RefusedError
 from bcai.jobs.outcome import ReasonCode
 from bcai.jobs.settlement import Settlement, SettlementState
 from bcai.proof.evidence import EvidenceClass
@@ -180,9 +179,15 @@ def test_cancelling_one_cancels_all(client: SDK) -> None:
     assert job.wait(check=False).status == "CANCELLED"
 
 
-def test_too_few_nodes_are_refused_with_what_there_is(client: SDK) -> None:
-    with pytest.raises(RefusedError, match="needs 5 nodes of one fingerprint, and 3 are online"):
-        client.create_job("x = 1", verify="replicated:5").submit()
+def test_too_few_nodes_are_waited_for_with_what_there_is(client: SDK) -> None:
+    job = client.create_job("x = 1", verify="replicated:5").submit()
+    wait_until(lambda: job.refresh().waiting is not None, "it says why it waits")
+    waiting = job.refresh().waiting
+    assert waiting is not None
+    assert waiting.code is ReasonCode.WAITING_REPLICAS
+    assert "needs 5 nodes of one fingerprint, and 3 are online" in waiting.message
+    assert "start more nodes of one kind" in waiting.hint
+    job.cancel()
 
 
 def test_one_nodes_word_is_called_that(client: SDK, tmp_path: Path) -> None:

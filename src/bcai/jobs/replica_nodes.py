@@ -26,12 +26,6 @@ def nodes_for(spec: JobSpec, replica: Replica, fitting: Sequence[Node]) -> list[
     return left or _no_more(spec, replica.fingerprint, fitting, alike)
 
 
-def too_few(spec: JobSpec, fitting: Sequence[Node]) -> Reason | None:
-    """Say why nodes are not enough for a job that several of one fingerprint are to do, or None."""
-    found = nodes_for(spec, Replica("", 1), fitting)
-    return found if isinstance(found, Reason) else None
-
-
 def _groups(spec: JobSpec, nodes: Sequence[Node]) -> list[list[Node]]:
     """Nodes by fingerprint, the largest group first; who tells none is alone."""
     found: dict[Fingerprint | str, list[Node]] = {}

@@ -28,7 +28,7 @@ async def see_node(
 ) -> None:
     capabilities = Capabilities(
         cpu_count=2,
-        memory_bytes=16 * GIB,
+        memory_bytes=slots * 16 * GIB,
         slots=slots,
         python="3.11.7",
         packages={},

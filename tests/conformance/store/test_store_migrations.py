@@ -6,7 +6,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
-from tests.conformance.store.store_samples import spec
+from tests.conformance.store.store_samples import CAPABILITIES, LEASE_S, NODE, spec
 
 from bcai.base.errors import DependencyError
 from bcai.cluster.store.engines import parse_url, writing_engine
@@ -14,6 +14,7 @@ from bcai.cluster.store.migrate import migrate
 from bcai.cluster.store.open import open_store
 from bcai.cluster.store.protocol import Role
 from bcai.cluster.store.tables import METADATA
+from bcai.jobs.node import Claim
 from bcai.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -77,3 +78,25 @@ async def test_stores_that_open_at_once(settings: Settings) -> None:
         assert len((await store.list_jobs()).jobs) == 4
     for store in stores:
         await store.stop()
+
+
+async def test_jobs_that_an_older_version_left_are_added_up(settings: Settings) -> None:
+    store = open_store(settings)
+    await store.start()
+    await store.node_seen(NODE.id, name="laptop", capabilities=CAPABILITIES, lease_s=LEASE_S)
+    held = await store.assign((await store.submit("ann", spec()))[0], NODE, lease_s=LEASE_S)
+    (before,) = await store.nodes(online_within_s=LEASE_S)
+    await store.stop()
+    columns = ("memory_bytes", "cpu_count", "gpu_count")
+    write(
+        settings,
+        "DROP INDEX jobs_by_node",
+        *(f"ALTER TABLE jobs DROP COLUMN {column}" for column in columns),
+        "UPDATE alembic_version SET version_num = '0005'",
+    )
+    store = open_store(settings)
+    await store.start()
+    (after,) = await store.nodes(online_within_s=LEASE_S)
+    await store.stop()
+    assert after.running == (held.id,)
+    assert after.taken == before.taken != Claim()

@@ -11,13 +11,13 @@ from bcai.jobs.fingerprint import difference, fingerprint_of, in_words
 from bcai.jobs.job import Job
 from bcai.jobs.node import Fingerprint, Node
 from bcai.jobs.outcome import Reason, ReasonCode
-from bcai.jobs.replica_nodes import too_few
 from bcai.jobs.replication import Replica
 from bcai.jobs.spec import JobSpec
 from bcai.jobs.states import JobState
 from bcai.jobs.verify import Policy, Verify
 
 SPEC = JobSpec("job", code="1", verify=Verify(Policy.REPLICATED, replicas=2))
+FIRST = Replica("job_1", 1)
 
 
 def box(
@@ -38,7 +38,7 @@ def fingerprint(node: Node) -> Fingerprint:
 
 def choose(nodes: list[Node], replica: Replica) -> Node | Reason:
     job = Job("job_1", "key_1", SPEC, JobState.QUEUED, NOW, NOW, "token", replica=replica)
-    return Floor(nodes, gpu_fallback=False).choose(job)
+    return Floor(nodes, gpu_fallback=False, now=NOW).choose(job)
 
 
 def test_a_fingerprint_names_what_decides_bits() -> None:
@@ -86,8 +86,8 @@ def test_no_node_gets_two_and_no_other_kind_gets_one() -> None:
     ],
 )
 def test_too_few_alike_are_told_apart(nodes: list[Node], message: str) -> None:
-    found = too_few(SPEC, nodes)
-    assert found is not None
+    found = choose(nodes, FIRST)
+    assert isinstance(found, Reason)
     assert found.code is ReasonCode.WAITING_REPLICAS
     assert message in found.message
-    assert too_few(SPEC, [*nodes, box("y"), box("z")]) is None
+    assert isinstance(choose([*nodes, box("y"), box("z")], FIRST), Node)

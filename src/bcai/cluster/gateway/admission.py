@@ -11,12 +11,10 @@ from bcai.cluster.store.protocol import BlobStore, JobStore
 from bcai.jobs.node import Capabilities, Node
 from bcai.jobs.outcome import Reason, ReasonCode
 from bcai.jobs.placement import gpu_misfit, misfit
-from bcai.jobs.replica_nodes import too_few
 from bcai.jobs.requirements import parse_requirement
 from bcai.jobs.sign_spec import check_signature, sign_spec
 from bcai.jobs.signature import SignedBy
 from bcai.jobs.spec import JobSpec
-from bcai.jobs.verify import Policy
 from bcai.proof.keys import SigningKey
 
 NO_LEDGER = "no ledger on this network: nothing will be paid"
@@ -65,15 +63,25 @@ async def check_files(spec: JobSpec, blobs: BlobStore) -> None:
             raise InputError(f"file {file.path!r}: size is {size} bytes, the job says {file.size}")
 
 
-def judge(spec: JobSpec, online: Sequence[Node], *, gpu_fallback: bool) -> tuple[str, ...]:
+def judge(
+    spec: JobSpec, online: Sequence[Node], *, gpu_fallback: bool, nodes_max: int | None = None
+) -> tuple[str, ...]:
     """Return the warnings that a job gets. With no node online it waits, and is accepted.
+
+    So does one that more nodes of one kind are to do than are online, since they may yet come.
+
+    Parameters
+    ----------
+    nodes_max
+        As many nodes there will ever be; None: more may join.
 
     Raises
     ------
     InputError
         A requirement does not parse.
     RefusedError
-        Nodes are online, and none of them can ever run the job, or not as many as are to do it.
+        Nodes are online, and none of them can ever run the job; or more are to do it than there
+        will ever be.
     """
     for text in spec.requirements:
         parse_requirement(text)
@@ -84,11 +92,13 @@ def judge(spec: JobSpec, online: Sequence[Node], *, gpu_fallback: bool) -> tuple
             misfits.append((node, reason))
     if online and len(misfits) == len(online):
         raise _refusal(misfits)
-    if online and spec.verify.policy is Policy.REPLICATED:
-        unfit = {node.id for node, _ in misfits}
-        few = too_few(spec, [node for node in online if node.id not in unfit])
-        if few is not None:
-            raise RefusedError(few.message, hint=few.hint)
+    replicas = spec.verify.replicas
+    if nodes_max is not None and replicas > nodes_max:
+        raise RefusedError(
+            f"{spec.verify} needs {replicas} nodes of one fingerprint, and this network has "
+            f"{nodes_max} and never more",
+            hint=f"'bcai up --nodes {replicas}' runs one with {replicas} on this machine",
+        )
     warnings: list[str] = []
     if gpu_fallback and spec.hardware.gpu_count and not _any_gpu(spec, online):
         warnings.append(NO_GPU)

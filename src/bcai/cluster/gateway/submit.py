@@ -22,7 +22,8 @@ async def submit(
     InputError
         Its signature does not hold.
     RefusedError
-        No node could ever run it, or a line of its script is certain to fail in every jail.
+        No node could ever run it, or fewer than are to; or a line of its script is certain to fail
+        in every jail.
     ConflictError
         The idempotency key was used for another job.
     BusyError
@@ -36,9 +37,9 @@ async def submit(
             return first, False
     await check_files(spec, services.blobs)
     online = await services.nodes.online()
-    fallback = services.settings.gpu_fallback
+    settings = services.settings
     spec = signed(spec, services.signing_key)
-    warnings = judge(spec, online, gpu_fallback=fallback)
+    warnings = judge(spec, online, gpu_fallback=settings.gpu_fallback, nodes_max=settings.nodes_max)
     await services.inspector.refuse_certain(spec, services.blobs)
     return await services.store.submit(
         caller.id, spec, warnings=warnings, idempotency_key=idempotency_key

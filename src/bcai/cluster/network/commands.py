@@ -6,7 +6,9 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from bcai.base.units import MIB
 from bcai.cluster.network.child import Command
+from bcai.cluster.node.allowance import offered_cores, offered_memory_bytes
 from bcai.settings import Settings
 
 # What says where a client connects to is nobody's business here.
@@ -37,9 +39,14 @@ def scheduler_command(settings: Settings) -> Command:
 
 
 def node_commands(settings: Settings, url: str, node_key: str, count: int) -> list[Command]:
-    """Return the nodes' commands; each node has its own folder, and its share of the cores."""
-    machine = settings.node.name or socket.gethostname()
-    cores = len(os.sched_getaffinity(0))
+    """Return the nodes' commands; each node has its own folder, and its share of the machine.
+
+    What the settings say of slots, cores and memory they say of each node.
+    """
+    node = settings.node
+    machine = node.name or socket.gethostname()
+    cores = node.cpu_count or max(1, offered_cores(node) // count)
+    memory_mb = node.memory_mb or max(1, offered_memory_bytes(node) // MIB // count)
     commands: list[Command] = []
     for number in range(1, count + 1):
         suffix = "" if number == 1 else f"-{number}"
@@ -49,9 +56,11 @@ def node_commands(settings: Settings, url: str, node_key: str, count: int) -> li
             "BCAI_API_KEY": node_key,
             "BCAI_NODE__HOME": str(settings.node_folder) + suffix,
             "BCAI_NODE__NAME": machine + suffix,
-            "BCAI_NODE__SLOTS": str(settings.node.slots or max(1, cores // count)),
+            "BCAI_NODE__SLOTS": str(node.slots or cores),
+            "BCAI_NODE__CPU_COUNT": str(cores),
+            "BCAI_NODE__MEMORY_MB": str(memory_mb),
             "BCAI_NODE__LOG": str(_log(settings, name)),
-            "BCAI_NODE__TRUSTED_KEYS": json.dumps(settings.node.trusted_keys),
+            "BCAI_NODE__TRUSTED_KEYS": json.dumps(node.trusted_keys),
         }
         commands.append(
             Command(
@@ -75,6 +84,8 @@ def _environment(settings: Settings, more: Mapping[str, str]) -> dict[str, str]:
         "PYTHONSAFEPATH": "1",  # a `random.py` in the folder we were started in is not ours
         "PYTHONUNBUFFERED": "1",
     }
+    if settings.nodes_max is not None:
+        ours["BCAI_NODES_MAX"] = str(settings.nodes_max)
     if settings.database_url is not None:
         ours["BCAI_DATABASE_URL"] = settings.database_url
     return {**kept, **ours, **more}

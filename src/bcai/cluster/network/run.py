@@ -80,7 +80,9 @@ def run_network(
     DependencyError
         The gateway does not start; the message ends with its log.
     """
-    settings = settings.model_copy(update={"gpu_fallback": True})
+    # One that a client starts for itself, and that ends with it, waits for nobody to join.
+    nodes_max = settings.nodes_max if idle_s is None else nodes
+    settings = settings.model_copy(update={"gpu_fallback": True, "nodes_max": nodes_max})
     tell = tell_programs if as_json else tell_people
     folder = settings.network_folder
     lock = take_network_lock(folder)

@@ -1,33 +1,28 @@
 """What this node offers, measured at its start."""
 
-import os
 import platform
 from collections.abc import Iterable
 from importlib import metadata
-from pathlib import Path
 
+from bcai.base.units import MIB
 from bcai.bridge.sandbox import gpu
 from bcai.bridge.sandbox.level import JailReport
 from bcai.bridge.sandbox.probe import probe_jail
+from bcai.cluster.node.allowance import offered_cores, offered_memory_bytes
 from bcai.cluster.node.machine_facts import measure_machine
 from bcai.jobs.environment import Environment
 from bcai.jobs.node import Capabilities, Gpu
 from bcai.settings import Settings
-
-_CGROUP_MEMORY_FILES = (
-    Path("/sys/fs/cgroup/memory.max"),  # version 2
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),  # version 1
-)
 
 
 def measure_capabilities(
     settings: Settings, environments: Iterable[Environment] = ()
 ) -> Capabilities:
     """Measure this machine; builds a jail to see which walls stand."""
-    cpu_count = len(os.sched_getaffinity(0))
+    cpu_count = offered_cores(settings.node)
     return Capabilities(
         cpu_count=cpu_count,
-        memory_bytes=memory_bytes(),
+        memory_bytes=offered_memory_bytes(settings.node),
         slots=settings.node.slots or cpu_count,
         python=platform.python_version(),
         packages=installed_packages(),
@@ -37,20 +32,8 @@ def measure_capabilities(
         environments=tuple(environments),
         trusted_keys=settings.node.trusted_keys if settings.enhanced_vm.enable_python else (),
         machine=measure_machine(),
+        job_memory_bytes_max=(settings.enhanced_vm.max_memory_mb or 0) * MIB,
     )
-
-
-def memory_bytes() -> int:
-    """Memory that this process may use: the machine's, or less in a container."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for file in _CGROUP_MEMORY_FILES:
-        try:
-            text = file.read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit():  # version 2 says "max" where there is no limit
-            total = min(total, int(text))
-    return total
 
 
 def installed_packages() -> dict[str, str]:

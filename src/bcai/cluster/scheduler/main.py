@@ -84,7 +84,7 @@ async def one_round(
     known = {node.id: node for node in nodes}
     await empty_running(store, held, known, now=now)
     await empty_assigned(store, held, known, now=now)
-    floor = Floor(nodes, gpu_fallback=settings.gpu_fallback)
+    floor = Floor(nodes, gpu_fallback=settings.gpu_fallback, now=now)
     if floor.has_room or tell_positions:
         await empty_queued(
             store, floor, lease_s=settings.lease_s, now=now, tell_positions=tell_positions

@@ -1,41 +1,81 @@
-"""Which node gets a job, as a pure function."""
+"""Which node gets a job, as a pure function.
 
-from collections.abc import Sequence
+Note [A job that waits for room]
+    Jobs are looked at in the order in which they came, and a small one may pass a large one that
+    has no room yet, or a node would stand half empty. Without more, a stream of small jobs would
+    keep out a large one for ever. So the first job in line that has waited for `PATIENCE_S` keeps
+    room on one node: what it asks for counts as taken there, and what is behind it may use only
+    what it leaves. The node is the first by id of those that it fits, so that each round and each
+    scheduler names the same. What runs there ends within its time limit, and nothing new is in the
+    way: so the first in line waits for that limit at most, beyond its patience, and job number n of
+    the line n times as long.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from bcai.base.errors import InputError
+from bcai.jobs.claim import Shortage, asked_by, claim_on, in_words, room_of, shortage
 from bcai.jobs.job import Job
-from bcai.jobs.node import Node
+from bcai.jobs.node import NOTHING, Claim, Node
 from bcai.jobs.outcome import Reason, ReasonCode
 from bcai.jobs.placement import misfit
 from bcai.jobs.replica_nodes import nodes_for
 
 NODES_NAMED_MAX = 3  # in a reason: enough to see the pattern
+PATIENCE_S = 120.0  # longer than most small jobs, shorter than a person's
+UNBOUNDED = 1 << 62  # more than any job can ask for, and the largest that databases hold
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Room that is kept for the first job in line."""
+
+    job_id: str
+    node_id: str
+    claim: Claim
+    waits_for: str
 
 
 class Floor:
-    """The nodes that are online and how many slots each has left in this round."""
+    """The nodes that are online, and what is taken of each in this round."""
 
-    def __init__(self, nodes: Sequence[Node], *, gpu_fallback: bool) -> None:
+    def __init__(self, nodes: Sequence[Node], *, gpu_fallback: bool, now: float) -> None:
         self._online = [node for node in nodes if node.online]
         self._offline = [node for node in nodes if not node.online]
-        self._free = {
-            node.id: max(node.capabilities.slots - len(node.running), 0) for node in self._online
-        }
+        self._taken = {node.id: node.taken for node in self._online}
+        self._kept: _Kept | None = None
         self._gpu_fallback = gpu_fallback
+        self._now = now
 
     @property
     def has_room(self) -> bool:
-        """Whether any node could take one more job."""
-        return any(self._free.values())
+        """Whether any node could take one more job, if a small one."""
+        return any(
+            min(free.slots, free.cores, free.memory_bytes) > 0
+            for free in map(self._free, self._online)
+        )
 
-    def take(self, node: Node) -> None:
+    @property
+    def room(self) -> Claim:
+        """What asks for more in any respect has room nowhere; what asks for less may have none."""
+        free = [self._free(node) for node in self._online]
+        return Claim(
+            _most(self._memory_bytes_max(node) for node in self._online),
+            _most(each.cores for each in free),
+            UNBOUNDED if self._gpu_fallback else _most(each.gpus for each in free),
+            _most(each.slots for each in free),
+        )
+
+    def take(self, job: Job, node: Node) -> None:
         """Count a job onto a node."""
-        self._free[node.id] -= 1
+        self._taken[node.id] += _claim(job, node)
 
     def choose(self, job: Job) -> Node | Reason:
         """Return the node that shall run a job, or why none can take it now.
 
-        A node where an earlier attempt ended comes last; among the others the emptiest wins.
+        A node where an earlier attempt ended comes last; among the others the emptiest wins. See
+        Note [A job that waits for room] for when none has room.
         """
         if not self._online:
             return self._no_node()
@@ -48,14 +88,29 @@ class Floor:
             if isinstance(found, Reason):
                 return found
             fitting = found
-        free = [node for node in fitting if self._free[node.id]]
-        if not free:
-            slots = sum(node.capabilities.slots for node in fitting)
-            busy = "its slot is" if slots == 1 else f"all {slots} slots are"
-            nodes = "one node" if len(fitting) == 1 else f"{len(fitting)} nodes"
-            return Reason(ReasonCode.WAITING_CAPACITY, f"{nodes} could run it; {busy} busy")
+        short = {node.id: self._shortage(job, node) for node in fitting}
+        roomy = [node for node in fitting if not short[node.id]]
+        if not roomy:
+            return self._no_room(job, fitting, short)
         tried = {attempt.node_id for attempt in job.attempts}
-        return min(free, key=lambda node: (node.id in tried, -self._free[node.id], node.id))
+
+        def rank(node: Node) -> tuple[bool, int, int, str]:
+            free = self._free(node)
+            return node.id in tried, -free.slots, -free.memory_bytes, node.id
+
+        return min(roomy, key=rank)
+
+    def _free(self, node: Node) -> Claim:
+        return room_of(node.capabilities) - self._taken[node.id]
+
+    def _memory_bytes_max(self, node: Node) -> int:
+        """What a job may ask for: any limit, where what a node lowers it to is free."""
+        free = self._free(node).memory_bytes
+        lowered = claim_on(Claim(UNBOUNDED), node.capabilities).memory_bytes
+        return UNBOUNDED if lowered <= free else free
+
+    def _shortage(self, job: Job, node: Node, back: Claim = NOTHING) -> Shortage:
+        return shortage(job.spec, node.capabilities, self._taken[node.id] - back)
 
     def _misfit(self, job: Job, node: Node) -> Reason | None:
         try:
@@ -82,3 +137,61 @@ class Floor:
             "no node that is online fits; " + "; ".join(lines),
             reasons[0][1].hint,
         )
+
+    def _no_room(self, job: Job, fitting: Sequence[Node], short: Mapping[str, Shortage]) -> Reason:
+        """Say what a job waits for; keep room for it if it is the first that has waited long."""
+        kept = self._kept
+        if kept is not None:
+            node = next((each for each in fitting if each.id == kept.node_id), None)
+            if node is not None and not self._shortage(job, node, kept.claim):
+                return Reason(
+                    ReasonCode.WAITING_CAPACITY,
+                    f"waits behind {kept.job_id}, which came first and waits for {kept.waits_for}",
+                )
+        told = _told(fitting, short)
+        if kept is None and self._now - job.created_at >= PATIENCE_S:
+            node = min(fitting, key=lambda each: each.id)
+            waits_for = in_words(short[node.id].asked)
+            kept = self._kept = _Kept(job.id, node.id, _claim(job, node), waits_for)
+            self._taken[node.id] += kept.claim
+            told += f"; {node.name} keeps what becomes free for it"
+        return Reason(ReasonCode.WAITING_CAPACITY, told, _hint(job, short))
+
+
+def _most(counts: Iterable[int]) -> int:
+    """The largest, whatever nodes say of themselves."""
+    return min(max(counts, default=0), UNBOUNDED)
+
+
+def _claim(job: Job, node: Node) -> Claim:
+    return claim_on(asked_by(job.spec), node.capabilities)
+
+
+def _told(nodes: Sequence[Node], short: Mapping[str, Shortage]) -> str:
+    """Say what is short, on the node that is nearest to having it."""
+    if all(short[node.id].asked.slots for node in nodes):
+        slots = sum(node.capabilities.slots for node in nodes)
+        busy = "its slot is busy" if slots == 1 else f"all {slots} slots are busy"
+        could = "one node" if len(nodes) == 1 else f"{len(nodes)} nodes"
+        return f"{could} could run it; {busy}"
+
+    def distance(node: Node) -> tuple[int, int, int, int, str]:
+        gap = short[node.id].asked - short[node.id].free
+        return gap.slots, gap.gpus, gap.cores, gap.memory_bytes, node.id
+
+    node = min(nodes, key=distance)
+    of = f", the nearest of {len(nodes)} nodes that could run it," if len(nodes) > 1 else ""
+    nearest = short[node.id]
+    free = in_words(nearest.free) if nearest.free != NOTHING else "none"
+    return f"waits for {in_words(nearest.asked)}; {node.name}{of} has {free} free"
+
+
+def _hint(job: Job, short: Mapping[str, Shortage]) -> str:
+    if job.spec.hardware.memory_bytes or not all(
+        each.asked.memory_bytes for each in short.values()
+    ):
+        return ""
+    return (
+        "it named no memory and so asks for the default; a job that needs less starts sooner if it "
+        "says so with limits.memory (bcai run --memory 1GiB)"
+    )

@@ -1,4 +1,4 @@
-"""Empties QUEUED: gives the oldest jobs that fit to nodes with a free slot."""
+"""Empties QUEUED: gives the oldest jobs that fit to nodes that have room for them."""
 
 import logging
 from contextlib import suppress
@@ -14,7 +14,7 @@ from bcai.jobs.outcome import Outcome, Reason, ReasonCode
 from bcai.jobs.states import Move
 
 SCAN_FIRST = 100  # jobs looked at in one round; their positions are told
-SCAN_MOST = 100_000  # looked at while slots are free and everything older does not fit
+SCAN_MOST = 100_000  # looked at while there is room and everything older does not fit
 
 logger = logging.getLogger(__name__)
 
@@ -29,28 +29,39 @@ async def empty_queued(
 ) -> None:
     """Assign what can run now, and say of the rest why it waits.
 
-    A job that fits nowhere blocks nobody behind it: the scan goes on while slots are free.
+    A job that fits nowhere blocks nobody behind it: the scan goes on while there is room, over the
+    jobs that ask for no more than that.
 
     Parameters
     ----------
     tell_positions
         Whether to update positions that only moved; each costs a commit.
     """
-    scanned, limit = 0, SCAN_FIRST
-    while True:
-        jobs = await store.queued(limit)
-        for position, job in enumerate(jobs[scanned:], start=scanned + 1):
-            answer = _not_yet(job, now) or floor.choose(job)
-            if isinstance(answer, Reason):
-                if await _gives_up(store, job, answer):
-                    continue
-                if position <= SCAN_FIRST:
-                    await _explain(store, job, answer, position, tell_positions)
-            else:
-                await _assign(store, floor, job, answer, lease_s)
-        if len(jobs) < limit or limit >= SCAN_MOST or not floor.has_room:
-            return
-        scanned, limit = len(jobs), limit * 10
+    limit = SCAN_FIRST
+    jobs = await store.queued(limit)
+    for position, job in enumerate(jobs, start=1):
+        answer = await _place(store, floor, job, lease_s, now)
+        if answer is not None:
+            await _explain(store, job, answer, position, tell_positions)
+    seen = {job.id for job in jobs}
+    while len(jobs) == limit < SCAN_MOST and floor.has_room:
+        limit *= 10
+        jobs = await store.queued(limit, room=floor.room)
+        for job in jobs:
+            if job.id not in seen:
+                await _place(store, floor, job, lease_s, now)
+        seen |= {job.id for job in jobs}
+
+
+async def _place(
+    store: JobStore, floor: Floor, job: Job, lease_s: float, now: float
+) -> Reason | None:
+    """Assign a job, or return why it waits; None if it does not wait any more."""
+    answer = _not_yet(job, now) or floor.choose(job)
+    if isinstance(answer, Reason):
+        return None if await _gives_up(store, job, answer) else answer
+    await _assign(store, floor, job, answer, lease_s)
+    return None
 
 
 def _not_yet(job: Job, now: float) -> Reason | None:
@@ -70,7 +81,7 @@ async def _assign(store: JobStore, floor: Floor, job: Job, node: Node, lease_s: 
         await store.assign(job, node, lease_s=lease_s)
     except ConflictError:  # cancelled meanwhile, or another scheduler was faster
         return
-    floor.take(node)
+    floor.take(job, node)
     logger.info("%s goes to %s", job.id, node.name)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, func, insert, select
 
 from bcai.base.errors import BusyError, ConflictError
+from bcai.cluster.store.claims_sql import check_room
 from bcai.cluster.store.edit import JobEdit, new_lock_token
 from bcai.cluster.store.ending import end_attempt
 from bcai.cluster.store.new_job import insert_job
@@ -119,9 +120,10 @@ def _cancel(edit: JobEdit) -> None:
 
 
 def assign(connection: Connection, job: Job, node: Node, lease_s: float, now: float) -> Job:
-    """Give a waiting job to a node: a new attempt under a new token."""
+    """Give a waiting job to a node that has room: a new attempt under a new token."""
     edit = JobEdit.open(connection, job.id, now, lock_token=job.lock_token)
     next_state(edit.state, Move.ASSIGN)  # before anything is written
+    check_room(connection, job, node)
     if job.replica is not None:
         take(connection, job, node)
     edit.attempt += 1

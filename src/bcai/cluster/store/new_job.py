@@ -7,6 +7,7 @@ from sqlalchemy import Connection, insert
 from bcai.cluster.store.edit import event_row, state_body
 from bcai.cluster.store.rows import dump_plain
 from bcai.cluster.store.tables import EVENTS, JOBS
+from bcai.jobs.claim import asked_by
 from bcai.jobs.job import EventKind, Job
 
 _NEW_JOB, _NEW_EVENTS = insert(JOBS), insert(EVENTS)  # built once: submits come by the thousand
@@ -23,6 +24,7 @@ def insert_job(connection: Connection, job: Job, spec_text: str) -> None:
 
 
 def _job_row(job: Job, spec_text: str, event_count: int) -> dict[str, Any]:
+    asked = asked_by(job.spec)
     return {
         "id": job.id,
         "owner": job.owner,
@@ -37,4 +39,7 @@ def _job_row(job: Job, spec_text: str, event_count: int) -> dict[str, Any]:
         "cancel_requested": False,
         "progress": 0.0,
         "warnings": dump_plain(list(job.warnings)),
+        "memory_bytes": asked.memory_bytes,
+        "cpu_count": asked.cores,
+        "gpu_count": asked.gpus,
     }

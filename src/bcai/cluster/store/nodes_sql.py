@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from bcai.base.errors import ForbiddenError, InputError
+from bcai.cluster.store.claims_sql import COLUMNS, claim_of
 from bcai.cluster.store.queries_sql import HELD
 from bcai.cluster.store.rows import dump, load
 from bcai.cluster.store.tables import API_KEYS, JOBS, NODES
-from bcai.jobs.node import Capabilities, Node
+from bcai.jobs.node import NOTHING, Capabilities, Node
 from bcai.wire.jobs import CAPABILITIES
 
 
@@ -95,14 +96,19 @@ def _renew(connection: Connection, node_id: str, pair: tuple[str, str], until: f
 
 def nodes(connection: Connection, online_within_s: float, now: float) -> list[Node]:
     """Return all nodes by name, with what each runs."""
-    busy: dict[str, list[str]] = {}
-    query = select(JOBS.c.node_id, JOBS.c.id).where(JOBS.c.state.in_(HELD)).order_by(JOBS.c.id)
+    busy: dict[str, list[Row[str | None, str, int, int, int]]] = {}
+    query = select(*COLUMNS).where(JOBS.c.state.in_(HELD)).order_by(JOBS.c.id)
     for row in connection.execute(query):
-        busy.setdefault(row.node_id, []).append(row.id)
+        busy.setdefault(row.node_id, []).append(row)
     answer: list[Node] = []
     for row in connection.execute(select(NODES).order_by(NODES.c.name, NODES.c.id)):
         capabilities = load(CAPABILITIES, row.capabilities)
         assert capabilities is not None  # the column is never null
+        held = busy.get(row.id, [])
+        claims = (
+            claim_of(each.memory_bytes, each.cpu_count, each.gpu_count, capabilities)
+            for each in held
+        )
         answer.append(
             Node(
                 id=row.id,
@@ -110,8 +116,9 @@ def nodes(connection: Connection, online_within_s: float, now: float) -> list[No
                 capabilities=capabilities,
                 seen_at=row.seen_at,
                 online=row.seen_at >= now - online_within_s,
-                running=tuple(busy.get(row.id, ())),
+                running=tuple(each.id for each in held),
                 signing_key=row.signing_key or "",
+                taken=sum(claims, NOTHING),
             )
         )
     return answer

@@ -13,7 +13,7 @@ from typing import Protocol
 from bcai.base.errors import StaleError
 from bcai.jobs.dispute import DisputeRecord
 from bcai.jobs.job import EventKind, Job, JobEvent
-from bcai.jobs.node import Capabilities, Node
+from bcai.jobs.node import Capabilities, Claim, Node
 from bcai.jobs.outcome import Outcome, Reason
 from bcai.jobs.spec import JobSpec
 from bcai.jobs.states import JobState
@@ -138,8 +138,8 @@ class JobStore(Protocol):
 
     # Attempts: the scheduler
 
-    async def queued(self, limit: int = 100) -> list[Job]:
-        """QUEUED jobs, oldest first."""
+    async def queued(self, limit: int = 100, *, room: Claim | None = None) -> list[Job]:
+        """QUEUED jobs, oldest first; with `room` only those that ask for no more (slots apart)."""
         ...
 
     async def running(self) -> list[Job]:
@@ -147,7 +147,15 @@ class JobStore(Protocol):
         ...
 
     async def assign(self, job: Job, node: Node, *, lease_s: float) -> Job:
-        """QUEUED > ASSIGNED, with a new lock token and attempt number. Raises StaleError."""
+        """QUEUED > ASSIGNED, with a new lock token and attempt number.
+
+        Raises
+        ------
+        StaleError
+            The job changed hands meanwhile.
+        ConflictError
+            It does not wait any more, or the jobs that the node has leave no room for it.
+        """
         ...
 
     async def set_waiting(self, job: Job, waiting: Reason | None) -> None:
@@ -172,11 +180,18 @@ class JobStore(Protocol):
         ...
 
     async def settle(
-        self, job_id: str, key: ApiKey, remark: str = "", *, agrees: bool = True
+        self,
+        job_id: str,
+        key: ApiKey,
+        remark: str = "",
+        *,
+        agrees: bool = True,
+        vouched: tuple[str, str] | None = None,
     ) -> Job:
-        """SETTLED, by whoever has the API key. Idempotent.
+        """SETTLED, by whoever has the API key, with the key and the text of its agreement.
 
-        Without `agrees` DISPUTED, with nobody who is blamed: a captured script may differ.
+        The same once more changes nothing; another agreement is added. Without `agrees` DISPUTED,
+        with nobody who is blamed: a captured script may differ.
 
         Raises
         ------
@@ -276,7 +291,7 @@ class JobStore(Protocol):
         ...
 
     async def nodes(self, *, online_within_s: float) -> list[Node]:
-        """All nodes, with whether each was seen lately and what it runs."""
+        """All nodes, with whether each was seen lately, what it runs and what that takes."""
         ...
 
     # API keys

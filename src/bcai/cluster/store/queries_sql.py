@@ -9,6 +9,7 @@ from bcai.cluster.store.protocol import Page
 from bcai.cluster.store.rows import no_such_job, to_event, to_jobs
 from bcai.cluster.store.tables import EVENTS, JOBS, REPLICAS
 from bcai.jobs.job import EventKind, Job, JobEvent
+from bcai.jobs.node import Claim
 from bcai.jobs.states import JobState
 
 PAGE_MAX = 1000  # jobs or events of one answer
@@ -69,9 +70,18 @@ def events(
     return answer
 
 
-def queued(connection: Connection, limit: int, now: float) -> list[Job]:
-    """Return waiting jobs, oldest first; those in their back-off only if there is room."""
+def queued(connection: Connection, limit: int, now: float, room: Claim | None) -> list[Job]:
+    """Return waiting jobs, oldest first; those in their back-off only if the limit allows.
+
+    With `room` only jobs that ask for no more.
+    """
     oldest = select(JOBS).where(JOBS.c.state == JobState.QUEUED)
+    if room is not None:
+        oldest = oldest.where(
+            JOBS.c.memory_bytes <= room.memory_bytes,
+            JOBS.c.cpu_count <= room.cores,
+            JOBS.c.gpu_count <= room.gpus,
+        )
     oldest = oldest.order_by(JOBS.c.created_at, JOBS.c.id)
     ready = list(connection.execute(oldest.where(JOBS.c.not_before <= now).limit(limit)))
     if len(ready) < limit:

@@ -33,7 +33,7 @@ from bcai.cluster.store.watcher import Watcher
 from bcai.cluster.store.writer import Writer
 from bcai.jobs.dispute import DisputeRecord, Said
 from bcai.jobs.job import EventKind, Job, JobEvent
-from bcai.jobs.node import Capabilities, Node
+from bcai.jobs.node import Capabilities, Claim, Node
 from bcai.jobs.outcome import Outcome, Reason
 from bcai.jobs.settlement import Audited
 from bcai.jobs.spec import JobSpec
@@ -135,9 +135,9 @@ class SqlStore:
     async def assigned_to(self, node_id: str) -> list[Job]:
         return await self._read(lambda connection: queries_sql.assigned_to(connection, node_id))
 
-    async def queued(self, limit: int = 100) -> list[Job]:
+    async def queued(self, limit: int = 100, *, room: Claim | None = None) -> list[Job]:
         return await self._read(
-            lambda connection: queries_sql.queued(connection, limit, self._clock())
+            lambda connection: queries_sql.queued(connection, limit, self._clock(), room)
         )
 
     async def running(self) -> list[Job]:

@@ -6,6 +6,7 @@ Times are Unix seconds.
 """
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Double,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 METADATA = MetaData()
@@ -42,9 +44,21 @@ JOBS = Table(
     Column("finished_at", Double),
     Column("outcome", Text),
     Column("warnings", Text, nullable=False),
+    # What it asks of a node, out of its spec: see Note [What is free is not counted].
+    Column("memory_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("cpu_count", BigInteger, nullable=False, server_default="0"),
+    Column("gpu_count", BigInteger, nullable=False, server_default="0"),
     Index("jobs_by_time", "created_at", "id"),
     Index("jobs_by_owner", "owner", "created_at", "id"),
     Index("jobs_by_state", "state", "created_at", "id"),
+    # Jobs that wait are on no node: to submit one costs nothing here.
+    Index(
+        "jobs_by_node",
+        "node_id",
+        "state",
+        sqlite_where=text("node_id IS NOT NULL"),
+        postgresql_where=text("node_id IS NOT NULL"),
+    ),
 )
 
 ATTEMPTS = Table(

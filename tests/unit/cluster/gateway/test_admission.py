@@ -11,6 +11,7 @@ from bcai.bridge.sandbox.level import JailReport
 from bcai.cluster.gateway.admission import NO_GPU, NO_LEDGER, judge
 from bcai.jobs.node import Capabilities, Gpu, Node
 from bcai.jobs.spec import Hardware, JobSpec
+from bcai.jobs.verify import parse_verify
 
 SMALL = Node(
     id="node_small",
@@ -69,6 +70,17 @@ def test_without_a_jail_nothing_is_accepted() -> None:
         judge(JOB, [node("bare", jail=jail)], gpu_fallback=False)
     assert "Landlock: needs Linux 5.13" in refused.value.hint
     assert judge(JOB, [node("bare", jail=jail), SMALL], gpu_fallback=False) == ()
+
+
+def test_a_job_of_many_nodes_waits_for_them_where_they_may_come() -> None:
+    spec = dataclasses.replace(JOB, verify=parse_verify("replicated:3"))
+    assert judge(spec, [SMALL], gpu_fallback=False) == ()
+    assert judge(spec, [SMALL], gpu_fallback=False, nodes_max=3) == ()
+    for online in ([SMALL], []):
+        with pytest.raises(RefusedError, match="has 2 and never more") as refused:
+            judge(spec, online, gpu_fallback=False, nodes_max=2)
+        assert "bcai up --nodes 3" in refused.value.hint
+    assert judge(JOB, [SMALL], gpu_fallback=False, nodes_max=1) == ()
 
 
 def test_a_reward_is_warned_about() -> None:

@@ -3,9 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from bcai.base.units import MIB
 from bcai.cluster.network.child import describe_status, log_tail
 from bcai.cluster.network.commands import node_commands, scheduler_command
 from bcai.cluster.network.events import NetworkEvent, tell_people, tell_programs
+from bcai.cluster.node.allowance import offered_memory_bytes
 from bcai.settings import NodeSettings, Settings
 
 KEYS = ("ed25519:" + "ab" * 32, "ed25519:" + "cd" * 32)
@@ -18,14 +20,18 @@ def test_nodes_have_their_own_folders_and_share_the_cores(tmp_path: Path) -> Non
     names = {command.environment["BCAI_NODE__NAME"] for command in commands}
     assert len(homes) == len(names) == len({command.log for command in commands}) == 2
     assert all(int(command.environment["BCAI_NODE__SLOTS"]) >= 1 for command in commands)
+    memory = [int(command.environment["BCAI_NODE__MEMORY_MB"]) for command in commands]
+    assert sum(memory) * MIB <= offered_memory_bytes(settings.node)
     assert all(command.environment["BCAI_NODE__LOG"] == str(command.log) for command in commands)
 
 
 def test_what_the_owner_set_reaches_the_node(tmp_path: Path) -> None:
-    node = NodeSettings(slots=7, name="attic", trusted_keys=KEYS)
+    node = NodeSettings(slots=7, memory_mb=512, cpu_count=3, name="attic", trusted_keys=KEYS)
     settings = Settings(home=tmp_path, node=node)
     (command,) = node_commands(settings, "http://127.0.0.1:1", "bcai_secret", 1)
     assert command.environment["BCAI_NODE__SLOTS"] == "7"
+    assert command.environment["BCAI_NODE__MEMORY_MB"] == "512"
+    assert command.environment["BCAI_NODE__CPU_COUNT"] == "3"
     assert command.environment["BCAI_NODE__NAME"] == "attic"
     assert json.loads(command.environment["BCAI_NODE__TRUSTED_KEYS"]) == list(KEYS)
 

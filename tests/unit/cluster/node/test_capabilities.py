@@ -1,9 +1,9 @@
 from pathlib import Path
 
+from bcai.base.units import GIB
 from bcai.cluster.node.capabilities import (
     installed_packages,
     measure_capabilities,
-    memory_bytes,
 )
 from bcai.settings import EnhancedVmSettings, NodeSettings, Settings
 
@@ -14,10 +14,6 @@ def test_packages_are_named_as_jobs_ask_for_them() -> None:
     packages = installed_packages()
     assert "pydantic" in packages
     assert all(name == name.lower() and "_" not in name for name in packages)
-
-
-def test_memory_is_what_the_machine_has_or_less() -> None:
-    assert 0 < memory_bytes() < 2**60
 
 
 def test_a_node_says_whom_it_trusts_and_builds_no_more_than_it_may(tmp_path: Path) -> None:
@@ -31,12 +27,13 @@ def test_a_node_says_whom_it_trusts_and_builds_no_more_than_it_may(tmp_path: Pat
 def test_an_owner_who_switches_python_off_offers_no_jail(tmp_path: Path) -> None:
     settings = Settings(
         home=tmp_path,
-        node=NodeSettings(slots=3, trusted_keys=(KEY,)),
-        enhanced_vm=EnhancedVmSettings(enable_python=False),
+        node=NodeSettings(slots=3, cpu_count=2, memory_mb=2048, trusted_keys=(KEY,)),
+        enhanced_vm=EnhancedVmSettings(enable_python=False, max_memory_mb=1024),
     )
     capabilities = measure_capabilities(settings)
     assert capabilities.jail.level == "none"
     assert "enable_python" in capabilities.jail.missing[0]
-    assert capabilities.slots == 3
+    assert (capabilities.slots, capabilities.cpu_count) == (3, 2)
+    assert (capabilities.memory_bytes, capabilities.job_memory_bytes_max) == (2 * GIB, GIB)
     assert capabilities.trusted_keys == ()
     assert capabilities.gpus == ()

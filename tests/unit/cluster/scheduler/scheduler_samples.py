@@ -3,7 +3,7 @@
 from bcai.base.units import GIB
 from bcai.bridge.sandbox.level import JailReport
 from bcai.jobs.job import Attempt, Job
-from bcai.jobs.node import Capabilities, Node
+from bcai.jobs.node import Capabilities, Claim, Gpu, Node
 from bcai.jobs.spec import Hardware, JobSpec
 from bcai.jobs.states import JobState
 
@@ -11,18 +11,27 @@ NOW = 1_700_000_000.0
 
 
 def make_node(
-    name: str, *, slots: int = 2, running: int = 0, online: bool = True, cpu_count: int = 2
+    name: str,
+    *,
+    slots: int = 2,
+    running: int = 0,
+    online: bool = True,
+    cpu_count: int = 2,
+    memory_bytes: int = 16 * GIB,
+    gpus: tuple[Gpu, ...] = (),
 ) -> Node:
     capabilities = Capabilities(
         cpu_count=cpu_count,
-        memory_bytes=16 * GIB,
+        memory_bytes=memory_bytes,
         slots=slots,
         python="3.11.7",
         packages={"torch": "2.8.0"},
         jail=JailReport("B"),
+        gpus=gpus,
     )
     busy = tuple(f"job_of_{name}_{number}" for number in range(running))
-    return Node(f"node-{name}", name, capabilities, NOW, online, busy)
+    taken = Claim(running * GIB, running, 0, running)
+    return Node(f"node-{name}", name, capabilities, NOW, online, busy, taken=taken)
 
 
 def make_job(

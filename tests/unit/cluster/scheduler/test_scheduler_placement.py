@@ -1,6 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.cluster.scheduler.scheduler_samples import make_job, make_node
+from tests.unit.cluster.scheduler.scheduler_samples import NOW, make_job, make_node
 
 from bcai.cluster.scheduler.placement import Floor
 from bcai.jobs.node import Node
@@ -8,7 +8,7 @@ from bcai.jobs.outcome import Reason, ReasonCode
 
 
 def choose(nodes: list[Node], **job: object) -> Node | Reason:
-    return Floor(nodes, gpu_fallback=False).choose(make_job(**job))  # pyright: ignore[reportArgumentType]
+    return Floor(nodes, gpu_fallback=False, now=NOW).choose(make_job(**job))  # pyright: ignore[reportArgumentType]
 
 
 def code_of(answer: Node | Reason) -> ReasonCode:
@@ -61,12 +61,12 @@ def test_no_node_ever_gets_more_than_its_free_slots(
         make_node(str(number), slots=slots, running=running)
         for number, (slots, running) in enumerate(sizes)
     ]
-    floor = Floor(nodes, gpu_fallback=False)
+    floor = Floor(nodes, gpu_fallback=False, now=NOW)
     placed = dict.fromkeys((node.id for node in nodes), 0)
     for _ in range(jobs):
         answer = floor.choose(make_job())
         if isinstance(answer, Node):
-            floor.take(answer)
+            floor.take(make_job(), answer)
             placed[answer.id] += 1
     free = {node.id: max(node.capabilities.slots - len(node.running), 0) for node in nodes}
     assert all(placed[node.id] <= free[node.id] for node in nodes)
