@@ -45,6 +45,14 @@ def submitted(cli: Cli, code: str, *tokens: str) -> str:
     return str(json.loads(answer.out)["id"])
 
 
+def test_a_receipt_is_saved_where_there_is_no_output(cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="TORCH=cpu make install")
+    code = "import torch\n_x = torch.ones(2) + 1\nprint(_x)"
+    answer = cli.run("run", "--capture", "--out", tmp_path, "--code", code)
+    assert answer.status == 0, answer.err
+    assert (tmp_path / "receipt.bcai").is_file()
+
+
 def test_in_a_pipe_stdout_is_the_jobs_own(cli: Cli, tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(TRAINING, encoding="utf-8")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from zipfile import BadZipFile
 
 from bcai.base.errors import FormatError, InputError, NotFoundError
 
@@ -37,7 +38,7 @@ def read_inputs(pairs: Iterable[str]) -> dict[str, Any]:
             raise NotFoundError(f"--input {name}: no file {file!r}") from None
         except OSError as error:
             raise InputError(f"--input {name}: {file!r}: {error.strerror}") from error
-        except (ValueError, EOFError) as error:  # NumPy's own words advise to unpickle
+        except (ValueError, EOFError, BadZipFile) as error:  # NumPy's own words advise to unpickle
             raise FormatError(
                 f"--input {name}: {file!r} is not a .npy file of numbers",
                 hint="numpy.save writes one; an array of objects is none",

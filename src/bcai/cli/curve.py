@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-POINTS_MAX = 1024  # above it, neighbours are averaged: a terminal shows no more than its width
+POINTS_MAX = 1024  # from then on, neighbours are averaged: a terminal shows no more than its width
 
 
 @dataclass(slots=True)
@@ -23,7 +23,7 @@ class Curve:
             return
         self.points.append(_mean(self._group))
         self._group.clear()
-        if len(self.points) > POINTS_MAX:
+        if len(self.points) >= POINTS_MAX:
             self.points = [_mean(self.points[at : at + 2]) for at in range(0, POINTS_MAX, 2)]
             self._stride *= 2
 

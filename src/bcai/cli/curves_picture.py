@@ -45,13 +45,13 @@ def draw_curves(metrics: Sequence[Mapping[str, object]], title: str, path: Path)
         axes = figure.add_subplot(rows, columns, place)
         colour = f"C{place - 1}"
         axes.plot(steps, values, color=colour, marker="o" if len(steps) < 50 else "", markersize=3)
-        axes.set_title(f"{name}: {values[-1]:.4g}", fontsize=11)
+        axes.set_title(f"{name}: {values[-1]:.4g}", fontsize=11, parse_math=False)
         axes.set_xlabel("step", fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelsize=9)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, fontsize=12, fontweight="bold")
+    figure.suptitle(title, fontsize=12, fontweight="bold", parse_math=False)
     figure.savefig(path, dpi=144)
     return True
 

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bcai.base.errors import BcaiError
+from bcai.base.errors import BcaiError, InputError
 from bcai.base.units import GIB, format_size
 from bcai.cli.finding import Finding, Health
 from bcai.cli.ladder import examine_jail
@@ -106,14 +106,18 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _network(settings: Settings) -> Finding:
+    from bcai.sdk.endpoint import parse_endpoint
     from bcai.sdk.local import answers, find_local_network
 
     if settings.endpoint is not None:
-        url = settings.endpoint.rstrip("/").replace("ws", "http", 1)
-        host = urlsplit(url).netloc or url
+        remedy = "check BCAI_ENDPOINT; without it, jobs run on a network on this machine"
+        try:
+            url = parse_endpoint(settings.endpoint)
+        except InputError as error:
+            return Finding("network", Health.OPTIONAL, str(error), remedy)
+        host = urlsplit(url).netloc
         if answers(url):
             return Finding("network", Health.OK, f"{host} answers")
-        remedy = "check BCAI_ENDPOINT; without it, jobs run on a network on this machine"
         return Finding("network", Health.OPTIONAL, f"{host} does not answer", remedy)
     network = find_local_network(settings.home)
     if network is not None:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote
 
 from cyclopts import Parameter
+from pydantic import ValidationError
 
-from bcai.base.errors import EXIT_OK
+from bcai.base.errors import EXIT_OK, InputError
 from bcai.cli.figures import format_age
 from bcai.cli.options import DEFAULT_NETWORK, NetworkOptions
 from bcai.cli.session import with_network
@@ -44,9 +45,13 @@ def add_key(
     options: NetworkOptions = DEFAULT_NETWORK,
 ) -> int:
     """Make an API key and print its secret, once: it is kept nowhere."""
+    try:
+        body = KeyRequest(name=name, role=role)
+    except ValidationError as error:
+        why = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise InputError(f"name: found {name!r}; {why}") from error
 
     async def act(client: "AsyncSDK") -> KeyCreated:
-        body = KeyRequest(name=name, role=role)
         return await client.transport.post(_PATH, KeyCreated, body=body)
 
     key = with_network(options, act)

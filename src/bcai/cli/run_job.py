@@ -57,7 +57,7 @@ async def _run(target: Target, fields: dict[str, Any], options: "RunOptions") ->
             if result is None:
                 say(f"the job goes on; come back to it: bcai jobs logs -f {job.id}")
                 return EXIT_LEFT
-            if result.outputs and options.out is not None:
+            if options.out is not None:
                 await result.outputs.load()
     saved = None if options.out is None else save_to_folder(result, options.out)
     if options.json:

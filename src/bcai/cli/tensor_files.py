@@ -1,9 +1,11 @@
 """Named tensors from a file or a folder: `.safetensors`, `.npz`, `.npy`. Nothing is unpickled."""
 
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 from bcai.base.errors import FormatError, InputError, NotFoundError
 
@@ -31,7 +33,9 @@ def read_tensors(path: Path, option: str) -> "dict[str, Array]":
                     hint=f"name one file of the folder: {option} {file}",
                 )
             found[name] = array
-    state = {name.removeprefix(_KEPT): each for name, each in found.items() if _KEPT in name[:6]}
+    state = {
+        name.removeprefix(_KEPT): each for name, each in found.items() if name.startswith(_KEPT)
+    }
     return state or found
 
 
@@ -80,9 +84,10 @@ def _read(file: Path, option: str) -> "dict[str, Array]":
             return {name: array_at(content, at) for name, at in headers_of(content).items()}
         if file.suffix in SUFFIXES:
             loaded: Any = np.load(file, allow_pickle=False)
-            if file.suffix == ".npy":
+            if isinstance(loaded, np.ndarray):  # the content decides, whatever it is called
                 return {file.stem: loaded}
-            return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, KeyError, FormatError) as error:
+            with loaded:
+                return {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error, FormatError) as error:
         raise FormatError(f"{option}: {file} cannot be read: {error}") from error
     raise InputError(f"{option} {file}: expected a file that ends in {', '.join(SUFFIXES)}")

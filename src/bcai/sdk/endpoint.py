@@ -1,6 +1,7 @@
 """Where a client connects to: its argument, else the settings, else the network on this machine."""
 
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from bcai.settings import DEFAULT_PORT, read_settings
 _DOCUMENTS_DOMAIN = "bcai.network"  # stands in examples; nobody serves there
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _CONNECT_S_MAX = 2.0
+_NO_KEY = re.compile(r"[^!-~]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,15 @@ class Endpoint:
     url: str
     api_key: str | None = None
     users_lock: UsersLock | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a key that no header can carry; the message does not show it."""
+        if self.api_key is not None and _NO_KEY.search(self.api_key):
+            raise InputError(
+                "api_key: found a blank, a line's end or a sign beyond ASCII in it, "
+                "expected the key as it was shown",
+                hint="a file's content ends with a line's end: text.strip() takes it off",
+            )
 
     @property
     def socket_url(self) -> str:
@@ -60,16 +71,17 @@ def parse_endpoint(text: str) -> str:
         It is not an address.
     """
     address = text.strip()
-    parts = urlsplit(address if "://" in address else f"http://{address}")
-    scheme = _SCHEMES.get(parts.scheme)
+    wrong = InputError(
+        f"endpoint: found {text!r}; expected an address such as 'http://localhost:8080'"
+    )
     try:
+        parts = urlsplit(address if "://" in address else f"http://{address}")
+        scheme = _SCHEMES.get(parts.scheme)
         usable = scheme and parts.hostname and parts.port != 0 and parts.path in {"", "/"}
-    except ValueError:  # the port is no number
-        usable = False
-    if not usable or parts.query or parts.fragment or parts.username:
-        raise InputError(
-            f"endpoint: found {text!r}; expected an address such as 'http://localhost:8080'"
-        )
+    except ValueError:  # the port is no number, or a bracket is open
+        raise wrong from None
+    if not usable or parts.query or parts.fragment or "@" in parts.netloc:
+        raise wrong
     return f"{scheme}://{parts.netloc}"
 
 

@@ -33,6 +33,12 @@ def test_an_archive_is_no_array(tmp_path: Path) -> None:
         read_inputs([f"a={tmp_path / 'a.npz'}"])
 
 
+def test_a_damaged_archive_is_no_array(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(InputError, match=r"--input a: .* is not a \.npy file"):
+        read_inputs([f"a={tmp_path / 'a.npy'}"])
+
+
 @pytest.mark.parametrize(
     ("pair", "message"),
     [

@@ -22,6 +22,15 @@ def test_a_long_curve_stays_small_and_keeps_its_course() -> None:
     assert curve.points[-1] > 49_000
 
 
+def test_thinning_loses_no_value() -> None:
+    for count in range(POINTS_MAX - 1, POINTS_MAX + 3):
+        curve = Curve()
+        for number in range(count):
+            curve.add(float(number))
+        stride = 1 if count < POINTS_MAX else 2
+        assert sum(curve.points) * stride == sum(range(count // stride * stride))
+
+
 def test_a_value_that_is_not_a_number_is_no_error() -> None:
     curve = Curve()
     curve.add(math.nan)

@@ -94,6 +94,12 @@ def test_explain_sends_nothing_and_says_who_sees_what(
     assert "weights" in document["visible_to_the_nodes_owner"]
 
 
+def test_a_key_without_a_name_is_our_own_error(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = outcome(capsys, "keys", "add", "", "--json")
+    assert status == 2
+    assert json.loads(out)["message"].startswith("name: found ''; ")
+
+
 def test_an_empty_home_has_no_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

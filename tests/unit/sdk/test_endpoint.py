@@ -69,11 +69,22 @@ def test_addresses_are_normalised(text: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ftp://host", "http://", "http://host:x", "http://host/v1", "http://u:p@host"]
+    "text",
+    [
+        *("", "ftp://host", "http://", "http://host:x", "http://host/v1", "http://u:p@host"),
+        *("http://:p@host", "http://[::1", "http://[host]"),
+    ],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="endpoint: "):
         parse_endpoint(text)
+
+
+@pytest.mark.parametrize("key", ["bcai_ключ", "bcai_a\n", "bcai a", "\u201cbcai_a\u201d"])
+def test_a_key_that_no_header_can_carry_is_refused_unseen(key: str) -> None:
+    with pytest.raises(InputError, match="api_key: found") as caught:
+        resolve_endpoint("https://gateway.example", key)
+    assert key.strip() not in str(caught.value)
 
 
 def test_which_hosts_are_whose() -> None:

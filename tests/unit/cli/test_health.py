@@ -1,0 +1,52 @@
+"""What `bcai doctor` says of the network."""
+
+from pathlib import Path
+
+import pytest
+
+from bcai.cli import health
+from bcai.cli.finding import Finding, Health
+from bcai.sdk import local
+from bcai.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def no_jails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build none: it takes a second."""
+
+    def examine_jail(_settings: Settings) -> list[Finding]:
+        return []
+
+    monkeypatch.setattr(health, "examine_jail", examine_jail)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "asked"),
+    [
+        ("ws://localhost:8080/", "http://localhost:8080"),
+        ("localhost:8080", "http://localhost:8080"),
+        ("https://news.example", "https://news.example"),
+    ],
+)
+def test_the_network_is_asked_where_a_client_would_ask_it(
+    endpoint: str, asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answers(url: str) -> bool:
+        return url == asked
+
+    monkeypatch.setattr(local, "answers", answers)
+    assert _network(Settings(endpoint=endpoint, home=tmp_path)) == (
+        Health.OK,
+        f"{asked.partition('//')[2]} answers",
+    )
+
+
+def test_what_is_no_address_is_a_finding(tmp_path: Path) -> None:
+    kind, text = _network(Settings(endpoint="ftp://host", home=tmp_path))
+    assert kind is Health.OPTIONAL
+    assert text.startswith("endpoint: found 'ftp://host'; expected an address")
+
+
+def _network(settings: Settings) -> tuple[Health, str]:
+    found = next(each for each in health.examine(settings) if each.name == "network")
+    return found.health, found.found
