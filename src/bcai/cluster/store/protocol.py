@@ -180,18 +180,11 @@ class JobStore(Protocol):
         ...
 
     async def settle(
-        self,
-        job_id: str,
-        key: ApiKey,
-        remark: str = "",
-        *,
-        agrees: bool = True,
-        vouched: tuple[str, str] | None = None,
+        self, job_id: str, key: ApiKey, remark: str = "", *, agrees: bool = True
     ) -> Job:
-        """SETTLED, by whoever has the API key, with the key and the text of its agreement.
+        """SETTLED, by whoever has the API key. Idempotent.
 
-        The same once more changes nothing; another agreement is added. Without `agrees` DISPUTED,
-        with nobody who is blamed: a captured script may differ.
+        Without `agrees` DISPUTED, with nobody who is blamed: a captured script may differ.
 
         Raises
         ------
