@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.e2e.challenger import challenge_once, settlement, start
 from tests.e2e.network_process import NetworkProcess, make_ours, wait_until
 
 import bcai
 from bcai import SDK
-from bcai.jobs.settlement import Settlement, SettlementState
+from bcai.jobs.settlement import SettlementState
 from bcai.sdk.fit import Trained
 from bcai.vm.program.builder import Builder
 from bcai.vm.program.program import VerifiedProgram
@@ -144,30 +145,6 @@ def client(network_of_liars: NetworkProcess, monkeypatch: pytest.MonkeyPatch) ->
 
 def fit(client: SDK, seed: int) -> Trained:
     return bcai.fit(program(), (X, Y), seed=seed, verify="full", client=client, **OPTIONS)
-
-
-def start(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "bcai.cli", "node", "challenge", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
-
-
-def challenge_once(path: str = "") -> tuple[int, dict[str, Any]]:
-    """Do what is due; `path` is what Python finds modules in first."""
-    process = start("--once", "--json", PYTHONPATH=path)
-    answer, errors = process.communicate(timeout=120)
-    assert answer, errors
-    return process.returncode, {each["job"]: each for each in json.loads(answer)["audits"]}
-
-
-def settlement(client: SDK, job_id: str) -> Settlement:
-    found = client.job(job_id).result().settlement
-    assert found is not None
-    return found
 
 
 def test_a_node_that_flips_a_bit_is_named_with_step_and_instruction(client: SDK) -> None:

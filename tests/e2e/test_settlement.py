@@ -9,12 +9,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.e2e.challenger import challenge_once, start
 from tests.e2e.network_process import NetworkProcess, make_ours
 
 import bcai
@@ -96,23 +97,6 @@ def fit(client: SDK, seed: int, verify: str) -> Trained:
     return bcai.fit(program(), (X, Y), seed=seed, verify=verify, client=client, **OPTIONS)
 
 
-def command(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "bcai.cli", "node", "challenge", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
-
-
-def challenge_once() -> tuple[int, dict[str, Mapping[str, Any]]]:
-    process = command("--once", "--json")
-    answer, errors = process.communicate(timeout=120)
-    assert answer, errors
-    return process.returncode, {each["job"]: each for each in json.loads(answer)["audits"]}
-
-
 def test_who_lies_is_named_and_who_does_not_settles(client: SDK) -> None:
     honest, lying = fit(client, 1, "full"), fit(client, 666, "full")
     unchecked = fit(client, 666, "none").result
@@ -158,7 +142,7 @@ def test_a_challenger_that_is_killed_half_way_loses_nothing(client: SDK, tmp_pat
     job = fit(client, 2, "full").result
     (tmp_path / "sitecustomize.py").write_text(SLOW)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    with command(PYTHONPATH=path) as slow:
+    with start(PYTHONPATH=path) as slow:
         assert slow.stdout is not None
         assert slow.stdout.readline() == "begun\n"
         os.kill(slow.pid, signal.SIGKILL)
@@ -172,7 +156,7 @@ def test_a_nodes_own_key_does_not_settle_its_work(
 ) -> None:
     job = fit(client, 3, "full").result
     identity = json.loads(next(network_of_liars.home.glob("**/network.json")).read_text())
-    process = command(
+    process = start(
         "--once",
         BCAI_API_KEY=identity["node_key"],
         BCAI_ENDPOINT=str(network_of_liars.endpoint()["url"]),
