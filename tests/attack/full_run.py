@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import threading
@@ -146,7 +147,11 @@ def _make_batch(record: int, batch: Sequence[Way]) -> None:
         folder = Path(name)
         folder.chmod(0o755)
         tests = [way.test for way in batch]
-        done = make_apart(folder, USERS[batch[0].user], "--tb=short", *tests, keep=(record,))
+        try:
+            done = make_apart(folder, USERS[batch[0].user], "--tb=short", *tests, keep=(record,))
+        except (subprocess.TimeoutExpired, OSError) as error:  # what it made is on record
+            sys.stderr.write(f"{len(batch)} ways, from {batch[0].words}: {str(error)[-1000:]}\n")
+            return
     if done.returncode not in (0, 1):  # 1: an attempt did not hold, which stands in the record
         sys.stderr.write(f"tests ended with status {done.returncode}:\n{done.stdout[-4000:]}\n")
         sys.stderr.write(done.stderr[-4000:])
