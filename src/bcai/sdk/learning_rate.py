@@ -30,16 +30,15 @@ def knots_of(rate: LearningRate, steps: int) -> "tuple[Knot, ...]":
     from bcai.proof.schedule import Knot
 
     pairs: list[tuple[int, float]]
-    if rate is None or isinstance(rate, str | bytes):
-        raise InputError(f"learning_rate: found {rate!r}, expected a number, such as 1e-3")
     if isinstance(rate, Real):
         pairs = [(0, float(rate))]
     elif isinstance(rate, Mapping):
-        pairs = sorted(cast("Mapping[int, float]", rate).items())
+        pairs = [(_step(step), value) for step, value in cast("Mapping[int, float]", rate).items()]
+        pairs.sort()
     elif callable(rate):
         pairs = [(step, rate(step)) for step in range(steps)]
     else:
-        values = cast("Sequence[float]", rate)
+        values = _listed(rate)
         if len(values) != steps:
             raise InputError(
                 f"learning_rate: found {len(values)} values, expected {steps}: one for each step",
@@ -66,9 +65,22 @@ def cosine(peak: float, steps: int, *, warmup: int = 0, end: float = 0.0) -> Cal
     return rate
 
 
-def _value(step: object, value: object) -> float:
+def _listed(rate: object) -> list[float]:
+    try:
+        if not isinstance(rate, str | bytes):
+            return list(cast("Sequence[float]", rate))
+    except TypeError:  # it has no items
+        pass
+    raise InputError(f"learning_rate: found {rate!r}, expected a number, such as 1e-3")
+
+
+def _step(step: object) -> int:
     if not isinstance(step, int) or step < 0:
         raise InputError(f"learning_rate: found step {step!r}, expected a whole number from 0")
+    return step
+
+
+def _value(step: int, value: object) -> float:
     if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
         raise InputError(
             f"learning_rate at step {step}: found {value!r}, expected a finite number from 0"

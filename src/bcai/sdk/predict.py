@@ -45,10 +45,10 @@ def predict(
     InputError
         Something is missing or does not fit; the message names it.
     """
+    from bcai.sdk.training import require_count
     from bcai.vm.runtime.choose_backend import choose_backend
 
-    if batch_size < 1:
-        raise InputError(f"batch_size: found {batch_size}, expected a whole number above 0")
+    require_count("batch_size", batch_size)
     columns = columns_of((inputs,) if hasattr(inputs, "dtype") else inputs)
     rows = _rows(columns)
     program, values = _evaluation(model, columns, min(batch_size, rows), parameters)
@@ -64,9 +64,9 @@ def predict(
     by_port = {
         port.name: columns[port.name if is_named else place] for place, port in enumerate(ports)
     }
-    size = ports[0].type.shape[0]
-    executable = choose_backend().backend.compile(program)
     chosen = _chosen(program, output)
+    size = _batch_of(program, chosen)
+    executable = choose_backend().backend.compile(program)
     parts: list[Array] = []
     for start in range(0, rows, size):
         batch = {name: _filled(column[start:], size) for name, column in by_port.items()}
@@ -176,6 +176,17 @@ def _chosen(program: "VerifiedProgram", output: str | None) -> str:
     if output is not None and output not in there:
         raise InputError(f"output: the model has no {output!r}; {nearest(output, there)}")
     return output or there[0]
+
+
+def _batch_of(program: "VerifiedProgram", output: str) -> int:
+    """Rows of a batch: of every input, and of what comes out."""
+    types = {port.name: port.type for port in program.program.inputs}
+    types[output] = program.output_types[output]
+    first = {type_.shape[:1] for type_ in types.values()}
+    if len(first) > 1 or () in first:
+        found = ", ".join(f"{name!r} is {type_}" for name, type_ in types.items())
+        raise InputError(f"model: expected the batch on the first axis of all: {found}")
+    return first.pop()[0]
 
 
 def _rows(columns: "Mapping[str | int, Array]") -> int:

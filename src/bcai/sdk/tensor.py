@@ -33,6 +33,8 @@ def _binary(name: str, *, swapped: bool = False) -> Callable[["Tensor", object],
         try:
             operand = _operand(other)
         except FormatError:
+            operand = None
+        if operand is None:  # Python asks the other side, then says what does not go together
             return NotImplemented
         pair = (operand, self) if swapped else (self, operand)
         return Tensor.apply(name, *pair)
@@ -54,13 +56,13 @@ class Tensor:
         FormatError
             It is no array of numbers, or the instruction set has no such element type.
         """
+        wanted = None if dtype is None else dtype_of(dtype)
         try:
             array: Array = np.asarray(data)
-        except (TypeError, ValueError, RuntimeError) as error:
+            array = array if wanted is None else array.astype(wanted.numpy)
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise FormatError(f"not an array of numbers: {error}") from error
-        if dtype is not None:
-            array = array.astype(dtype_of(dtype).numpy)
-        elif not hasattr(data, "dtype") and array.dtype == np.float64:
+        if wanted is None and not hasattr(data, "dtype") and array.dtype == np.float64:
             array = array.astype(np.float32)
         self._hold(Value(TensorType.of(array), array.copy()))
 

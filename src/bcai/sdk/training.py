@@ -102,9 +102,9 @@ def plan_training(
     columns = columns_of(data)
     warn_of_columns(columns)
     batches = _batches(columns, batch_size)
-    _check_count("epochs", epochs)
+    require_count("epochs", epochs)
     if checkpoint_every is not None:
-        _check_count("checkpoint_every", checkpoint_every)
+        require_count("checkpoint_every", checkpoint_every)
     forward, values = _forward(model, columns, batch_size, loss, parameters)
     ports = [port.name for port in forward.program.inputs if port.name not in _NOT_DATA]
     names = _columns_of_ports(ports, columns)
@@ -178,14 +178,15 @@ def _usual_checkpoints(state: "Mapping[str, Array]") -> int:
     return CHECKPOINT_EVERY if size >= SMALL_STATE_BYTES else 10 * CHECKPOINT_EVERY
 
 
-def _check_count(name: str, value: object) -> None:
+def require_count(name: str, value: object) -> None:
+    """Raise InputError for what is no whole number above 0."""
     if not isinstance(value, int) or value < 1:
         raise InputError(f"{name}: found {value!r}, expected a whole number above 0")
 
 
 def _batches(columns: "Mapping[str | int, Array]", batch_size: int) -> int:
     """Whole batches in the data."""
-    _check_count("batch_size", batch_size)
+    require_count("batch_size", batch_size)
     lengths = {name: len(column) for name, column in columns.items()}
     rows = min(lengths.values())
     if len(set(lengths.values())) > 1 or not rows:

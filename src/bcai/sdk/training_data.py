@@ -29,8 +29,8 @@ def columns_of(data: Any) -> "dict[str | int, Array]":
     import numpy as np
 
     named: dict[Any, Any]
-    if isinstance(data, Mapping):
-        named = dict(cast("Mapping[Any, Any]", data))
+    if _has_keys(data):  # a mapping, or a table such as a DataFrame
+        named = dict(data)
     elif isinstance(data, Sequence) and not isinstance(data, str | bytes):
         named = dict(enumerate(cast("Sequence[Any]", data)))
     elif hasattr(data, "__getitem__") and not isinstance(data, str | bytes | np.ndarray):
@@ -66,16 +66,23 @@ def _stacked(dataset: Any) -> dict[Any, Any]:
     """All items of a data set, column by column."""
     import numpy as np
 
+    if not hasattr(dataset, "__len__"):
+        kind = type(dataset).__name__
+        raise InputError(f"data: found {kind}, which has no length, expected one with all its rows")
     if not 0 < len(dataset) < ROWS_MAX:
         raise InputError(f"data: found a data set of {len(dataset)} items, expected at least one")
     if hasattr(dataset, "tensors"):  # a TensorDataset has its columns at hand
         return dict(enumerate(cast("Sequence[Any]", dataset.tensors)))
     items: list[Any] = [dataset[index] for index in range(len(dataset))]
-    names: list[Any] = list(items[0] if hasattr(items[0], "keys") else range(len(items[0])))
     try:
+        names: list[Any] = list(items[0] if _has_keys(items[0]) else range(len(items[0])))
         return {name: np.stack([np.asarray(item[name]) for item in items]) for name in names}
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise InputError(f"data: its items do not line up in columns: {error}") from error
+
+
+def _has_keys(value: object) -> bool:
+    return callable(getattr(value, "keys", None))
 
 
 def _array(name: object, value: Any) -> "Array":

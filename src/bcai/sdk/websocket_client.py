@@ -1,5 +1,6 @@
 """The client that talks over one kind of connection alone, the WebSocket `/v1/ws`."""
 
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -81,7 +82,7 @@ class TrainingJob:
                 continue
             if not name.endswith("_gb"):
                 section[field_name] = value
-            elif isinstance(value, int | float) and value > 0:
+            elif isinstance(value, int | float) and 0 < value < math.inf:
                 section[field_name] = int(value * 10**9)
             else:
                 raise InputError(f"resources.{name}: found {value!r}; expected a number above 0")

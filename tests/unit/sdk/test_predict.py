@@ -1,9 +1,12 @@
 """What a model says, in batches, and how well it does."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from bcai import InputError, evaluate, predict
+from bcai.vm.isa.symbol import Symbol
 from bcai.vm.program.builder import Builder
 from bcai.vm.program.program import VerifiedProgram
 
@@ -46,8 +49,22 @@ def test_a_class_that_the_model_does_not_have_is_no_number() -> None:
 
 
 def test_no_rows_at_once_are_refused() -> None:
-    with pytest.raises(InputError, match="batch_size: found 0"):
-        predict(product(), X, parameters={"w": W}, batch_size=0)
+    for wrong in (0, "8"):
+        with pytest.raises(InputError, match=f"batch_size: found {wrong!r}"):
+            predict(product(), X, parameters={"w": W}, batch_size=wrong)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_model_whose_output_has_no_row_for_each_example_is_refused() -> None:
+    def model(write: Callable[[Symbol], Symbol], of: str = "float32[4,3]") -> VerifiedProgram:
+        build = Builder()
+        return build.finish(y=write(build.input("x", of)))
+
+    assert predict(model(lambda x: x), X).shape == (10, 3)
+    for wrong in (model(lambda x: x.sum(0, 1)), model(lambda x: x.permute(1, 0))):
+        with pytest.raises(InputError, match="the batch on the first axis of all: 'x' is float32"):
+            predict(wrong, X)
+    with pytest.raises(InputError, match=r"'x' is float32\[\]"):
+        predict(model(lambda x: x, "float32[]"), X[:, 0])
 
 
 def test_metrics_are_what_they_say() -> None:

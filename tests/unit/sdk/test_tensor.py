@@ -25,6 +25,14 @@ def test_the_guides_example() -> None:
     np.testing.assert_array_equal(data, tensor.to_numpy())
 
 
+def test_nothing_is_no_operand() -> None:
+    tensor = Tensor(X)
+    assert (tensor == None) is False  # noqa: E711 - what a careless test of a value does
+    assert (tensor != None) is True  # noqa: E711
+    with pytest.raises(TypeError, match="unsupported operand"):
+        _ = tensor + None
+
+
 def test_create_makes_zeros_data_or_seeded_numbers() -> None:
     zeros = Tensor.create([2, 3], dtype="int8")
     assert (zeros.shape, zeros.dtype, zeros.ndim, zeros.size) == ((2, 3), "int8", 2, 6)
@@ -39,6 +47,8 @@ def test_create_makes_zeros_data_or_seeded_numbers() -> None:
         lambda: Tensor.create([-2]),
         lambda: Tensor.create([2], dtype="float31"),
         lambda: Tensor(np.array(["a"])),
+        lambda: Tensor(["a"], dtype="float32"),
+        lambda: Tensor.create([1], data=["a"]),
         lambda: Tensor([[1], [2, 3]]),
         lambda: Tensor.create([2], dtype=None),
         lambda: Tensor.create([1.5]),  # pyright: ignore[reportArgumentType]

@@ -1,5 +1,6 @@
 """A TrainingJob says what it needs in its own words."""
 
+import math
 from typing import Any
 
 import pytest
@@ -44,6 +45,7 @@ def test_every_resource_arrives() -> None:
         ({"gpu_memory": 8}, "resources.gpu_memory: unknown; did you mean 'gpu_memory_gb'"),
         ({"memory_gb": "8GB"}, "resources.memory_gb: found '8GB'"),
         ({"memory_gb": 0}, "resources.memory_gb: found 0"),
+        ({"memory_gb": math.inf}, "resources.memory_gb: found inf"),
         ({"timeout": 0}, "timeout: found 0"),
     ],
 )

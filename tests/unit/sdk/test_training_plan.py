@@ -84,6 +84,10 @@ def test_columns_go_by_place_or_by_name() -> None:
         ({"checkpoint_every": 0}, "checkpoint_every: found 0, expected a whole number above 0"),
         ({"learning_rate": -0.1}, "learning_rate at step 0: found -0.1"),
         ({"learning_rate": "fast"}, "learning_rate: found 'fast', expected a number"),
+        ({"learning_rate": None}, "learning_rate: found None, expected a number"),
+        ({"learning_rate": object()}, "learning_rate: found <object .*, expected a number"),
+        ({"learning_rate": np.array(0.1)}, "learning_rate: found array.*, expected a number"),
+        ({"learning_rate": {"a": 0.1, 2: 0.1}}, "learning_rate: found step 'a'"),
     ],
 )
 def test_what_is_wrong_is_named(options: dict[str, object], complaint: str) -> None:
@@ -122,6 +126,51 @@ class Examples:
     def __getitem__(self, index: int) -> object:
         row = (X[index], int(Y[index, 0]))
         return dict(zip("xy", row, strict=True)) if self.named else row
+
+
+class Table:
+    """Columns by name, as a DataFrame has them; it is no mapping."""
+
+    def keys(self) -> list[str]:
+        return ["x", "y"]
+
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, name: str) -> object:
+        return {"x": X, "y": Y}[name]
+
+
+class Endless:
+    """An iterable data set of PyTorch's kind."""
+
+    def __getitem__(self, index: int) -> object:
+        raise NotImplementedError
+
+
+class Numbers(Endless):
+    """Items that are no rows."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> object:
+        return float(index)
+
+
+def test_a_table_is_its_columns() -> None:
+    found = columns_of(Table())
+    assert list(found) == ["x", "y"]
+    assert (found["x"] == X).all()
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [(Endless(), "found Endless, which has no length"), (Numbers(), "do not line up in columns")],
+)
+def test_a_data_set_that_has_no_rows_is_named(data: object, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        columns_of(data)
 
 
 def test_a_data_set_becomes_columns() -> None:
