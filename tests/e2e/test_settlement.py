@@ -1,7 +1,8 @@
 """Results that are audited: a node that lies is named, an honest one settles, a kill loses nothing.
 
 The node's training worker is made to lie from outside, by a module that Python imports first: the
-product has no switch for it. It flips one bit of the state in runs of seed 666, then goes on.
+product has no switch for it. It flips one bit of the state in runs of seed 666, then goes on; in
+runs of seed 668 one of the state that it hands in, after it has signed.
 """
 
 import json
@@ -11,19 +12,16 @@ import subprocess
 import sys
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from tests.e2e.challenger import challenge_once, start
+from tests.e2e.challenger import WAIT_S, challenge_once, settlement, start
 from tests.e2e.network_process import NetworkProcess, make_ours
+from tests.e2e.small_training import fit, inputs, program
 
-import bcai
 from bcai import SDK
 from bcai.jobs.settlement import SettlementState
-from bcai.sdk.fit import Trained
-from bcai.vm.program.builder import Builder
-from bcai.vm.program.program import VerifiedProgram
+from bcai.proof.agreement import read_agreement
+from bcai.proof.keys import key_id
 
 LIAR = """
 import sys
@@ -43,6 +41,31 @@ if "bcai.cluster.node.training_worker" in sys.orig_argv:
             yield step
         yield from honest(feeder, program, executable, state, start=6, stop=stop)
     execute.execute = lying
+
+    import bcai.cluster.node.receipts as receipts
+    from pathlib import Path
+    sign = receipts.leave_receipt
+    def swapping(folder, run, *arguments, **named):
+        receipt = sign(folder, run, *arguments, **named)
+        if run.seed == 668:
+            file = Path(folder) / "outputs" / "state.safetensors"
+            content = bytearray(file.read_bytes())
+            content[-1] ^= 1
+            file.write_bytes(content)
+        return receipt
+    receipts.leave_receipt = swapping
+"""
+LAZY = """
+import sys
+if "challenge" in sys.orig_argv:
+    import bcai.cluster.node.audit as module
+    from bcai.base.merkle import TreeHead
+    from bcai.proof.receipt import decode_receipt
+    def lazy(job_id, spec, outcome, blobs, *others):
+        trace = decode_receipt(blobs[outcome.receipt]).trace
+        count, made_up = len(trace.checkpoints), TreeHead(5, bytes(32))
+        return module.AuditReport(None, count, trace=trace.head, last_step=made_up)
+    module.audit = lazy
 """
 SLOW = """
 import sys, time
@@ -55,15 +78,6 @@ if "challenge" in sys.orig_argv:
         return honest(*arguments)
     module.audit = slow
 """
-GENERATOR = np.random.default_rng(0)
-X = GENERATOR.normal(size=(32, 6)).astype(np.float32)
-Y = GENERATOR.integers(0, 3, 32)
-OPTIONS: dict[str, Any] = {
-    "parameters": {"weights": GENERATOR.normal(size=(6, 3)).astype(np.float32)},
-    "batch_size": 8,
-    "epochs": 4,
-    "checkpoint_every": 4,
-}
 
 
 @pytest.fixture(scope="module")
@@ -85,26 +99,11 @@ def client(
         yield opened
 
 
-def program() -> VerifiedProgram:
-    build = Builder()
-    x, y = build.input("x", "float32[8,6]"), build.input("y", "int64[8]")
-    weights = build.parameter("weights", "float32[6,3]")
-    loss, *_ = build.emit("CrossEntropy", [x @ weights, y], {})
-    return build.finish(loss=loss)
-
-
-def fit(client: SDK, seed: int, verify: str) -> Trained:
-    return bcai.fit(program(), (X, Y), seed=seed, verify=verify, client=client, **OPTIONS)
-
-
 def test_who_lies_is_named_and_who_does_not_settles(client: SDK) -> None:
-    honest, lying = fit(client, 1, "full"), fit(client, 666, "full")
+    honest, lying = fit(client, 1), fit(client, 666)
     unchecked = fit(client, 666, "none").result
-    plain = client.submit_program(
-        program(),
-        {"x": X[:8], "y": Y[:8], **OPTIONS["parameters"]},
-        verify="full",
-    )
+    plain = client.submit_program(program(), inputs(1, 0), verify="full")
+    swapped = fit(client, 668).result
     lucky = fit(client, 666, "audited:0.0").result
     assert honest.result.settlement is not None
     assert honest.result.settlement.state is SettlementState.COMMITTED
@@ -114,7 +113,9 @@ def test_who_lies_is_named_and_who_does_not_settles(client: SDK) -> None:
 
     status, found = challenge_once()
     assert status == 1
-    assert set(found) == {honest.result.job_id, lying.result.job_id, plain.job_id}
+    assert set(found) == {
+        honest.result.job_id, lying.result.job_id, plain.job_id, swapped.job_id,
+    }  # fmt: skip
     for settled in (honest.result, plain):
         assert found[settled.job_id]["state"] == "SETTLED"
         assert found[settled.job_id]["lie"] is None
@@ -124,9 +125,20 @@ def test_who_lies_is_named_and_who_does_not_settles(client: SDK) -> None:
     assert named["lie"]["code"] == "steps.state"  # it cannot show steps that end where it said
     assert named["lie"]["checkpoint"] == 1
 
-    known = client.job(lying.result.job_id).result().settlement
-    assert known is not None
+    other = found[swapped.job_id]
+    assert (other["state"], other["lie"]["code"]) == ("DISPUTED", "outputs.delivered")
+    assert (other["dispute"]["faulty"], other["dispute"]["messages"]) == (["node"], 0)
+
+    (voucher,) = settlement(client, honest.result.job_id).vouchers
+    signed = read_agreement(voucher.agreement)
+    assert signed.is_signed
+    assert key_id(signed.agreement.challenger) == voucher.key
+    assert honest.result.receipt is not None
+    assert signed.agreement.trace == honest.result.receipt.trace.head
+
+    known = settlement(client, lying.result.job_id)
     assert known.state is SettlementState.DISPUTED
+    assert known.vouchers == ()
     assert "did not tell the truth: " in known.text
     shown = subprocess.run(
         [sys.executable, "-m", "bcai.cli", "jobs", "show", lying.result.job_id],
@@ -139,7 +151,7 @@ def test_who_lies_is_named_and_who_does_not_settles(client: SDK) -> None:
 
 
 def test_a_challenger_that_is_killed_half_way_loses_nothing(client: SDK, tmp_path: Path) -> None:
-    job = fit(client, 2, "full").result
+    job = fit(client, 2).result
     (tmp_path / "sitecustomize.py").write_text(SLOW)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     with start(PYTHONPATH=path) as slow:
@@ -151,10 +163,42 @@ def test_a_challenger_that_is_killed_half_way_loses_nothing(client: SDK, tmp_pat
     assert found[job.job_id]["state"] == "SETTLED"
 
 
+def test_who_vouches_without_having_done_it_is_named(
+    client: SDK, network_of_liars: NetworkProcess, tmp_path: Path
+) -> None:
+    honest, lying = fit(client, 4).result, fit(client, 666).result
+    (tmp_path / "sitecustomize.py").write_text(LAZY)
+    endpoint = network_of_liars.endpoint()
+    lazy = {
+        "BCAI_HOME": str(tmp_path),  # another key to sign with
+        "BCAI_ENDPOINT": str(endpoint["url"]),
+        "BCAI_API_KEY": str(endpoint["api_key"]),
+    }
+    status, found = challenge_once(str(tmp_path), **lazy)
+    assert status == 0
+    assert {found[each.job_id]["state"] for each in (honest, lying)} == {"SETTLED"}
+
+    process = start("--job", honest.job_id)
+    _, errors = process.communicate(timeout=WAIT_S)
+    said = " ".join(errors.split())
+    assert process.returncode == 0
+    assert "signed that it has done this job again, and has not" in said
+    known = settlement(client, honest.job_id)
+    assert (known.state, len(known.vouchers)) == (SettlementState.SETTLED, 2)
+    assert known.vouchers[0].key in said
+
+    process = start("--job", lying.job_id)
+    process.communicate(timeout=WAIT_S)
+    assert process.returncode == 1
+    known = settlement(client, lying.job_id)
+    assert (known.state, len(known.vouchers)) == (SettlementState.DISPUTED, 1)
+    assert f"vouched for by {known.vouchers[0].by}" in known.text
+
+
 def test_a_nodes_own_key_does_not_settle_its_work(
     client: SDK, network_of_liars: NetworkProcess
 ) -> None:
-    job = fit(client, 3, "full").result
+    job = fit(client, 3).result
     identity = json.loads(next(network_of_liars.home.glob("**/network.json")).read_text())
     process = start(
         "--once",

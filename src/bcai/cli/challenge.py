@@ -7,6 +7,7 @@ that is wrong with a result, such as another job's receipt, the referee sees for
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -26,18 +27,24 @@ if TYPE_CHECKING:
 POLL_S = 2.0
 BATCH = 20
 _ONCE = Parameter(negative="", help="Do the audits that are due, then end; 1 if a node lied.")
+_JOB = Parameter(help="Do this job's audit, due or settled already, then end; 1 if its node lied.")
 
 
 def challenge(
-    *, once: Annotated[bool, _ONCE] = False, options: NetworkOptions = DEFAULT_NETWORK
+    *,
+    once: Annotated[bool, _ONCE] = False,
+    job: Annotated[str | None, _JOB] = None,
+    options: NetworkOptions = DEFAULT_NETWORK,
 ) -> int:
     """Do audits until Ctrl-C, or until none is due."""
     from bcai.settings import read_settings
     from bcai.vm.runtime.choose_backend import choose_backend
 
-    backend = choose_backend(read_settings().enhanced_vm.hardware_backend).backend
-    challenger = _Challenger(backend, options, once)
-    with_network(options, challenger.run)
+    settings = read_settings()
+    backend = choose_backend(settings.enhanced_vm.hardware_backend).backend
+    once = once or job is not None
+    challenger = _Challenger(backend, options, once, settings.home)
+    with_network(options, challenger.run if job is None else partial(challenger.do, job))
     if once and options.json:
         print_json({"audits": challenger.done})
     lied = any(each["lie"] is not None for each in challenger.done)
@@ -47,8 +54,9 @@ def challenge(
 class _Challenger:
     """Takes one audit after the other. It keeps nothing: what is not reported stays due."""
 
-    def __init__(self, backend: "Backend", options: NetworkOptions, once: bool) -> None:
+    def __init__(self, backend: "Backend", options: NetworkOptions, once: bool, home: Path) -> None:
         self._backend, self._options, self._once = backend, options, once
+        self._home = home
         self._skipped: set[str] = set()
         self.done: list[dict[str, Any]] = []
 
@@ -74,11 +82,18 @@ class _Challenger:
             if not new:
                 await anyio.sleep(POLL_S)
 
+    async def do(self, job_id: str, client: "AsyncSDK") -> None:
+        """Do one audit, wherever the result stands."""
+        from bcai.cli.vouch import audit_path
+        from bcai.wire.jobs import JobView
+
+        await self._audit(client, await client.transport.get(audit_path(job_id), JobView))
+
     async def _audit(self, client: "AsyncSDK", job: "JobView") -> None:
         import anyio.to_thread
 
+        from bcai.cli.vouch import audit_path, sign_for, without_computing
         from bcai.jobs.check_result import digests_of
-        from bcai.sdk.transport import job_path
         from bcai.wire.audits import VerdictMessage
         from bcai.wire.jobs import JobView
 
@@ -90,12 +105,18 @@ class _Challenger:
         if report.lie is not None:
             await self._dispute(client, job, report.lie, report.claim)
             return
-        path = job_path(job.id).replace("/v1/jobs/", "/v1/audits/")
-        settled = await client.transport.post(
-            path, JobView, body=VerdictMessage(message=report.remark, agrees=not report.is_open)
+        agreement = None if report.is_open else sign_for(job, report, self._home)
+        verdict = VerdictMessage(
+            message=report.remark, agrees=not report.is_open, agreement=agreement
         )
+        settled = await client.transport.post(audit_path(job.id), JobView, body=verdict)
         found = settled.settlement
         assert found is not None
+        for voucher in without_computing(job, report):
+            say(
+                f"{job.id} ({job.name}): {voucher.by} ({voucher.key}) signed that it has done this "
+                "job again, and has not: its witness is not what the last step gives"
+            )
         self._tell(job, found.state.value, found.text, None, None)
 
     async def _dispute(
@@ -126,7 +147,8 @@ class _Challenger:
         if Party.NODE not in ruling.faulty:
             self._skipped.add(job.id)
             text = f"this challenger lost the dispute: {ruling.text}"
-            self._tell(job, "COMMITTED", text, None, document)
+            state = "COMMITTED" if job.settlement is None else job.settlement.state.value
+            self._tell(job, state, text, None, document)
             return
         text = f"{view.node_name} ({view.node_id}) did not tell the truth: {ruling.text}"
         steps = None if ruling.step is None else [ruling.step, ruling.step + 1]

@@ -17,6 +17,10 @@ from bcai.jobs.dispute import Party, Ruling
 from bcai.jobs.verify import Policy, Verify
 
 _LOTS = 1 << 64
+APPEAL_S = 7 * 24 * 3600.0
+"""A result may be disputed for so long since it was handed in, SETTLED or not: much less than a
+node keeps its evidence for, or it could not defend itself."""
+VOUCHERS_MAX = 16
 
 
 class SettlementState(StrEnum):
@@ -46,10 +50,31 @@ class Lie:
 
 
 @dataclass(frozen=True, slots=True)
+class Voucher:
+    """Who did a job again and found the same.
+
+    Attributes
+    ----------
+    by
+        Name of its API key.
+    key
+        The key that it signs with.
+    agreement
+        What it signed, for anyone to check: proof/agreement.py.
+    """
+
+    by: str
+    key: str
+    at: float
+    agreement: str
+
+
+@dataclass(frozen=True, slots=True)
 class Audited:
     """An audit is over; `by` did it, and `lie` is what it found, if anything.
 
-    Without a lie it `agrees`, or something came out otherwise for which nobody can be blamed.
+    Without a lie it `agrees`, with a `voucher`, or something came out otherwise for which nobody
+    can be blamed.
     """
 
     at: float
@@ -57,6 +82,7 @@ class Audited:
     lie: Lie | None = None
     remark: str = ""
     agrees: bool = True
+    voucher: Voucher | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +109,8 @@ class Settlement:
         The key that this node signs with, as it was bound to its id when the result came in.
     dispute
         How the last dispute about it ended, whoever lost.
+    vouchers
+        Who did it again and found the same. Where the node lied, they signed for that lie.
     """
 
     state: SettlementState
@@ -99,6 +127,7 @@ class Settlement:
     asked: int = 0
     node_key: str = ""
     dispute: Ruling | None = None
+    vouchers: tuple[Voucher, ...] = ()
 
 
 def is_drawn(job_id: str, receipt: str, salt: str, rate: float) -> bool:
@@ -138,7 +167,8 @@ def commit(
 def step(settlement: Settlement, message: Audited) -> Settlement:
     """Take an audit's end.
 
-    The same verdict once more changes nothing: a challenger may have to send it twice.
+    The same verdict once more changes nothing: a challenger may have to send it twice. More may
+    vouch for what is SETTLED.
 
     Raises
     ------
@@ -150,7 +180,10 @@ def step(settlement: Settlement, message: Audited) -> Settlement:
     lie = message.lie
     is_right = lie is None and message.agrees
     state = SettlementState.SETTLED if is_right else SettlementState.DISPUTED
+    vouchers = _with(settlement.vouchers, message.voucher)
     if settlement.state is not SettlementState.COMMITTED:
+        if settlement.state is state and message.voucher is not None:
+            return _vouched(replace(settlement, vouchers=vouchers), message)
         if settlement.state is state and settlement.by == message.by and settlement.lie == lie:
             return settlement
         raise ConflictError(
@@ -161,20 +194,53 @@ def step(settlement: Settlement, message: Audited) -> Settlement:
     if lie is not None:
         text = f"{settlement.node_name} ({settlement.node_id}) did not tell the truth: "
         text += lie.message
-    return replace(settlement, state=state, at=message.at, by=message.by, text=text, lie=lie)
+    done = replace(settlement, state=state, at=message.at, by=message.by, text=text, lie=lie)
+    return replace(done, vouchers=vouchers)
+
+
+def may_be_disputed(settlement: Settlement, at: float) -> bool:
+    """Whether a dispute may begin now: while it waits for its audit, and for some days after."""
+    is_audited = settlement.verify.policy in (Policy.FULL, Policy.AUDITED)
+    is_early = is_audited and at - settlement.committed_at <= APPEAL_S
+    is_settled = settlement.state is SettlementState.SETTLED
+    return settlement.state is SettlementState.COMMITTED or (is_settled and is_early)
 
 
 def rule(settlement: Settlement, ruling: Ruling) -> Settlement:
-    """Take the end of a dispute: the node is named, or the challenger is and the audit stays due.
+    """Take the end of a dispute: the node is named, or the challenger is and all stays as it was.
+
+    Whoever has vouched for what is a lie is named beside the node.
 
     Raises
     ------
     ConflictError
-        It has been settled or disputed otherwise.
+        It has been disputed otherwise.
     """
+    is_settled = settlement.state is SettlementState.SETTLED
+    if Party.NODE not in ruling.faulty and is_settled:
+        return replace(settlement, dispute=ruling)
     if Party.NODE not in ruling.faulty:
         text = f"waits for its audit; {ruling.challenger} disputed it and lost: {ruling.text}"
         return replace(settlement, dispute=ruling, text=text)
     steps = None if ruling.step is None else (ruling.step, ruling.step + 1)
     lie = Lie(ruling.code, ruling.text, ruling.checkpoint, steps)
-    return replace(step(settlement, Audited(ruling.at, ruling.challenger, lie)), dispute=ruling)
+    if is_settled:
+        settlement = replace(settlement, state=SettlementState.COMMITTED)
+    found = step(settlement, Audited(ruling.at, ruling.challenger, lie))
+    names = ", ".join(each.by for each in settlement.vouchers)
+    text = f"{found.text}; vouched for by {names}" if is_settled and names else found.text
+    return replace(found, dispute=ruling, text=text)
+
+
+def _with(vouchers: tuple[Voucher, ...], new: Voucher | None) -> tuple[Voucher, ...]:
+    """One of each key, the first."""
+    if new is None or any(each.key == new.key for each in vouchers):
+        return vouchers
+    return (*vouchers, new)[:VOUCHERS_MAX]
+
+
+def _vouched(settlement: Settlement, message: Audited) -> Settlement:
+    """What was settled by the lot alone is settled by its first audit from now on."""
+    if settlement.by:
+        return settlement
+    return replace(settlement, at=message.at, by=message.by, text=message.remark or settlement.text)

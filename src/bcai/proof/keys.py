@@ -35,6 +35,7 @@ class Domain(StrEnum):
     COMMITMENT = "bcai-commitment-v1"
     PYTHON = "bcai-python-commitment-v1"
     NODE = "bcai-node-v1"
+    AGREEMENT = "bcai-agreement-v1"
 
 
 class SigningKey:

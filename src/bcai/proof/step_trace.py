@@ -164,7 +164,13 @@ def trace_step(
     state: Mapping[str, Array],
 ) -> StepTrace:
     """Run one step instruction by instruction and keep the hashes. Raises what `run` raises."""
-    values = {**inputs, **state}
+    return run_and_trace(layout, executable, {**inputs, **state})[1]
+
+
+def run_and_trace(
+    layout: StepLayout, executable: Executable, values: Mapping[str, Array]
+) -> tuple[dict[str, Array], StepTrace]:
+    """The same, with what the step puts out; `values` are inputs and parameters."""
     contents: list[tuple[bytes, ...]] = [
         (content_hash(values[port.name]),) for port in layout.ports
     ]
@@ -173,8 +179,8 @@ def trace_step(
         assert len(contents) == layout.first_instruction + position
         contents.append(tuple(map(content_hash, results)))
 
-    executable.run_traced(values, observe)
-    return assemble(layout, contents)
+    outputs = executable.run_traced(values, observe)
+    return outputs, assemble(layout, contents)
 
 
 def assemble(layout: StepLayout, contents: Sequence[tuple[bytes, ...]]) -> StepTrace:

@@ -22,3 +22,9 @@ class VerdictMessage(BaseModel):
         description="Whether the result is as it should be. Only a captured script can differ "
         "without anyone's lie; its result is DISPUTED then, and nobody is blamed.",
     )
+    agreement: str | None = Field(
+        default=None,
+        max_length=8192,
+        pattern=r"^[A-Za-z0-9+/]+={0,2}$",
+        description="What the challenger signs where it agrees, in base64.",
+    )

@@ -21,7 +21,7 @@ from bcai.cluster.store.protocol import ApiKey, JobStore, Role
 from bcai.jobs.dispute import Party, Ruling
 from bcai.jobs.job import Job
 from bcai.jobs.outcome import Outcome
-from bcai.jobs.settlement import Settlement, SettlementState, is_drawn
+from bcai.jobs.settlement import APPEAL_S, Settlement, SettlementState, is_drawn
 from bcai.jobs.spec import FileRef, JobKind, JobSpec
 from bcai.jobs.verify import NO_CHECK, Policy, Verify
 from bcai.settings import Settings
@@ -109,6 +109,48 @@ async def test_a_node_does_not_settle_its_own_work(store: JobStore) -> None:
     assert settlement(await store.get(job.id)).state is SettlementState.COMMITTED
     settled = await store.settle(job.id, await challenger(store))
     assert settlement(settled).state is SettlementState.SETTLED
+
+
+async def test_more_may_vouch_but_not_with_the_nodes_key_or_its_owners(store: JobStore) -> None:
+    own = await store.add_key("the node's", Role.NODE, "secret")
+    for name in (NODE.id, "its other node"):
+        await store.node_seen(
+            name, name=name, capabilities=CAPABILITIES, key_id=own.id, lease_s=LEASE_S,
+            signing_key=f"key of {name}",
+        )  # fmt: skip
+    job = await ended(store)
+    ann, bob = [await store.add_key(name, Role.NODE, secrets.token_hex()) for name in "ab"]
+    for name in (NODE.id, "its other node"):
+        with pytest.raises(ForbiddenError, match="signs for the node whose work this is"):
+            await store.settle(job.id, ann, vouched=(f"key of {name}", "signed"))
+    assert settlement(await store.get(job.id)).state is SettlementState.COMMITTED
+    await store.settle(job.id, ann, vouched=("key a", "signed a"))
+    await store.settle(job.id, bob, vouched=("key b", "signed b"))
+    again = settlement(await store.settle(job.id, bob, vouched=("key b", "signed b")))
+    assert [(each.by, each.key, each.agreement) for each in again.vouchers] == [
+        ("a", "key a", "signed a"), ("b", "key b", "signed b"),
+    ]  # fmt: skip
+    assert (again.state, again.by) == (SettlementState.SETTLED, "a")
+
+
+async def test_a_settled_result_is_disputed_in_time_or_not_at_all(
+    store: JobStore, clock: Clock
+) -> None:
+    job, late = await ended(store), await ended(store)
+    ann = await challenger(store)
+    for each in (job, late):
+        await store.settle(each.id, ann, vouched=("key a", "signed"))
+    begun = await store.open_dispute(job.id, ann, size=3, root="ab" * 32, clock_s=1.0)
+    ruling = Ruling((Party.NODE,), "result", "lies", "challenger", clock.now)
+    await store.move_dispute(begun, replace(begun, ruling=ruling))
+    found = settlement(await store.get(job.id))
+    assert (found.state, [each.by for each in found.vouchers]) == (
+        SettlementState.DISPUTED, ["challenger"],
+    )  # fmt: skip
+    assert found.text.endswith("vouched for by challenger")
+    clock.now += APPEAL_S + 1
+    with pytest.raises(ConflictError, match="is SETTLED: there is nothing to dispute"):
+        await store.open_dispute(late.id, ann, size=3, root="ab" * 32, clock_s=1.0)
 
 
 async def test_jobs_that_asked_for_no_check_or_failed_have_none(store: JobStore) -> None:

@@ -1,18 +1,26 @@
 """A result is settled or disputed once; a lot that nobody can foresee decides who is audited."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bcai import InputError
 from bcai.base.errors import ConflictError
+from bcai.jobs.dispute import Party, Ruling
 from bcai.jobs.settlement import (
+    APPEAL_S,
+    VOUCHERS_MAX,
     Audited,
     Lie,
     Settlement,
     SettlementState,
+    Voucher,
     commit,
     is_drawn,
+    may_be_disputed,
+    rule,
     step,
 )
 from bcai.jobs.spec import FileRef, JobKind, JobSpec
@@ -27,6 +35,11 @@ MESSAGES = st.builds(
     by=st.sampled_from(["ann", "bob"]),
     lie=st.sampled_from([None, LIE, Lie("receipt.format", "no receipt")]),
 )
+RULING = Ruling((Party.NODE,), "result", "instruction 3 lies", "carl", 9.0, 1, 7)
+
+
+def vouching(by: str, key: str = "") -> Audited:
+    return Audited(2.0, by, remark="done again", voucher=Voucher(by, key or by, 2.0, "signed"))
 
 
 def committed(verify: Verify = FULL, receipt: str | None = RECEIPT) -> Settlement:
@@ -75,6 +88,53 @@ def test_an_audit_ends_in_settled_or_disputed_and_names_the_node() -> None:
     disputed = step(committed(), Audited(2.0, "ann", LIE))
     assert (disputed.state, disputed.lie, disputed.by) == (SettlementState.DISPUTED, LIE, "ann")
     assert disputed.text == "box (n) did not tell the truth: state of checkpoint 1 differs"
+
+
+def test_several_may_vouch_for_a_result_each_key_once() -> None:
+    once = step(committed(), vouching("ann"))
+    assert (once.state, once.by, [each.by for each in once.vouchers]) == (
+        SettlementState.SETTLED, "ann", ["ann"],
+    )  # fmt: skip
+    assert step(once, vouching("ann")) == once
+    twice = step(once, vouching("bob"))
+    assert (twice.by, [each.by for each in twice.vouchers]) == ("ann", ["ann", "bob"])
+    assert step(twice, vouching("bob again", key="bob")) == twice
+    many = twice
+    for number in range(2 * VOUCHERS_MAX):
+        many = step(many, vouching(f"key {number}"))
+    assert len(many.vouchers) == VOUCHERS_MAX
+    lot = step(committed(Verify(Policy.AUDITED, 0.0)), vouching("ann"))
+    assert (lot.state, lot.by, lot.text) == (SettlementState.SETTLED, "ann", "done again")
+
+
+def test_who_vouched_for_a_lie_is_named_beside_the_node() -> None:
+    settled = step(step(committed(), vouching("ann")), vouching("bob"))
+    found = rule(settled, RULING)
+    assert (found.state, found.by, found.dispute) == (SettlementState.DISPUTED, "carl", RULING)
+    assert found.text.startswith("box (n) did not tell the truth: step 7: instruction 3 lies")
+    assert found.text.endswith("; vouched for by ann, bob")
+    assert found.vouchers == settled.vouchers
+    with pytest.raises(ConflictError):
+        step(found, vouching("dora"))
+    assert rule(found, RULING) == found
+    with pytest.raises(ConflictError):
+        rule(found, replace(RULING, challenger="dora"))
+
+
+def test_a_challenger_that_loses_changes_nothing_that_is_settled() -> None:
+    settled = step(committed(), vouching("ann"))
+    lost = replace(RULING, faulty=(Party.CHALLENGER,))
+    assert rule(settled, lost) == replace(settled, dispute=lost)
+
+
+def test_a_settled_result_may_be_disputed_for_some_days() -> None:
+    waiting, settled = committed(), step(committed(), vouching("ann"))
+    assert may_be_disputed(waiting, 1.0 + 2 * APPEAL_S)
+    assert may_be_disputed(settled, 1.0 + APPEAL_S)
+    assert not may_be_disputed(settled, 2.0 + APPEAL_S)
+    assert not may_be_disputed(rule(settled, RULING), 1.0)
+    copies = replace(settled, verify=Verify(Policy.REPLICATED, replicas=3))
+    assert not may_be_disputed(copies, 1.0)
 
 
 def test_a_result_without_a_receipt_is_disputed_at_once() -> None:

@@ -14,12 +14,12 @@ from bcai.cluster.store.protocol import BlobStore
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
 from bcai.jobs.states import Move
 from bcai.proof.capture_receipt import MAGIC as CAPTURE_MAGIC
-from bcai.proof.capture_receipt import decode_capture
+from bcai.proof.capture_receipt import CaptureReceipt, decode_capture
 from bcai.proof.commitment import is_commitment_signed
 from bcai.proof.keys import Domain, is_signed, key_id, parse_key_id
 from bcai.proof.python_commitment import is_python_signed
 from bcai.proof.python_receipt import decode_word
-from bcai.proof.receipt import decode_receipt
+from bcai.proof.receipt import Receipt, decode_receipt
 from bcai.wire.nodes import Finished, Hello, Report
 
 RECEIPT_BYTES_MAX = 512 * MIB
@@ -53,6 +53,21 @@ async def vetted(report: Report, signing_key: str | None, blobs: BlobStore) -> R
     return report
 
 
+async def read_receipt(digest: str, blobs: BlobStore) -> bytes:
+    """A receipt of the store, whole. Raises NotFoundError and FormatError."""
+    size = await blobs.size(digest)
+    if size is None:
+        raise NotFoundError(f"there is no receipt {digest}")
+    if size > RECEIPT_BYTES_MAX:
+        raise FormatError(f"a receipt has at most {format_size(RECEIPT_BYTES_MAX)}")
+    return b"".join([chunk async for chunk in blobs.read(digest)])
+
+
+def decode_any(data: bytes) -> Receipt | CaptureReceipt:
+    """A receipt of a run, or of a captured script. Raises FormatError."""
+    return decode_capture(data) if data.startswith(CAPTURE_MAGIC) else decode_receipt(data)
+
+
 async def _check(job_id: str, outcome: Outcome, signing_key: str | None, blobs: BlobStore) -> None:
     if signing_key is None:
         raise ForbiddenError("the node came without a signing key")
@@ -64,12 +79,7 @@ async def _check(job_id: str, outcome: Outcome, signing_key: str | None, blobs: 
             raise NotFoundError(f"there is no blob {output.digest} of output {output.name!r}")
     if outcome.receipt is None:
         return
-    size = await blobs.size(outcome.receipt)
-    if size is None:
-        raise NotFoundError(f"there is no receipt {outcome.receipt}")
-    if size > RECEIPT_BYTES_MAX:
-        raise FormatError(f"a receipt has at most {format_size(RECEIPT_BYTES_MAX)}")
-    data = b"".join([chunk async for chunk in blobs.read(outcome.receipt)])
+    data = await read_receipt(outcome.receipt, blobs)
     await anyio.to_thread.run_sync(_check_receipt, data, job_id, node)
 
 
@@ -85,8 +95,7 @@ def _check_word(word: str, node: bytes) -> None:
 
 
 def _check_receipt(data: bytes, job_id: str, node: bytes) -> None:
-    is_capture = data.startswith(CAPTURE_MAGIC)
-    receipt = decode_capture(data) if is_capture else decode_receipt(data)
+    receipt = decode_any(data)
     commitment = receipt.commitment
     if commitment.node != node:
         raise ForbiddenError(_other(commitment.node, node))

@@ -14,6 +14,7 @@ from bcai.jobs.outcome import Outcome
 from bcai.jobs.settlement import Lie
 from bcai.jobs.spec import JobSpec
 from bcai.proof.evidence import EvidenceClass, strongest
+from bcai.proof.last_step import LastStepTraced
 from bcai.proof.messages import Answerer
 from bcai.proof.recorder import Trace
 from bcai.proof.replay import Difference, Replayed, replay
@@ -36,6 +37,10 @@ class AuditReport:
     """The same in words, of a captured script."""
     is_open: bool = False
     """It came out otherwise, and nobody can be blamed: the result is not settled."""
+    trace: TreeHead | None = None
+    """What came out here, where it was done again and agrees."""
+    last_step: TreeHead | None = None
+    """Of the trace of the last step, instruction by instruction; no receipt has it."""
 
     @property
     def remark(self) -> str:
@@ -91,10 +96,11 @@ def audit(
     if strongest(order.program.program, backend.name) is not EvidenceClass.EXACT:
         return AuditReport()
     executable = backend.compile(order.program)
+    watched = LastStepTraced(executable, order.program, _steps(order))
     again = replay(
         order.feeder,
         order.program,
-        executable,
+        watched,
         receipt.trace,
         order.state,
         first=order.first,
@@ -102,7 +108,13 @@ def audit(
     if again.difference is not None:
         claim = _claim(order, executable, receipt.trace, again)
         return AuditReport(_wrong(again.difference), again.compared, claim)
-    return AuditReport(None, again.compared)
+    head = receipt.trace.head  # each of its checkpoints came out here, too
+    return AuditReport(None, again.compared, trace=head, last_step=watched.head)
+
+
+def _steps(order: Order) -> int:
+    """How many steps an audit computes."""
+    return order.run.steps - order.run.span(order.first).start
 
 
 def _claim(order: Order, executable: Executable, trace: Trace, again: Replayed) -> Claim:

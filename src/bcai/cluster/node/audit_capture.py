@@ -84,7 +84,7 @@ def audit_capture(
 def _agreed(receipt: CaptureReceipt) -> AuditReport:
     parts = sum(isinstance(each, PartLeaf) for each in receipt.leaves)
     said = f"run again: the script gave the same trace, {format_count(parts, 'part')}"
-    return AuditReport(compared=parts, said=said)
+    return AuditReport(compared=parts, said=said, trace=receipt.commitment.trace)
 
 
 def _replayed(checked: CheckedCapture, backend: Backend) -> AuditReport | None:

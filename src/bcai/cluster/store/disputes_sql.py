@@ -22,7 +22,7 @@ from bcai.jobs.dispute import (
     answered,
     asked_again,
 )
-from bcai.jobs.settlement import SettlementState, rule
+from bcai.jobs.settlement import may_be_disputed, rule
 
 _RECORD: TypeAdapter[DisputeRecord] = TypeAdapter(DisputeRecord)
 
@@ -41,7 +41,7 @@ def open_dispute(connection: Connection, record: DisputeRecord) -> DisputeRecord
         if _claim(each) != _claim(record):
             raise ConflictError(f"the result is in dispute already, with {each.challenger}")
         return each
-    if settlement.state is not SettlementState.COMMITTED:
+    if not may_be_disputed(settlement, record.opened_at):
         raise ConflictError(f"the result is {settlement.state}: there is nothing to dispute")
     _refuse_loser(earlier, record.challenger_key)
     begun = replace(record, node_id=settlement.node_id, node_name=settlement.node_name)

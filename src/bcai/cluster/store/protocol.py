@@ -180,11 +180,18 @@ class JobStore(Protocol):
         ...
 
     async def settle(
-        self, job_id: str, key: ApiKey, remark: str = "", *, agrees: bool = True
+        self,
+        job_id: str,
+        key: ApiKey,
+        remark: str = "",
+        *,
+        agrees: bool = True,
+        vouched: tuple[str, str] | None = None,
     ) -> Job:
-        """SETTLED, by whoever has the API key. Idempotent.
+        """SETTLED, by whoever has the API key, with the key and the text of its agreement.
 
-        Without `agrees` DISPUTED, with nobody who is blamed: a captured script may differ.
+        The same once more changes nothing; another agreement is added. Without `agrees` DISPUTED,
+        with nobody who is blamed: a captured script may differ.
 
         Raises
         ------

@@ -57,6 +57,8 @@ def settle(connection: Connection, job_id: str, message: Audited, key_id: str) -
     """Take an audit's end from whoever has the API key `key_id`."""
     before = lock_settlement(connection, job_id)
     refuse_own_work(connection, before, key_id)
+    if message.voucher is not None:
+        _refuse_own_word(connection, before, message.voucher.key)
     disputed = select(DISPUTES.c.id).where(DISPUTES.c.job_id == job_id, DISPUTES.c.is_open)
     if connection.execute(disputed).first() is not None:
         raise ConflictError("the result is in dispute: that says what becomes of it")
@@ -97,4 +99,15 @@ def refuse_own_work(connection: Connection, settlement: Settlement, key_id: str)
         raise ForbiddenError(
             "a node's work is not audited with the key that the node itself came with",
             hint="give the challenger a key of its own: bcai keys add",
+        )
+
+
+def _refuse_own_word(connection: Connection, settlement: Settlement, signing_key: str) -> None:
+    """Nobody vouches with the node's key, nor with one of a node that came with its API key."""
+    owner = select(NODES.c.key_id).where(NODES.c.id == settlement.node_id)
+    own = select(NODES.c.signing_key).where(NODES.c.key_id.in_(owner))
+    if signing_key in (settlement.node_key, *connection.execute(own).scalars()):
+        raise ForbiddenError(
+            f"{signing_key} signs for the node whose work this is, or for another of its owner",
+            hint="a challenger has a key of its own: challenger.pem in its home",
         )

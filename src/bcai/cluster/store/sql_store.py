@@ -35,7 +35,7 @@ from bcai.jobs.dispute import DisputeRecord, Said
 from bcai.jobs.job import EventKind, Job, JobEvent
 from bcai.jobs.node import Capabilities, Claim, Node
 from bcai.jobs.outcome import Outcome, Reason
-from bcai.jobs.settlement import Audited
+from bcai.jobs.settlement import Audited, Voucher
 from bcai.jobs.spec import JobSpec
 from bcai.jobs.states import JobState
 from bcai.wire.jobs import SPEC
@@ -167,9 +167,17 @@ class SqlStore:
         return await self._read(lambda connection: settlements_sql.audits_due(connection, limit))
 
     async def settle(
-        self, job_id: str, key: ApiKey, remark: str = "", *, agrees: bool = True
+        self,
+        job_id: str,
+        key: ApiKey,
+        remark: str = "",
+        *,
+        agrees: bool = True,
+        vouched: tuple[str, str] | None = None,
     ) -> Job:
-        message = Audited(self._clock(), key.name, remark=remark, agrees=agrees)
+        now = self._clock()
+        voucher = vouched and Voucher(key.name, vouched[0], now, vouched[1])
+        message = Audited(now, key.name, remark=remark, agrees=agrees, voucher=voucher)
         return await self._write(
             lambda connection: settlements_sql.settle(connection, job_id, message, key.id)
         )

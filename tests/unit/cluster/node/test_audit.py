@@ -135,8 +135,10 @@ def code_of(report: AuditReport) -> str:
 
 
 def test_who_told_the_truth_is_not_accused() -> None:
-    report = do(plan()).audit()
-    assert (report.lie, report.compared) == (None, 4)
+    done = do(plan())
+    report = done.audit()
+    assert (report.lie, report.compared, report.trace) == (None, 4, done.trace.head)
+    assert report.last_step is not None
     assert report.remark == "done again: 4 checkpoints and the outputs agree"
 
 
@@ -153,7 +155,9 @@ def test_a_run_that_goes_on_is_done_again_from_where_it_began() -> None:
     first = do(plan(epochs=1))
     start = Start(first.state, first.trace)
     rest = do(plan(start=start))
-    assert (rest.audit().lie, rest.audit().compared) == (None, 2)
+    whole, found = do(plan()).audit(), rest.audit()
+    assert (found.lie, found.compared) == (None, 2)
+    assert found.last_step == whole.last_step
     wrong = do(plan(start=start), lie_at=6).audit()
     assert wrong.lie is not None
     assert wrong.lie.checkpoint == 3

@@ -4,11 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from bcai.base.errors import NotFoundError
 from bcai.cluster.gateway.auth import NodeCaller
 from bcai.cluster.gateway.limits import PAGE_SIZE_MAX
 from bcai.cluster.gateway.openapi import JobId, problems
 from bcai.cluster.gateway.rendering import json_response
 from bcai.cluster.gateway.services import UseServices
+from bcai.cluster.gateway.vouched import check_agreement
 from bcai.wire.audits import AuditList, VerdictMessage
 from bcai.wire.jobs import JobView
 
@@ -26,6 +28,15 @@ async def list_audits(
     return json_response(AuditList(items=[JobView.of(job) for job in jobs]))
 
 
+@router.get("/v1/audits/{job_id}", response_model=JobView, responses=problems(401, 403, 404, 422))
+async def get_audited(services: UseServices, _: NodeCaller, job_id: JobId) -> Response:
+    """Look at one job whose result is checked, wherever that stands: to do it again."""
+    job = await services.store.get(job_id)
+    if job.settlement is None:
+        raise NotFoundError(f"no result of a job {job_id[:80]!r} is checked")
+    return json_response(JobView.of(job))
+
+
 @router.post(
     "/v1/audits/{job_id}",
     response_model=JobView,
@@ -37,8 +48,15 @@ async def settle_job(
 ) -> Response:
     """Settle a result about which nobody lied. Harmless if repeated; refused for one's own work.
 
+    Who agrees signs for it, and stands in the settlement with that. More may sign, later.
+
     That a node lied is not taken at one side's word: see `/v1/audits/{job_id}/dispute` where its
     trace differs, and `/v1/audits/{job_id}/accusation` for all else.
     """
-    job = await services.store.settle(job_id, caller, verdict.message, agrees=verdict.agrees)
-    return json_response(JobView.of(job))
+    job = await services.store.get(job_id)
+    signed = verdict.agreement
+    vouched = await check_agreement(signed, job, services.blobs) if verdict.agrees else None
+    settled = await services.store.settle(
+        job_id, caller, verdict.message, agrees=verdict.agrees, vouched=vouched
+    )
+    return json_response(JobView.of(settled))
