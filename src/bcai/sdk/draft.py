@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -84,28 +84,37 @@ def draft_job(
         "code": code,
         "code_name": code_name,
         "entry": entry,
-        "arguments": _texts(arguments, "arguments"),
-        "requirements": _texts(requirements, "requirements"),
+        "arguments": arguments,
+        "requirements": requirements,
         "environment": environment,
-        "hardware": dict(hardware) if hardware else None,
-        "limits": dict(limits) if limits else None,
+        "hardware": hardware,
+        "limits": limits,
         "timeout": timeout,
         "max_retries": max_retries,
-        "required_outputs": _texts(required_outputs, "required_outputs"),
+        "required_outputs": required_outputs,
         "reward_tokens": reward_tokens,
-        "labels": dict(labels) if labels else None,
+        "labels": labels,
         "security_level": security_level,
         "verify": verify,
         "capture": capture or None,
     }
-    return _checked({name: each for name, each in fields.items() if each not in (None, [])}, files)
+    draft = checked_draft(fields, files)
+    asked = draft.submission
+    refuse_certain(asked.code, asked.code_name, asked.entry, files, asked.security_level)
+    return draft
 
 
-def _checked(fields: Mapping[str, Any], files: Sequence[LocalFile]) -> Draft:
-    submission = check_submission(fields)
-    code, entry, asked = submission.code, submission.entry, submission.security_level
-    refuse_certain(code, submission.code_name, entry, files, asked)
-    return Draft(submission, tuple(files))
+def checked_draft(fields: Mapping[str, Any], files: Sequence[LocalFile]) -> Draft:
+    """Check the fields of any kind of job; what is None or empty counts as not given.
+
+    Raises
+    ------
+    InputError
+        As `check_submission`.
+    """
+    plain = {name: _plain(name, value) for name, value in fields.items()}
+    given = {name: value for name, value in plain.items() if value not in (None, [], {})}
+    return Draft(check_submission(given), tuple(files))
 
 
 def check_submission(fields: Mapping[str, Any]) -> JobSubmission:
@@ -206,10 +215,16 @@ def _paths(data: AnyPath | Iterable[AnyPath]) -> list[Path]:
     return [Path(source) for source in data]
 
 
-def _texts(values: Sequence[str], field: str) -> list[str]:
-    """A lone text where a list belongs would be taken letter by letter."""
-    if isinstance(values, str):
-        raise InputError(
-            f"{field}: found the text {values!r}; expected a list such as [{values!r}]"
-        )
-    return list(values)
+_LISTS = ("arguments", "requirements", "required_outputs")
+
+
+def _plain(field: str, value: object) -> object:
+    """Lists and tables as a message has them; what is neither is for its model to refuse.
+
+    A lone text where a list belongs would be taken letter by letter.
+    """
+    if field in _LISTS and isinstance(value, str):
+        raise InputError(f"{field}: found the text {value!r}; expected a list such as [{value!r}]")
+    if field in _LISTS and isinstance(value, Iterable):
+        return list(cast("Iterable[object]", value))
+    return dict(cast("Mapping[str, object]", value)) if isinstance(value, Mapping) else value

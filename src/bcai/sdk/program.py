@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bcai.base.errors import InputError, NotFoundError
 from bcai.jobs.spec import JobKind, Mount
-from bcai.sdk.draft import Draft, Quantity, check_submission
+from bcai.sdk.draft import Draft, Quantity, checked_draft
 from bcai.sdk.folder import LocalFile
 from bcai.sdk.inspection import refuse_certain_code
 
@@ -59,15 +59,14 @@ def draft_program(
         "name": name or usual_name,
         "entry": ENTRY,
         "hardware": {"gpu_count": 1} if _asks_for_gpu(verified) else None,
-        "limits": dict(limits) if limits else None,
+        "limits": limits,
         "timeout": timeout,
         "max_retries": max_retries,
-        "required_outputs": list(required_outputs),
-        "labels": dict(labels) if labels else None,
+        "required_outputs": required_outputs,
+        "labels": labels,
         "verify": verify,
     }
-    given = {field: value for field, value in fields.items() if value not in (None, [])}
-    return Draft(check_submission(given), tuple(files))
+    return checked_draft(fields, files)
 
 
 def _asks_for_gpu(program: "VerifiedProgram") -> bool:

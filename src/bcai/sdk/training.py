@@ -14,7 +14,7 @@ from bcai.base.errors import InputError
 from bcai.base.units import MIB
 from bcai.jobs.spec import JobKind, Mount
 from bcai.jobs.training import CHECKPOINTS, ENTRY, ROWS, RUN, STATE
-from bcai.sdk.draft import Draft, Quantity, check_submission, nearest
+from bcai.sdk.draft import Draft, Quantity, checked_draft, nearest
 from bcai.sdk.folder import LocalFile
 from bcai.sdk.learning_rate import LearningRate, knots_of
 from bcai.sdk.training_data import columns_of, warn_of_columns
@@ -160,14 +160,13 @@ def draft_training(
         "kind": JobKind.TRAINING,
         "name": name or "training",
         "entry": ENTRY,
-        "limits": dict(limits) if limits else None,
+        "limits": limits,
         "timeout": timeout,
         "max_retries": max_retries,
-        "labels": dict(labels) if labels else None,
+        "labels": labels,
         "verify": verify,
     }
-    given = {field: value for field, value in fields.items() if value is not None}
-    return Draft(check_submission(given), tuple(files))
+    return checked_draft(fields, files)
 
 
 def _usual_checkpoints(state: "Mapping[str, Array]") -> int:

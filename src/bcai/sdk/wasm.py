@@ -7,7 +7,7 @@ from typing import Any
 
 from bcai.base.errors import FormatError, InputError, NotFoundError
 from bcai.jobs.spec import JobKind, Mount
-from bcai.sdk.draft import Draft, Quantity, check_submission
+from bcai.sdk.draft import Draft, Quantity, checked_draft
 from bcai.sdk.folder import LocalFile
 
 ENTRY = "module.wasm"
@@ -45,15 +45,14 @@ def draft_wasm(
         "kind": JobKind.WASM,
         "name": name or usual_name,
         "entry": ENTRY,
-        "arguments": list(arguments),
-        "limits": dict(limits) if limits else None,
+        "arguments": arguments,
+        "limits": limits,
         "timeout": timeout,
         "max_retries": max_retries,
-        "required_outputs": list(required_outputs),
-        "labels": dict(labels) if labels else None,
+        "required_outputs": required_outputs,
+        "labels": labels,
     }
-    given = {field: value for field, value in fields.items() if value not in (None, [])}
-    return Draft(check_submission(given), tuple(files))
+    return checked_draft(fields, files)
 
 
 def _read(module: bytes | str | PathLike[str]) -> bytes:

@@ -66,6 +66,10 @@ def test_no_retry_is_no_retry() -> None:
         ({"code": "", "requirements": "torch"}, r"requirements: .*expected a list.*\['torch'\]"),
         ({"code": "", "reward_tokens": 1.5}, "reward_tokens: found 1.5"),
         ({"code": "", "name": ""}, "name: found ''"),
+        ({"code": "", "hardware": "8GB"}, "hardware: found '8GB'; Input should be a valid dict"),
+        ({"code": "", "limits": [1]}, r"limits: found \[1\]; Input should be a valid dict"),
+        ({"code": "", "labels": "mine"}, "labels: found 'mine'; Input should be a valid dict"),
+        ({"code": "", "arguments": 5}, "arguments: found 5; Input should be a valid list"),
     ],
 )
 def test_what_is_wrong_is_named(arguments: dict[str, Any], message: str) -> None:

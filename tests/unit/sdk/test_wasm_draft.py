@@ -1,6 +1,7 @@
 """A WebAssembly module as a submission, and what is refused before anything is sent."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,6 +63,13 @@ def test_a_file_that_is_not_there_is_named() -> None:
 def test_an_input_of_another_type_is_refused() -> None:
     with pytest.raises(InputError, match="input 'x': no element type"):
         draft_wasm(EMPTY, {"x": np.zeros(2, np.complex64)})
+
+
+@pytest.mark.parametrize("field", ["arguments", "required_outputs"])
+def test_a_text_is_no_list_of_letters(field: str) -> None:
+    options: dict[str, Any] = {field: "ab"}
+    with pytest.raises(InputError, match=f"{field}: found the text 'ab'"):
+        draft_wasm(EMPTY, {}, **options)
 
 
 @pytest.mark.parametrize("fuel", [0, -1, 2.5, "many"])
