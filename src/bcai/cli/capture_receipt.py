@@ -1,4 +1,4 @@
-"""The receipt of a captured script on the terminal: checked, shown, replayed, disputed."""
+"""The receipt of a captured script on the terminal: checked, shown, replayed."""
 
 import time
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bcai.vm.isa.types import Array
 
 _HEAD_BYTES = 64
-_GIVEN = "captured_inputs.safetensors"
+_GIVEN = ("captured_inputs.safetensors", "inputs.safetensors")
 _RESULTS = (".safetensors", ".npy")
 
 
@@ -84,10 +84,9 @@ def replay_captured(file: Path, data: Path | None, backend: str | None, *, json:
     """Run every part again; 1 if one comes out otherwise."""
     from bcai.proof.capture_replay import replay_capture
 
-    receipt = read_capture(file)
-    _require_sound(file, receipt)
-    given = _given(data or _beside(file), receipt)
-    chosen = _backend(backend)
+    receipt = read_sound(file)
+    given = given_values(data or given_file(file), receipt)
+    chosen = backend_of(backend)
     started = time.perf_counter()
     found = replay_capture(receipt, given, chosen)
     took_s = time.perf_counter() - started
@@ -118,39 +117,6 @@ def replay_captured(file: Path, data: Path | None, backend: str | None, *, json:
     return EXIT_FAILED
 
 
-def dispute_captured(
-    a: Path, b: Path, data: Path | None, backend: str | None, *, json: bool
-) -> int:
-    """Say where two receipts of one script part, and which of them is wrong there."""
-    from bcai.proof.capture_dispute import first_difference
-    from bcai.proof.capture_replay import replay_capture
-
-    receipts = {"A": read_capture(a), "B": read_capture(b)}
-    for file, receipt in zip((a, b), receipts.values(), strict=True):
-        _require_sound(file, receipt)
-    split = first_difference(*receipts.values())
-    wrong: list[str] = []
-    if not split.reason:
-        beside = data or _beside(a) or _beside(b)
-        given, chosen = _given(beside, receipts["A"]), _backend(backend)
-        for name, receipt in receipts.items():
-            found = replay_capture(receipt, given, chosen, stop=split.leaf + 1).difference
-            if found is not None:
-                wrong.append(name)
-    if json:
-        document = {"leaf": split.leaf, "compared": split.compared, "reason": split.reason}
-        print_json({**document, "wrong": wrong})
-        return EXIT_OK
-    console = stdout_console()
-    console.print(
-        f"the traces part at leaf {split.leaf}, found with {split.compared} pairs of hashes",
-        markup=False,
-    )
-    said = split.reason or f"wrong: {' and '.join(wrong)}: its part comes out otherwise"
-    console.print(said, markup=False, soft_wrap=True)
-    return EXIT_OK
-
-
 def read_capture(file: Path) -> "CaptureReceipt":
     """Read a receipt file. Raises FormatError."""
     from bcai.proof.capture_receipt import decode_capture
@@ -163,16 +129,18 @@ def read_capture(file: Path) -> "CaptureReceipt":
         raise FormatError(f"{file}: {error}") from error
 
 
-def _require_sound(file: Path, receipt: "CaptureReceipt") -> None:
-    """Raise InputError where it does not fit together: then its parts cannot even be run."""
+def read_sound(file: Path) -> "CaptureReceipt":
+    """Read one whose parts can be run. Raises FormatError; InputError where it does not fit."""
     from bcai.proof.capture_check import check_capture
 
+    receipt = read_capture(file)
     findings = check_capture(receipt).findings
     if findings:
         raise InputError(
             f"{file} does not fit together: {findings[0].name}: {findings[0].message}",
             hint="`bcai receipt check` names all that does not fit",
         )
+    return receipt
 
 
 def capture_rows(receipt: "CaptureReceipt", size: int) -> list[tuple[str, str]]:
@@ -208,13 +176,14 @@ def _counts(receipt: "CaptureReceipt") -> tuple[int, int]:
     return parts, sum(isinstance(each, GivenLeaf) for each in receipt.leaves)
 
 
-def _beside(file: Path) -> Path | None:
-    """What the script gave, where a job's results were saved to a folder."""
-    path = file.with_name(_GIVEN)
-    return path if path.is_file() else None
+def given_file(receipt: Path) -> Path | None:
+    """What the script gave, beside a receipt in a folder of results, or one that a node keeps."""
+    files = (receipt.with_name(name) for name in _GIVEN)
+    return next((file for file in files if file.is_file()), None)
 
 
-def _given(data: Path | None, receipt: "CaptureReceipt") -> "dict[str, Array]":
+def given_values(data: Path | None, receipt: "CaptureReceipt") -> "dict[str, Array]":
+    """Read what the script gave. Raises InputError where it is missing."""
     from bcai.cli.tensor_files import read_tensors
 
     if data is None and not _counts(receipt)[1]:
@@ -227,7 +196,8 @@ def _given(data: Path | None, receipt: "CaptureReceipt") -> "dict[str, Array]":
     return read_tensors(data, "--data")
 
 
-def _backend(wish: str | None) -> "Backend":
+def backend_of(wish: str | None) -> "Backend":
+    """What computes: the wish, or that of the settings."""
     from bcai.settings import read_settings
     from bcai.vm.runtime.choose_backend import choose_backend
 

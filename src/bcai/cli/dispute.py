@@ -13,6 +13,7 @@ from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
 from bcai.cli.receipt import read_receipt
 from bcai.cli.receipt_folder import look_around
 from bcai.cli.replay import BACKEND, DATA, RECEIPT, STATE, Counter, Work, prepare
+from bcai.cli.settled_document import settled_document
 from bcai.cli.terminal import print_json, stdout_console
 
 if TYPE_CHECKING:
@@ -52,13 +53,14 @@ def dispute(
 
     The steps up to the first difference are run again here, as the referee.
     """
-    from bcai.cli.capture_receipt import dispute_captured, is_capture
+    from bcai.cli.capture_dispute import dispute_captured
+    from bcai.cli.capture_receipt import is_capture
 
     around = {"A": look_around(a), "B": look_around(b)}
+    folders = {"A": evidence_a or around["A"].evidence, "B": evidence_b or around["B"].evidence}
     if all(is_capture(each.receipt) for each in around.values()):
-        return dispute_captured(
-            around["A"].receipt, around["B"].receipt, data, backend, json=options.json
-        )
+        files = {name: each.receipt for name, each in around.items()}
+        return dispute_captured(files, folders, data, backend, json=options.json)
     if any(is_capture(each.receipt) for each in around.values()):
         raise InputError("one receipt is of a captured script, and the other is not")
     receipts = {name: read_receipt(each.receipt) for name, each in around.items()}
@@ -66,7 +68,6 @@ def dispute(
     data = data or next((each.data for each in around.values() if each.data), None)
     whole = (each.state for each in around.values() if each.state and not each.done)
     work = prepare(receipts["A"], data, state or next(whole, None), backend)
-    folders = {"A": evidence_a or around["A"].evidence, "B": evidence_b or around["B"].evidence}
     found = _judge(receipts, work, folders, options.json)
     if options.json:
         print_json(_document(found, work))
@@ -179,19 +180,5 @@ def _document(found: Found, work: Work) -> dict[str, Any]:
         "steps": [found.steps.start, found.steps.stop],
         "backend": work.backend,
         "replay_s": found.replay_s,
-        "settled": {
-            name: {
-                "step": each.verdict.where.step,
-                "leaf": each.verdict.where.leaf,
-                "place": each.verdict.place,
-                "lies": {
-                    side.value: {"code": lie.code, "message": str(lie)}
-                    for side, lie in each.verdict.lies.items()
-                },
-                "messages": each.messages,
-                "bytes": each.nbytes,
-                "seconds": each.seconds,
-            }
-            for name, each in found.settled.items()
-        },
+        "settled": {name: settled_document(each) for name, each in found.settled.items()},
     }

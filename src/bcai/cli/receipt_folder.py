@@ -23,7 +23,8 @@ class ReceiptFolder:
     done
         Steps that are done in `state`.
     evidence
-        Where the steps and leaves are that a node has kept, if some are.
+        Where the steps and leaves are that a node has kept, if some are; of a captured script
+        in a folder `part-N` for each part.
     """
 
     receipt: Path
@@ -57,7 +58,8 @@ def look_around(path: Path) -> ReceiptFolder:
     )
     if state is None and later:
         done, state = later[0]
-    evidence = path if any(path.glob("checkpoint-*.steps")) else None
+    kept = (*path.glob("checkpoint-*.steps"), *path.glob("part-*/checkpoint-*.steps"))
+    evidence = path if kept else None
     return ReceiptFolder(receipt, _first(path, _DATA), state, done, evidence)
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 RECEIPT = Parameter(help="A receipt, or a folder with `receipt.bcai`, its data and first state.")
 KEEP = Parameter(
     help="Instead of a replay, write to this folder where the steps of --step's checkpoint end, "
-    "and that step's leaves: what `bcai dispute` takes as evidence."
+    "and that step's leaves, or those of --leaf's part: what `bcai dispute` takes as evidence."
 )
 DATA = Parameter(
     help="The columns of the data, or the inputs: a folder, .safetensors or .npz file."
@@ -60,6 +60,9 @@ def replay(
     ] = None,
     keep: Annotated[Path | None, KEEP] = None,
     step: Annotated[int | None, Parameter(help="The step that --keep is about.")] = None,
+    leaf: Annotated[
+        int | None, Parameter(help="Of a captured script: the leaf of the part --keep is about.")
+    ] = None,
     backend: Annotated[str | None, BACKEND] = None,
     options: OutputOptions = DEFAULT_OUTPUT,
 ) -> int:
@@ -67,13 +70,21 @@ def replay(
 
     A folder that a job's results were saved to, or that a node keeps of a job, has data and state.
     """
+    from bcai.cli.capture_dispute import keep_part
     from bcai.cli.capture_receipt import is_capture, replay_captured
     from bcai.proof.replay import replay as run_again
 
     found_there = look_around(receipt)
     if is_capture(found_there.receipt):
-        _refuse_for_captures(**{"--state": state, "--from": from_, "--keep": keep, "--step": step})
-        return replay_captured(found_there.receipt, data, backend, json=options.json)
+        _refuse_for_captures(**{"--state": state, "--from": from_, "--step": step})
+        file = found_there.receipt
+        if keep is None and leaf is None:
+            return replay_captured(file, data, backend, json=options.json)
+        if keep is None or leaf is None:
+            raise _half("--keep" if keep is None else "--leaf", "--leaf")
+        return keep_part(file, data, backend, keep, leaf, json=options.json)
+    if leaf is not None:
+        raise InputError(f"--leaf: found {leaf}, but the receipt is of no captured script")
     about = read_receipt(found_there.receipt)
     done = from_ if from_ is not None else 0 if state is not None else found_there.done
     first = _checkpoint_after(about, done)
@@ -95,10 +106,14 @@ def replay(
 
 
 def _refuse_for_captures(**given: object) -> None:
-    """A captured script starts from what it gave, and keeps no leaves."""
+    """A captured script starts from what it gave, and has no steps."""
     for option, value in given.items():
         if value is not None:
             raise InputError(f"{option}: the receipt is of a captured script; leave it out")
+
+
+def _half(missing: str, which: str) -> InputError:
+    return InputError(f"{missing} is missing: --keep FOLDER and {which} N go together")
 
 
 def _keep(
@@ -115,8 +130,7 @@ def _keep(
     from bcai.proof.side import ReplayingSide
 
     if folder is None or step is None:
-        missing = "--keep" if folder is None else "--step"
-        raise InputError(f"{missing} is missing: --keep FOLDER and --step N go together")
+        raise _half("--keep" if folder is None else "--step", "--step")
     if not done <= step < receipt.run.steps:
         raise InputError(f"--step: found {step}, expected {done} to {receipt.run.steps - 1}")
     states = {done: check_state(work.program, work.state)}

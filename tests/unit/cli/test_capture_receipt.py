@@ -8,7 +8,8 @@ from tests.unit.cli.test_receipt import SMALL, outcome
 from tests.unit.proof.captured_run import captured
 
 from bcai.base.errors import InputError
-from bcai.cli.capture_receipt import dispute_captured, replay_captured
+from bcai.cli.capture_dispute import dispute_captured
+from bcai.cli.capture_receipt import replay_captured
 from bcai.cli.receipt_page import row_of
 from bcai.proof.capture_receipt import CaptureReceipt, encode_capture
 from bcai.proof.receipt import encode_receipt
@@ -25,8 +26,9 @@ def test_a_receipt_without_its_programs_is_refused_with_what_is_missing(tmp_path
     torn = written(tmp_path / "torn.bcai", replace(honest, programs=()))
     with pytest.raises(InputError, match=r"torn\.bcai does not fit together.*not enclosed"):
         replay_captured(torn, None, "reference", json=False)
+    files = {"A": whole, "B": torn}
     with pytest.raises(InputError, match=r"torn\.bcai does not fit together"):
-        dispute_captured(whole, torn, None, "reference", json=False)
+        dispute_captured(files, {"A": None, "B": None}, None, "reference", json=False)
     with pytest.raises(InputError, match="--data is missing"):  # and the whole one is not
         replay_captured(whole, None, "reference", json=False)
 
