@@ -35,6 +35,15 @@ def test_exits_and_signals(jail: Jail, code: str, cause: Cause, message: str, st
     assert (ended.cause, ended.message, ended.exit_status) == (cause, message, status)
 
 
+def test_an_exit_waits_for_threads_as_python_does(jail: Jail) -> None:
+    run = jail.run(
+        "import sys, threading, time\n"
+        "threading.Thread(target=lambda: (time.sleep(0.3), print('done'))).start()\n"
+        "sys.exit(3)\n"
+    )
+    assert (run.exit.exit_status, run.stdout) == (3, "done\n")
+
+
 def test_an_exception_shows_the_users_lines_only(jail: Jail) -> None:
     (jail.folder / "model.py").write_text("def fit(n):\n    return 1 / n\n")
     run = jail.run("import model\n\nmodel.fit(0)\n")

@@ -75,11 +75,6 @@ class Channel:
             raise ValueError(message) from None
         self.named.add(name)
 
-    def room_bytes(self, name: str) -> int:
-        """How large a result with this name may be, next to those that are kept already."""
-        others = sum(size for kept, size in self._sizes.items() if kept != name)
-        return self._output_bytes - others
-
     def keep(self, name: str, encoded: Encoded) -> None:
         """Write a result and tell the host.
 
@@ -88,9 +83,9 @@ class Channel:
         NotKept
             It is over the limit.
         """
-        if encoded.size > self.room_bytes(name):
-            raise NotKept.over(encoded.size, self._output_bytes)
         with self._lock:
+            if encoded.size > self._room_bytes(name):
+                raise NotKept.over(encoded.size, self._output_bytes)
             fields: dict[str, object] = {"type": "output", "name": name, "kind": encoded.kind}
             if encoded.inline is not None:
                 self._send(**fields, value=encoded.inline)
@@ -100,6 +95,11 @@ class Channel:
                 encoded.write(self._outputs, offset)
                 self._send(**fields, offset=offset, size=encoded.size)
             self._sizes[name] = encoded.size
+
+    def _room_bytes(self, name: str) -> int:
+        """How large a result with this name may be, next to those that are kept already."""
+        others = sum(size for kept, size in self._sizes.items() if kept != name)
+        return self._output_bytes - others
 
     def _place(self, name: str, size: int) -> int:
         """Offset for a result: where one of the same name was if that is large enough."""

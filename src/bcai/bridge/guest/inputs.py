@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from bcai.bridge.tensor_file import is_array, is_tensor
 from bcai.bridge.tensor_views import array_at, headers_of, map_file
@@ -37,10 +37,10 @@ class Inputs(Mapping[str, Any]):
 
     def has_unchanged(self, value: Any) -> bool:
         """Whether this is one of them, whole and as it came: then it is no result of the script."""
-        place, size = _extent(value)
+        layout = _layout(value)
         for name, array in self._arrays.items():
-            if size and _extent(array) == (place, size):
-                return self._is_unchanged(self._open()[name]["start"], size)
+            if layout is not None and layout.size and _layout(array) == layout:
+                return self._is_unchanged(self._open()[name]["start"], layout.size)
         return False
 
     def _is_unchanged(self, start: int, size: int) -> bool:
@@ -69,11 +69,22 @@ class Inputs(Mapping[str, Any]):
             return torch.from_numpy(bits).view(torch.bfloat16)
 
 
-def _extent(value: Any) -> tuple[int, int]:
-    """Address and bytes of an array or tensor; of anything else, no bytes."""
-    if is_tensor(value):
-        return (value.data_ptr(), value.nbytes) if value.device.type == "cpu" else (0, 0)
-    return (value.ctypes.data, value.nbytes) if is_array(value) else (0, 0)
+class _Layout(NamedTuple):
+    """Where the elements of an array or tensor lie: a transposed one is another value."""
+
+    address: int
+    size: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def _layout(value: Any) -> _Layout | None:
+    if is_tensor(value) and value.device.type == "cpu":
+        strides = tuple(each * value.itemsize for each in value.stride())
+        return _Layout(value.data_ptr(), value.nbytes, tuple(value.shape), strides)
+    if is_array(value):
+        return _Layout(value.ctypes.data, value.nbytes, value.shape, value.strides)
+    return None
 
 
 @cache

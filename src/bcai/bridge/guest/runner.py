@@ -80,6 +80,7 @@ def _exit_status(stop: SystemExit, main: ModuleType, channel: Channel, job: int)
     """`sys.exit(...)`: the results so far count, whatever the status."""
     from bcai.bridge.guest.failure import limit_behind
 
+    _join_threads()
     if stop.code is None or isinstance(stop.code, int):
         status = int(stop.code or 0) & 0xFF
         message = f"exited with status {status}" if status else ""
