@@ -16,17 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from tests.e2e.challenger import challenge_once, settlement, start
 from tests.e2e.network_process import NetworkProcess, make_ours, wait_until
+from tests.e2e.small_training import fit, inputs, program
 
-import bcai
 from bcai import SDK
 from bcai.jobs.settlement import SettlementState
-from bcai.sdk.fit import Trained
-from bcai.vm.program.builder import Builder
-from bcai.vm.program.program import VerifiedProgram
 
 STEP = 5
 LIAR = f"""
@@ -92,25 +88,6 @@ if "challenge" in sys.orig_argv:
         return await honest(side, question)
     module.answer_with = slow
 """
-GENERATOR = np.random.default_rng(0)
-X = GENERATOR.normal(size=(32, 6)).astype(np.float32)
-Y = GENERATOR.integers(0, 3, 32)
-OPTIONS: dict[str, Any] = {
-    "parameters": {"weights": GENERATOR.normal(size=(6, 3)).astype(np.float32)},
-    "batch_size": 8,
-    "epochs": 4,
-    "checkpoint_every": 4,
-}
-
-
-def program() -> VerifiedProgram:
-    build = Builder()
-    x, y = build.input("x", "float32[8,6]"), build.input("y", "int64[8]")
-    seed, step = build.input("seed", "int64[]"), build.input("step", "int64[]")
-    weights = build.parameter("weights", "float32[6,3]")
-    kept = x.emit("Dropout", seed, step, p=0.1, stream=0)
-    loss, *_ = build.emit("CrossEntropy", [kept @ weights, y], {})
-    return build.finish(loss=loss)
 
 
 @contextmanager
@@ -125,7 +102,9 @@ def network_at(folder: Path, **environment: str) -> Generator[NetworkProcess, No
 def network_of_liars(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[NetworkProcess]:
-    with network_at(tmp_path_factory.mktemp("liars")) as running:
+    # Evidence goes after seconds, as from a full shelf, at the end of the next job.
+    folder = tmp_path_factory.mktemp("liars")
+    with network_at(folder, BCAI_NODE__EVIDENCE_HOURS="0.0005") as running:
         yield running
 
 
@@ -141,10 +120,6 @@ def client_of(
 def client(network_of_liars: NetworkProcess, monkeypatch: pytest.MonkeyPatch) -> Iterator[SDK]:
     with client_of(network_of_liars, monkeypatch) as opened:
         yield opened
-
-
-def fit(client: SDK, seed: int) -> Trained:
-    return bcai.fit(program(), (X, Y), seed=seed, verify="full", client=client, **OPTIONS)
 
 
 def test_a_node_that_flips_a_bit_is_named_with_step_and_instruction(client: SDK) -> None:
@@ -181,6 +156,22 @@ def test_a_node_that_flips_a_bit_is_named_with_step_and_instruction(client: SDK)
     assert challenge_once() == (0, {})
 
 
+def test_a_node_that_lies_about_a_program_is_named_with_the_instruction(client: SDK) -> None:
+    honest = client.submit_program(program(), inputs(1, STEP), verify="full")
+    lying = client.submit_program(program(), inputs(666, STEP), verify="full")
+    status, found = challenge_once()
+    assert status == 1
+    assert found[honest.job_id]["state"] == "SETTLED"
+    dispute = found[lying.job_id]["dispute"]
+    assert (dispute["faulty"], dispute["code"], dispute["step"]) == (["node"], "result", 0)
+    assert "(MatMul)" in dispute["place"]
+    assert [each.split(": ")[1] for each in dispute["operands"]] == ["float32[8,6]", "float32[6,3]"]
+    known = settlement(client, lying.job_id)
+    assert known.state is SettlementState.DISPUTED
+    assert known.dispute is not None
+    assert known.dispute.instruction == dispute["instruction"]
+
+
 def test_a_lying_challenger_loses_and_is_not_heard_again(
     client: SDK, network_of_liars: NetworkProcess
 ) -> None:
@@ -215,6 +206,9 @@ def test_a_killed_challenger_and_a_killed_network_go_on_where_they_were(
     assert len(before) == 4
     for part in ("gateway", "scheduler", "node"):
         network_of_liars.kill(part)
+    fit(client, 3, "none")
+    evidence = {each.name for each in network_of_liars.home.glob("node/evidence/job_*")}
+    assert job.job_id in evidence  # older than it may get, but in dispute
     status, found = challenge_once()
     assert status == 1
     dispute = found[job.job_id]["dispute"]
@@ -222,6 +216,8 @@ def test_a_killed_challenger_and_a_killed_network_go_on_where_they_were(
     after = rounds_of(network_of_liars, job.job_id)
     assert [each["question"] for each in after[:4]] == [each["question"] for each in before]
     assert [each["node"] for each in after[:3]] == [each["node"] for each in before[:3]]
+    pins = network_of_liars.home / "node" / "disputed"
+    wait_until(lambda: not list(pins.iterdir()), "the node lets go what is not in dispute")
 
 
 @pytest.mark.slow
@@ -291,7 +287,8 @@ def test_a_receipt_survives_its_node_that_is_killed_before_it_hands_it_in(
 
 
 _SUBMIT = """
-import bcai, numpy as np
-from tests.e2e.test_dispute_network import OPTIONS, X, Y, program
-print(bcai.fit(program(), (X, Y), seed=5, **OPTIONS).result.job_id)
+from bcai import SDK
+from tests.e2e.small_training import fit
+with SDK() as client:
+    print(fit(client, 5, "none").result.job_id)
 """

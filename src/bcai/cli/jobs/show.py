@@ -77,6 +77,7 @@ def _asked(job: JobView) -> list[tuple[str, str]]:
         found = job.settlement
         rows.append(("settlement", f"{found.state.value}: {found.text}"))
         rows += [("by", found.by)] if found.by else []
+        rows += [("vouched", f"{each.by} ({each.key})") for each in found.vouchers]
         rows += _disputed(found.dispute) if found.dispute is not None else []
         rows.append(("verify", str(found.verify)))
         rows += [(f"replica {each.number}", _said(each)) for each in found.replicas]

@@ -4,7 +4,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,12 +75,14 @@ class Agent:
         run: Callable[[Attempt], Awaitable[Outcome]],
         log: Path | None = None,
         defend: Callable[[Summon], Awaitable[None]] | None = None,
+        begun: Sequence[Summon] = (),
     ) -> None:
         self._identity = identity
         self._where = f"look at {log} on its machine" if log else "its owner's log says how"
         self._dial = dial
         self._run = run
         self._defend = defend
+        self._begun = begun  # disputes that an earlier process of the node was killed in
         self._defended: set[str] = set()  # disputes that are answered at this moment
         self._defences: TaskGroup | None = None  # ends with the node, whatever is still open
         self._attempts: dict[str, Attempt] = {}  # by lock token
@@ -108,6 +110,8 @@ class Agent:
                 async with anyio.create_task_group() as connection:
                     self._defences = connection
                     connection.start_soon(self._keep_connected, jobs)
+                    for summon in self._begun:
+                        connection.start_soon(self._answer, summon)
                     await stop.wait()
                     await self._wind_down(grace_s)
                     connection.cancel_scope.cancel()

@@ -21,7 +21,7 @@ from bcai.base.errors import (
     NotFoundError,
 )
 from bcai.cluster.node.defence_frames import ANSWER_LENGTH_BYTES, LENGTH_BYTES
-from bcai.cluster.node.evidence_shelf import EVIDENCE
+from bcai.cluster.node.evidence_shelf import DISPUTED, EVIDENCE, Pins
 from bcai.cluster.node.take_part import WAIT_S, take_part
 from bcai.cluster.node.transfer import BlobTransfer, pause
 from bcai.jobs.dispute import Party
@@ -45,7 +45,21 @@ class Defender:
     transfer: BlobTransfer
 
     async def defend(self, summon: Summon) -> None:
-        """Take part until the dispute is over."""
+        """Take part until the dispute is over; till then the evidence is held."""
+        self.pins.add(summon.job_id, summon.dispute_id)
+        try:
+            await self._defend(summon)
+        except (NotFoundError, ForbiddenError):  # the gateway knows of no dispute with this node
+            self.pins.remove(summon.job_id)
+            raise
+        self.pins.remove(summon.job_id)
+
+    @property
+    def pins(self) -> Pins:
+        """What is in dispute."""
+        return Pins(self.settings.node_folder / DISPUTED)
+
+    async def _defend(self, summon: Summon) -> None:
         court = _Gateway(self.client, self.transfer, summon.job_id)
         folder = self.settings.node_folder / EVIDENCE / summon.job_id
         deaths = 0

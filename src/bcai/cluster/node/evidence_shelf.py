@@ -1,12 +1,19 @@
-"""What a node keeps to defend its results: one folder a job, bounded in size and age."""
+"""What a node keeps to defend its results: one folder a job, bounded in size and age.
 
+What is in dispute stays until the ruling, whatever the bounds say, and whoever is killed meanwhile.
+"""
+
+import logging
 import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from bcai.base.units import format_size
+
 EVIDENCE = "evidence"  # in the node's folder
+DISPUTED = "disputed"  # beside it: a file for each result in dispute, with the dispute's id
 RECEIPT = "receipt.bcai"
 ROWS = "rows.safetensors"
 FIRST_STATE = "first_state.safetensors"
@@ -14,6 +21,39 @@ STATES = "states"
 OUTPUTS = "outputs"
 PART_S_MAX = 3600.0
 """Older than this, a folder that is not whole has lost its writer."""
+
+logger = logging.getLogger(__name__)
+
+
+class Pins:
+    """The results of this node that are in dispute, by job: on disk, for the next process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add(self, job_id: str, dispute_id: str) -> None:
+        """Hold what defends this result."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        part = self._folder / f".{job_id}.{os.getpid()}"
+        part.write_text(dispute_id)
+        part.replace(self._folder / job_id)
+        _sync(self._folder)
+
+    def remove(self, job_id: str) -> None:
+        """Let it go: there is a ruling."""
+        (self._folder / job_id).unlink(missing_ok=True)
+
+    def __contains__(self, job_id: str) -> bool:
+        """Whether it is held."""
+        return (self._folder / job_id).is_file()
+
+    def disputes(self) -> dict[str, str]:
+        """Ids of the disputes, by job."""
+        try:
+            files = [file for file in self._folder.iterdir() if not file.name.startswith(".")]
+        except FileNotFoundError:
+            return {}
+        return {file.name: file.read_text() for file in files}
 
 
 def keep_job(folder: Path, files: Mapping[str, Path]) -> None:
@@ -39,8 +79,11 @@ def keep_job(folder: Path, files: Mapping[str, Path]) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def forget_old(shelf: Path, *, bytes_max: int, age_s_max: float, now: float) -> None:
-    """Remove what is too old, then the oldest, until the rest is within its bound."""
+def forget_old(shelf: Path, pins: Pins, *, bytes_max: int, age_s_max: float, now: float) -> None:
+    """Remove what is too old, then the oldest, until the rest is within its bound.
+
+    What is in dispute stays, and counts: if it fills the shelf alone, nothing else is kept.
+    """
     found: list[tuple[float, int, Path]] = []
     with suppress(FileNotFoundError):
         for folder in shelf.iterdir():
@@ -50,9 +93,18 @@ def forget_old(shelf: Path, *, bytes_max: int, age_s_max: float, now: float) -> 
     for at, size, folder in sorted(found):
         if folder.name.startswith("."):  # a worker writes it now, or died while it did
             is_over = now - at > PART_S_MAX
+        elif folder.name in pins:  # asked at the last moment: a dispute may have begun just now
+            continue
         else:
             is_over = total > bytes_max or now - at > age_s_max
         if is_over:
+            if total > bytes_max:
+                logger.warning(
+                    "the evidence of %s goes, a dispute about it would be lost: the shelf holds %s "
+                    "of at most %s, %s of it in dispute",
+                    folder.name, format_size(total), format_size(bytes_max),
+                    format_size(sum(each for _, each, other in found if other.name in pins)),
+                )  # fmt: skip
             shutil.rmtree(folder, ignore_errors=True)
             total -= size
 

@@ -22,7 +22,7 @@ from bcai.cluster.node.capabilities import measure_capabilities
 from bcai.cluster.node.connection import Dial, dialler, is_loopback
 from bcai.cluster.node.defence import Defender
 from bcai.cluster.node.environment_shelf import Shelf, first_look, keep_stocked
-from bcai.cluster.node.evidence_shelf import EVIDENCE, forget_old
+from bcai.cluster.node.evidence_shelf import DISPUTED, EVIDENCE, Pins, forget_old
 from bcai.cluster.node.folders import fresh_work_folder, node_id, take_folder
 from bcai.cluster.node.gpus import GpuPool
 from bcai.cluster.node.run_job import KEY_FILE, Workbench, run_job
@@ -32,6 +32,7 @@ from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Outcome
 from bcai.proof.keys import Domain, key_id, own_key
 from bcai.settings import Settings, read_settings
+from bcai.wire.nodes import Summon
 
 HTTP_S = 30.0  # without a byte; a blob may take longer than that
 
@@ -144,7 +145,9 @@ async def _work(
         await anyio.to_thread.run_sync(_tidy_evidence, bench.settings)
         return outcome
 
-    agent = Agent(identity, dial, run, node.log, defender.defend)
+    pinned = defender.pins.disputes().items()
+    begun = [Summon(job_id=job_id, dispute_id=dispute_id) for job_id, dispute_id in pinned]
+    agent = Agent(identity, dial, run, node.log, defender.defend, begun)
 
     def restock(found: Shelf) -> None:
         nonlocal bench
@@ -168,6 +171,7 @@ def _tidy_evidence(settings: Settings) -> None:
     node = settings.node
     forget_old(
         settings.node_folder / EVIDENCE,
+        Pins(settings.node_folder / DISPUTED),
         bytes_max=node.evidence_mb * MIB,
         age_s_max=node.evidence_hours * 3600.0,
         now=time.time(),

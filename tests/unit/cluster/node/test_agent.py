@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -34,6 +35,7 @@ from bcai.wire.nodes import (
     Offer,
     Report,
     Started,
+    Summon,
     ToNode,
     Welcome,
 )
@@ -289,3 +291,30 @@ async def test_a_new_offer_is_told_at_once_and_in_every_later_hello() -> None:
         assert await line.hear() == Offer(capabilities=more)
         line.hang_up()
         assert (await (await bench.connection()).welcome()).capabilities == more
+
+
+async def test_a_dispute_that_an_earlier_process_was_killed_in_goes_on() -> None:
+    begun = Summon(job_id="job_1", dispute_id="dispute_1")
+    heard, over = list[Summon](), anyio.Event()
+
+    async def defend(summon: Summon) -> None:
+        heard.append(summon)
+        await over.wait()
+
+    @asynccontextmanager
+    async def dial() -> AsyncGenerator[Connection, None]:
+        yield line
+
+    line, stop = Line(), anyio.Event()
+    agent = Agent(IDENTITY, dial, report_twice, None, defend, [begun])
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(agent.serve, stop, grace_s=0.0))
+        await line.welcome()
+        await line.say(begun)  # the gateway tells it, too
+        await line.say(Summon(job_id="job_2", dispute_id="dispute_2"))
+        with anyio.fail_after(60):
+            while len(heard) < 2:
+                await line.hear_heartbeat()
+        over.set()
+        stop.set()
+    assert [each.dispute_id for each in heard] == ["dispute_1", "dispute_2"]

@@ -12,7 +12,14 @@ from tests.unit.proof.small_run import Training, training
 
 from bcai.base.errors import FormatError, NotFoundError
 from bcai.cluster.node.evidence_folder import open_side
-from bcai.cluster.node.evidence_shelf import FIRST_STATE, RECEIPT, ROWS, forget_old, keep_job
+from bcai.cluster.node.evidence_shelf import (
+    FIRST_STATE,
+    RECEIPT,
+    ROWS,
+    Pins,
+    forget_old,
+    keep_job,
+)
 from bcai.cluster.node.kept_run import STATES_MAX, KeptRun, Progress
 from bcai.proof.bisection import Case
 from bcai.proof.execute import execute
@@ -102,22 +109,54 @@ def test_the_shelf_keeps_to_its_bounds(tmp_path: Path) -> None:
     def left() -> set[str]:
         return {folder.name for folder in (tmp_path / "shelf").iterdir()}
 
-    shelf = tmp_path / "shelf"
-    forget_old(shelf, bytes_max=0, age_s_max=1.0, now=0.0)  # there is none yet
+    shelf, pins = tmp_path / "shelf", Pins(tmp_path / "disputed")
+    forget_old(shelf, pins, bytes_max=0, age_s_max=1.0, now=0.0)  # there is none yet
     for name, at in (("job_1", 100.0), ("job_2", 200.0), ("job_3", 300.0)):
         keep(name, at)
-    forget_old(shelf, bytes_max=300, age_s_max=1000.0, now=400.0)
+    forget_old(shelf, pins, bytes_max=300, age_s_max=1000.0, now=400.0)
     assert left() == {"job_1", "job_2", "job_3"}
-    forget_old(shelf, bytes_max=299, age_s_max=1000.0, now=400.0)
+    forget_old(shelf, pins, bytes_max=299, age_s_max=1000.0, now=400.0)
     assert left() == {"job_2", "job_3"}
-    forget_old(shelf, bytes_max=299, age_s_max=150.0, now=400.0)
+    forget_old(shelf, pins, bytes_max=299, age_s_max=150.0, now=400.0)
     assert left() == {"job_3"}
     (shelf / ".job_4.17").mkdir()
     os.utime(shelf / ".job_4.17", (0, 0))
-    forget_old(shelf, bytes_max=1000, age_s_max=1e9, now=400.0)
+    forget_old(shelf, pins, bytes_max=1000, age_s_max=1e9, now=400.0)
     assert ".job_4.17" in left()  # a worker may be at it
-    forget_old(shelf, bytes_max=1000, age_s_max=1e9, now=1e6)
+    forget_old(shelf, pins, bytes_max=1000, age_s_max=1e9, now=1e6)
     assert left() == {"job_3"}
+
+
+def test_what_is_in_dispute_stays_until_the_ruling(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf, pins = tmp_path / "shelf", Pins(tmp_path / "disputed")
+
+    def fill() -> None:
+        for at, name in enumerate(("job_1", "job_2", "job_3")):
+            (tmp_path / "file").unlink(missing_ok=True)
+            (tmp_path / "file").write_bytes(bytes(100))
+            keep_job(shelf / name, {"file": tmp_path / "file"})
+            os.utime(shelf / name, (at, at))
+
+    def tidy(bytes_max: int, age_s_max: float = 1e9) -> set[str]:
+        held = Pins(tmp_path / "disputed")
+        forget_old(shelf, held, bytes_max=bytes_max, age_s_max=age_s_max, now=9.0)
+        return {folder.name for folder in shelf.iterdir()}
+
+    fill()
+    pins.add("job_1", "dispute_1")
+    assert Pins(tmp_path / "disputed").disputes() == {"job_1": "dispute_1"}  # after a restart
+    assert tidy(200) == {"job_1", "job_3"}
+    said = caplog.messages[-1]
+    assert "the evidence of job_2 goes, a dispute about it would be lost" in said
+    assert "300 B of at most 200 B, 100 B of it in dispute" in said
+    assert tidy(50) == {"job_1"}  # it fills the shelf alone: nothing else is kept
+    assert tidy(50, age_s_max=1.0) == {"job_1"}
+    pins.remove("job_1")
+    pins.remove("job_1")
+    assert pins.disputes() == {}
+    assert tidy(50) == set()
 
 
 def test_states_on_the_way_are_thinned_out(tmp_path: Path) -> None:
