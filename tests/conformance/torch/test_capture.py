@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("torch")
 
 MODELS = Path(__file__).with_name("capture_models.py")
+UNUSUAL = Path(__file__).with_name("capture_unusual.py")
 TIMEOUT_S = 600
 RTOL = 5e-4
 
@@ -57,6 +58,36 @@ def test_every_operation_of_them_is_an_instruction(models: dict[str, Any]) -> No
     assert models["unmapped"] == []
     assert models["origins"] == []
     assert models["said"] == []
+
+
+@pytest.fixture(scope="module")
+def unusual() -> dict[str, Any]:
+    return captured(UNUSUAL)
+
+
+def test_unusual_scripts_come_to_the_values_of_torch(unusual: dict[str, Any]) -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(UNUSUAL.read_text(), str(UNUSUAL), "exec"), names)
+    assert unusual["said"] == []
+    assert unusual["found"].keys() == names["found"].keys()
+    for name, expected in names["found"].items():
+        np.testing.assert_allclose(
+            unusual["found"][name], expected, rtol=RTOL, atol=RTOL, err_msg=name
+        )
+
+
+def test_what_they_leave_to_torch_is_said_and_nothing_else(unusual: dict[str, Any]) -> None:
+    lines = UNUSUAL.read_text().splitlines()
+    starts = [n for n, line in enumerate(lines, 1) if line.startswith("@script")]
+    names = [line.split()[1].split("(")[0] for line in lines if line.startswith("def ")]
+    scripts = [name for name in names if name in unusual["found"]]
+    left: set[str] = set()
+    for _, place, _ in unusual["unmapped"]:
+        number = int(place.rpartition(":")[2])
+        at = sum(start <= number for start in starts)
+        left.add(scripts[at - 1] if at else "sparse")  # the loop, above all of them
+    assert left == {"views", "complexes", "sparse"}
+    assert any("to_sparse_csr" in op for op, _, _ in unusual["unmapped"])
 
 
 DRAWS = """

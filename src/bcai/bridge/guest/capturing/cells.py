@@ -10,7 +10,9 @@ Note [Tensors without contents]
 """
 
 import ctypes
+import os
 from dataclasses import dataclass, field
+from threading import RLock
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -22,7 +24,12 @@ from bcai.bridge.guest.capturing.geometry import (
     put_view,
     view_of,
 )
-from bcai.bridge.guest.capturing.inside_torch import number_of, storage_of
+from bcai.bridge.guest.capturing.inside_torch import (
+    memory_of,
+    number_of,
+    storage_behind,
+    storage_of,
+)
 from bcai.bridge.guest.capturing.link import Link
 from bcai.bridge.guest.capturing.part import Part, shape_key
 from bcai.bridge.guest.export.types import UnsupportedError, dtype_of, type_of
@@ -34,6 +41,12 @@ INSTRUCTIONS_MAX = 4096
 """Of one part: a script that never reads a value must not collect for ever."""
 _COMPARED_BYTES = 1 << 16
 """What lies outside of torch's own memory is compared at every use up to here, then once a part."""
+
+
+IN_CHILD = (
+    "capture: a process that the script has started cannot ask the node for a tensor; read it "
+    "before (.item(), .numpy()), or use num_workers=0 for a DataLoader"
+)
 
 
 @dataclass(slots=True)
@@ -63,10 +76,20 @@ class Cell:
 
 
 class Cells:
-    """Every cell, the part that is being written, and the values' numbers."""
+    """Every cell, the part that is being written, and the values' numbers.
+
+    Attributes
+    ----------
+    lock
+        Held by the thread of the script that hands something over.
+    job
+        The process that the node listens to; its children only have what was read before.
+    """
 
     def __init__(self, link: Link) -> None:
         self.link = link
+        self.lock = RLock()
+        self.job = os.getpid()
         self.part = Part()
         self._cells: dict[int, Cell] = {}
         self._origins: dict[int, tuple[StorageWeakRef, str]] = {}
@@ -115,7 +138,7 @@ class Cells:
 
     def is_absent(self, tensor: torch.Tensor) -> bool:
         """Whether `absent` made it."""
-        if not self._absent:
+        if not self._absent or tensor.layout is not torch.strided:
             return False
         ref = self._absent.get(number_of(storage_of(tensor)))
         return ref is not None and not ref.expired()
@@ -151,27 +174,44 @@ class Cells:
 
     def holds_values(self, tensor: torch.Tensor) -> bool:
         """Whether the tensor's own memory holds what it stands for."""
-        cell = self._cells.get(number_of(storage_of(tensor)))
-        return cell is None or cell.is_read
+        cells = (self._cells.get(number_of(storage_of(each))) for each in memory_of(tensor))
+        return all(cell is None or cell.is_read for cell in cells)
 
     def read(self, tensor: torch.Tensor) -> None:
         """Bring a tensor's contents into its memory."""
-        cell = self._cells.get(number_of(storage_of(tensor)))
-        if cell is None or cell.is_read or not cell.root.elements:
+        for each in memory_of(tensor):
+            storage = storage_of(each)
+            cell = self._cells.get(number_of(storage))
+            if cell is not None and not cell.is_read:
+                self._fetch(cell, storage)
+
+    def read_all(self) -> None:
+        """Bring the contents of every tensor: whoever reads next cannot ask the node."""
+        with self.lock:
+            for cell in list(self._cells.values()):
+                storage = None if cell.is_read else storage_behind(cell.storage)
+                if storage is not None:
+                    self._fetch(cell, storage)
+
+    def _fetch(self, cell: Cell, storage: torch.UntypedStorage) -> None:
+        if os.getpid() != self.job:
+            raise RuntimeError(IN_CHILD)
+        if not cell.root.elements:
             return
-        self.hand_over()
-        assert cell.handle is not None
-        data = self.link.fetch(cell.handle)
-        storage = storage_of(tensor)
-        ctypes.memmove(storage.data_ptr(), data, len(data))
-        cell.is_read = True
+        with self.lock:
+            self.hand_over()
+            assert cell.handle is not None
+            data = self.link.fetch(cell.handle)
+            ctypes.memmove(storage.data_ptr(), data, len(data))
+            cell.is_read = True
 
     def forget(self, tensor: torch.Tensor, origin: str) -> None:
         """The script's own torch wrote to this memory: it is handed over when it is needed."""
-        storage = storage_of(tensor)
-        self._drop(number_of(storage))
-        ref = StorageWeakRef(storage)
-        self._origins[number_of(storage)] = (ref, origin)
+        for each in memory_of(tensor):
+            storage = storage_of(each)
+            self._drop(number_of(storage))
+            ref = StorageWeakRef(storage)
+            self._origins[number_of(storage)] = (ref, origin)
 
     def hand_over(self) -> None:
         """Let the node run what was collected."""

@@ -8,7 +8,7 @@ from torch.utils._pytree import tree_leaves
 
 aten: Any = torch.ops.aten
 
-NOT_TAKEN_APART = frozenset({"aten.nonzero.default"})
+NOT_TAKEN_APART = frozenset({"aten.nonzero.default", "aten._to_copy.default"})
 WRITERS = frozenset({"aten.native_batch_norm.default", "aten._native_batch_norm_legit.default"})
 _OTHERS: dict[str, Any] = {
     "aten.zero_.default": aten.zeros_like.default,

@@ -1,10 +1,11 @@
 """What is taken from torch's own rooms, in one place: a new version of torch is checked here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 
 _torch: Any = torch
 _dispatch: Any = __import__("torch.utils._python_dispatch", fromlist=["x"])
@@ -18,6 +19,37 @@ storage_of = cast(
 def number_of(storage: torch.UntypedStorage) -> int:
     """What identifies a storage while it, or a weak reference to it, is there."""
     return cast("Any", storage)._cdata
+
+
+def memory_of(tensor: torch.Tensor) -> Sequence[torch.Tensor]:
+    """What holds a tensor's elements: itself, or the indices and values of a sparse one.
+
+    None where torch does not say (the layout of oneDNN): no rule takes such a tensor, so what it
+    holds is always the work of the script's own torch.
+    """
+    if tensor.layout is torch.strided:
+        return (tensor,)
+    names = _SPARSE.get(tensor.layout, ())
+    with without_modes(), torch.no_grad():
+        return [getattr(tensor, name)() for name in names]
+
+
+_ROWS = ("crow_indices", "col_indices", "values")
+_COLUMNS = ("ccol_indices", "row_indices", "values")
+_SPARSE = {
+    torch.sparse_coo: ("_indices", "_values"),
+    torch.sparse_csr: _ROWS,
+    torch.sparse_bsr: _ROWS,
+    torch.sparse_csc: _COLUMNS,
+    torch.sparse_bsc: _COLUMNS,
+}
+
+
+def storage_behind(ref: StorageWeakRef) -> torch.UntypedStorage | None:
+    """The storage that a weak reference is of, if it is still there."""
+    if ref.expired():
+        return None
+    return cast("Any", torch.UntypedStorage)._new_with_weak_ptr(cast("Any", ref).cdata)
 
 
 def without_modes() -> AbstractContextManager[Any]:

@@ -15,14 +15,14 @@ from torch.utils._pytree import tree_leaves
 
 from bcai.base.errors import VerifyError
 from bcai.bridge.guest.capturing import backward, inplace, together
-from bcai.bridge.guest.capturing.cells import INSTRUCTIONS_MAX, Cells
+from bcai.bridge.guest.capturing.cells import IN_CHILD, INSTRUCTIONS_MAX, Cells
 from bcai.bridge.guest.capturing.inside_torch import decomposition_of
 from bcai.bridge.guest.capturing.lines import user_line
 from bcai.bridge.guest.capturing.shapes import Shapes, meta_like
 from bcai.bridge.guest.capturing.site import Called, CaptureSite, Seeds
 from bcai.bridge.guest.export.graph import PLACES_ONLY
 from bcai.bridge.guest.export.table import RULES
-from bcai.bridge.guest.export.types import UnsupportedError, type_of
+from bcai.bridge.guest.export.types import DTYPES, UnsupportedError, type_of
 from bcai.vm.isa.symbol import Symbol
 
 _READS = {"aten._local_scalar_dense.default", "aten.equal.default", "aten.is_nonzero.default"}
@@ -30,11 +30,8 @@ _EXACT = frozenset({"add", "sub", "mul", "add_", "sub_", "mul_", "zero_", "fill_
 """Of scalars: one rounding, the same everywhere, so the script's torch may do it as well."""
 _MADE = frozenset({"zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "clone"})
 _OWN = frozenset({"aten._unsafe_view.default", "aten.lift_fresh.default", "aten.lift.default"})
+_STRIDED = torch.strided
 _RULES = {**RULES, **backward.RULES}
-_CHILD = (
-    "capture: {op} in a process that the script has started, on a tensor that the node holds; "
-    "use num_workers=0 for a DataLoader"
-)
 
 
 class CaptureMode(TorchDispatchMode):
@@ -45,7 +42,12 @@ class CaptureMode(TorchDispatchMode):
         self.cells = cells
         self._shapes = Shapes()
         self._plans: dict[Any, Callable[..., Any]] = {}
-        self._job = os.getpid()
+        self._apart: set[Any] = set()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No wrapper around every call: torch.compile is switched off as a whole."""
+        return False
 
     def __torch_dispatch__(
         self,
@@ -57,15 +59,16 @@ class CaptureMode(TorchDispatchMode):
         """Take one operation."""
         del types
         given = kwargs or {}
-        if os.getpid() != self._job:
+        if os.getpid() != self.cells.job:
             return self._in_child(func, args, given)
-        plan = self._plans.get(func)
-        if plan is None:
-            plan = self._plans[func] = self._plan_of(func)
-        found = plan(func, args, given)
-        if len(self.cells.part.instructions) >= INSTRUCTIONS_MAX:
-            self.cells.hand_over()
-        return found
+        with self.cells.lock:
+            plan = self._plans.get(func)
+            if plan is None:
+                plan = self._plans[func] = self._plan_of(func)
+            found = plan(func, args, given)
+            if len(self.cells.part.instructions) >= INSTRUCTIONS_MAX:
+                self.cells.hand_over()
+            return found
 
     def _plan_of(self, func: Any) -> Callable[..., Any]:
         """What becomes of an operation."""
@@ -75,9 +78,9 @@ class CaptureMode(TorchDispatchMode):
         if name in _READS:
             return self._read
         if torch.Tag.inplace_view in func.tags:
-            return _as_it_is  # only how the tensor lies changes
+            return self._seen_otherwise  # only how the tensor lies changes
         if name in _OWN or (_returns_view(func) and name not in ("aten.to.dtype",)):
-            return _as_it_is
+            return self._seen_otherwise
         if name in together.EXPANDED:
             return self._expanded
         if name in inplace.WRITERS:
@@ -95,6 +98,8 @@ class CaptureMode(TorchDispatchMode):
             values = self._shapes.of(func, args, kwargs)
             results = self._results(func, args, kwargs, values)
             return self._shadow(func, args, kwargs, self._tensors(values, results))
+        except (UnsupportedError, VerifyError):
+            return self._taken_apart(func, args, kwargs)
         except _REFUSALS:
             return self._unmapped(func, args, kwargs)
 
@@ -187,11 +192,30 @@ class CaptureMode(TorchDispatchMode):
             found = func.decompose(*args, **kwargs)
             if found is not NotImplemented:
                 return found
+        return self._taken_apart(func, args, kwargs)
+
+    def _taken_apart(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An operation that torch's compilers say in terms of others."""
         rule = decomposition_of(func)
-        if rule is None or str(func) in inplace.NOT_TAKEN_APART:
+        if (
+            rule is None
+            or func in self._apart
+            or str(func) in inplace.NOT_TAKEN_APART
+            or not all(map(_is_plain, args))
+        ):
             return self._unmapped(func, args, kwargs)
-        with self:
-            return rule(*args, **kwargs)
+        self._apart.add(func)
+        try:
+            with self:
+                return rule(*args, **kwargs)
+        finally:
+            self._apart.discard(func)
+
+    def _seen_otherwise(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A view shares its storage, and so its cell; one of a sparse tensor is made anew."""
+        if all(not isinstance(each, torch.Tensor) or each.layout is _STRIDED for each in args):
+            return func(*args, **kwargs)
+        return self._unmapped(func, args, kwargs)
 
     def _read(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for each in args:
@@ -237,12 +261,19 @@ class CaptureMode(TorchDispatchMode):
     def _in_child(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for each in tree_leaves((args, kwargs)):
             if isinstance(each, torch.Tensor) and not self.cells.holds_values(each):
-                raise RuntimeError(_CHILD.format(op=func))
+                raise RuntimeError(f"{IN_CHILD} (it was for {func})")
         return func(*args, **kwargs)
 
 
 def _as_it_is(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return func(*args, **kwargs)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether an argument is no tensor that the instruction set cannot say."""
+    return not isinstance(value, torch.Tensor) or (
+        value.layout is _STRIDED and value.dtype in DTYPES
+    )
 
 
 def _returns_view(func: Any) -> bool:

@@ -10,10 +10,12 @@ from bcai.bridge.guest.capturing.cells import Cells
 from bcai.bridge.guest.capturing.inside_torch import without_modes
 
 _READERS = (
-    *("__array__", "__deepcopy__", "__dlpack__", "__reduce_ex__", "data_ptr", "numpy"),
+    *("__array__", "__dlpack__", "__reduce_ex__", "data_ptr", "numpy"),
     *("share_memory_", "storage", "tolist", "untyped_storage"),
 )
-_SHOWN = ("__repr__", "__str__")
+_PLAIN = ("__deepcopy__", "__repr__", "__str__")
+"""Only torch's own operations on the contents are in them: a copy of what the node has is known
+there by its content."""
 
 
 def fetch_before_reading(cells: Cells) -> None:
@@ -21,8 +23,8 @@ def fetch_before_reading(cells: Cells) -> None:
     owner: Any = torch.Tensor
     for name in _READERS:
         setattr(owner, name, _reader(cells, getattr(owner, name)))
-    for name in _SHOWN:
-        setattr(owner, name, _shown(cells, getattr(owner, name)))
+    for name in _PLAIN:
+        setattr(owner, name, _plain(cells, getattr(owner, name)))
     owner.numpy = _plain_numpy(cells, owner.numpy)
 
 
@@ -35,14 +37,14 @@ def _reader(cells: Cells, method: Callable[..., Any]) -> Callable[..., Any]:
     return read
 
 
-def _shown(cells: Cells, method: Callable[..., Any]) -> Callable[..., Any]:
+def _plain(cells: Cells, method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
-    def show(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    def read(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         cells.read(self)
         with without_modes():
             return method(self, *args, **kwargs)
 
-    return show
+    return read
 
 
 def _plain_numpy(cells: Cells, method: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,6 +5,9 @@ import os
 import random
 import socket
 import sys
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from bcai.base.errors import JobFailedError
@@ -50,9 +53,28 @@ def start_capture(channel: socket.socket, seed: int = SEED) -> None:
     cells = Cells(SocketLink(channel))
     fetch_before_reading(cells)
     CaptureMode(cells).__enter__()
+    _capture_threads(lambda: CaptureMode(cells))
+    os.register_at_fork(before=cells.read_all)
 
     def hand_over(*_: object) -> None:
         cells.hand_over()
 
     # Equal steps are then equal parts, whose program is sent and compiled once.
     register_optimizer_step_post_hook(hand_over)
+
+
+def _capture_threads(mode: Callable[[], AbstractContextManager[Any]]) -> None:
+    """Threads that the script starts have the mode as well: torch keeps it for each thread."""
+    start = threading.Thread.start
+
+    def started(self: threading.Thread) -> None:
+        run = self.run
+
+        def captured() -> None:
+            with mode():
+                run()
+
+        self.run = captured
+        start(self)
+
+    threading.Thread.start = started
