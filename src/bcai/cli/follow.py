@@ -8,8 +8,11 @@ import anyio
 
 from bcai.base.errors import BcaiError
 from bcai.cli.view import View
+from bcai.jobs.states import JobState
 from bcai.sdk.async_job import AsyncJob
 from bcai.sdk.result import Result
+
+WAITS_LOOK_S = 2.0  # a job that starts at once says nothing of it
 
 
 @dataclass(slots=True)
@@ -38,6 +41,7 @@ async def follow(job: AsyncJob, view: View) -> Result | None:
                 group.cancel_scope.cancel()
 
             group.start_soon(watch)
+            group.start_soon(_tell_waits, job, view)
             count = 0
             async for _ in interrupts:
                 count += 1
@@ -49,6 +53,23 @@ async def follow(job: AsyncJob, view: View) -> Result | None:
     if ending.error is not None:
         raise ending.error
     return ending.result
+
+
+async def _tell_waits(job: AsyncJob, view: View) -> None:
+    """Say why the job waits, once for each kind of reason: what is free changes all the time."""
+    told = None
+    while True:
+        await anyio.sleep(WAITS_LOOK_S)
+        try:
+            current = await job.refresh()
+        except (BcaiError, OSError):  # whoever watches its events says what is wrong
+            continue
+        if current.state is not JobState.QUEUED:
+            return
+        why = current.waiting
+        if why is not None and why.code is not told:
+            told = why.code
+            view.note(f"{current.state}: {why.message}" + (f"; {why.hint}" if why.hint else ""))
 
 
 async def _cancel(job: AsyncJob, view: View) -> None:

@@ -8,6 +8,7 @@ from bcai.base.units import format_size
 from bcai.cli.options import DEFAULT_NETWORK, NetworkOptions
 from bcai.cli.session import with_network
 from bcai.cli.terminal import print_block, print_json, stdout_console
+from bcai.jobs.claim import room_of
 from bcai.jobs.node import Node
 from bcai.settings import read_settings
 
@@ -67,12 +68,18 @@ def _print(network: _Network) -> None:
             Text(node.name),
             Text("online", style="green") if node.online else Text("offline", style="red"),
             f"{len(node.running)}/{offer.slots}",
-            str(offer.cpu_count),
-            format_size(offer.memory_bytes),
-            ", ".join(gpu.name for gpu in offer.gpus) or "none",
+            f"{node.taken.cores}/{room_of(offer).cores}",
+            f"{format_size(node.taken.memory_bytes)} of {format_size(offer.memory_bytes)}",
+            _gpus(node),
             offer.jail.level,
         )
     print_block(console, table)
+
+
+def _gpus(node: Node) -> str:
+    gpus = node.capabilities.gpus
+    names = ", ".join(dict.fromkeys(gpu.name for gpu in gpus))
+    return f"{node.taken.gpus}/{len(gpus)} {names}" if gpus else "none"
 
 
 def _document(node: Node) -> dict[str, object]:
@@ -86,6 +93,12 @@ def _document(node: Node) -> dict[str, object]:
         "slots": offer.slots,
         "cpu_count": offer.cpu_count,
         "memory_bytes": offer.memory_bytes,
+        "taken": {
+            "slots": node.taken.slots,
+            "cpu_count": node.taken.cores,
+            "memory_bytes": node.taken.memory_bytes,
+            "gpus": node.taken.gpus,
+        },
         "gpus": [{"name": gpu.name, "memory_bytes": gpu.memory_bytes} for gpu in offer.gpus],
         "python": offer.python,
         "jail": {"level": offer.jail.level, "layers": list(offer.jail.layers)},

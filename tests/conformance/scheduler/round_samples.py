@@ -49,4 +49,4 @@ async def submit(
 
 
 async def schedule(settings: Settings, store: JobStore, clock: Clock) -> None:
-    await one_round(settings, store, now=clock.now, tell_positions=True)
+    await one_round(settings, store, now=clock.now, thorough=True)

@@ -19,7 +19,7 @@ from bcai.cluster.store.protocol import BlobStore, JobStore
 from bcai.settings import Settings, read_settings
 
 ROUND_S_MIN = 0.02  # a chatty job commits all the time: that is no reason to look all the time
-POSITIONS_S = 1.0  # how often jobs that wait learn that they moved up
+THOROUGH_S = 1.0  # how often all that waits is looked at, and learns that it moved up
 LOOK_S_MAX = 1.0  # leases and back-offs run out without a commit
 FAULT_WAIT_S_MAX = 5.0
 
@@ -57,13 +57,13 @@ async def serve(settings: Settings, store: JobStore, blobs: BlobStore) -> None:
 
 async def schedule(settings: Settings, store: JobStore) -> None:
     """Do one round after the other, for ever; a store that fails is asked again later."""
-    seen, failures, told_at = 0, 0, 0.0
+    seen, failures, thorough_at = 0, 0, 0.0
     while True:
         began = time.monotonic()
         try:
-            tell = began - told_at >= POSITIONS_S
-            await one_round(settings, store, now=time.time(), tell_positions=tell)
-            told_at = began if tell else told_at
+            thorough = began - thorough_at >= THOROUGH_S
+            await one_round(settings, store, now=time.time(), thorough=thorough)
+            thorough_at = began if thorough else thorough_at
             failures = 0
             timeout_s = min(LOOK_S_MAX, settings.lease_s / 4)
             seen = await store.wait_for_change(timeout_s, seen=seen)
@@ -75,9 +75,7 @@ async def schedule(settings: Settings, store: JobStore) -> None:
         await anyio.sleep(max(0.0, began + ROUND_S_MIN - time.monotonic()))
 
 
-async def one_round(
-    settings: Settings, store: JobStore, *, now: float, tell_positions: bool
-) -> None:
+async def one_round(settings: Settings, store: JobStore, *, now: float, thorough: bool) -> None:
     """Look at every state once, the last one first, so that what is freed is given out again."""
     held = await store.running()
     nodes = await store.nodes(online_within_s=settings.lease_s)
@@ -85,7 +83,5 @@ async def one_round(
     await empty_running(store, held, known, now=now)
     await empty_assigned(store, held, known, now=now)
     floor = Floor(nodes, gpu_fallback=settings.gpu_fallback, now=now)
-    if floor.has_room or tell_positions:
-        await empty_queued(
-            store, floor, lease_s=settings.lease_s, now=now, tell_positions=tell_positions
-        )
+    if floor.has_room or thorough:
+        await empty_queued(store, floor, lease_s=settings.lease_s, now=now, thorough=thorough)

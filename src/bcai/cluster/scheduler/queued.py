@@ -13,7 +13,7 @@ from bcai.jobs.node import Node
 from bcai.jobs.outcome import Outcome, Reason, ReasonCode
 from bcai.jobs.states import Move
 
-SCAN_FIRST = 100  # jobs looked at in one round; their positions are told
+SCAN_FIRST = 100  # jobs looked at in each round; their positions are told
 SCAN_MOST = 100_000  # looked at while there is room and everything older does not fit
 
 logger = logging.getLogger(__name__)
@@ -25,26 +25,27 @@ async def empty_queued(
     *,
     lease_s: float,
     now: float,
-    tell_positions: bool,
+    thorough: bool,
 ) -> None:
     """Assign what can run now, and say of the rest why it waits.
 
-    A job that fits nowhere blocks nobody behind it: the scan goes on while there is room, over the
-    jobs that ask for no more than that.
+    A job that fits nowhere blocks nobody behind it: a thorough look goes on while there is room,
+    over the jobs that ask for no more than that.
 
     Parameters
     ----------
-    tell_positions
-        Whether to update positions that only moved; each costs a commit.
+    thorough
+        Whether to do what is too dear on each change: to look beyond the first in line, and to
+        update positions that only moved, each a commit.
     """
     limit = SCAN_FIRST
     jobs = await store.queued(limit)
     for position, job in enumerate(jobs, start=1):
         answer = await _place(store, floor, job, lease_s, now)
         if answer is not None:
-            await _explain(store, job, answer, position, tell_positions)
+            await _explain(store, job, answer, position, thorough)
     seen = {job.id for job in jobs}
-    while len(jobs) == limit < SCAN_MOST and floor.has_room:
+    while thorough and len(jobs) == limit < SCAN_MOST and floor.has_room:
         limit *= 10
         jobs = await store.queued(limit, room=floor.room)
         for job in jobs:
@@ -98,12 +99,12 @@ async def _gives_up(store: JobStore, job: Job, reason: Reason) -> bool:
 
 
 async def _explain(
-    store: JobStore, job: Job, reason: Reason, position: int, tell_positions: bool
+    store: JobStore, job: Job, reason: Reason, position: int, thorough: bool
 ) -> None:
     if reason.code is ReasonCode.WAITING_CAPACITY:
         reason = replace(reason, message=f"position {position}; {reason.message}")
     known = job.waiting
-    if reason == known or (known and known.code is reason.code and not tell_positions):
+    if reason == known or (known and known.code is reason.code and not thorough):
         return
     try:
         await store.set_waiting(job, reason)
