@@ -16,6 +16,7 @@ from bcai.base.errors import BcaiError, InputError
 from bcai.base.units import format_count
 from bcai.cluster.node.audit import AuditReport, Claim
 from bcai.jobs.check_captured import CheckedCapture, check_captured
+from bcai.jobs.environment import RanIn
 from bcai.jobs.outcome import Outcome
 from bcai.jobs.settlement import Lie
 from bcai.jobs.spec import JobSpec
@@ -30,10 +31,11 @@ from bcai.vm.isa.types import Array
 
 @dataclass(frozen=True, slots=True)
 class RanAgain:
-    """What came of a script on this machine, and the values that it gave."""
+    """What came of a script on this machine, the values that it gave, and the Python it ran in."""
 
     receipt: CaptureReceipt
     given: Mapping[str, Array]
+    ran_in: RanIn
 
 
 def audit_capture(
@@ -74,6 +76,7 @@ def audit_capture(
     report = _replayed(found, backend)
     if report is not None and report.lie is not None:
         return report
+    _require_same_packages(outcome.environment, again.ran_in)
     return AuditReport(
         compared=0 if report is None else report.compared,
         said=_nobody(split, None if report is None else report.compared),
@@ -114,6 +117,17 @@ def _disputed(
 
 def _wrong(leaf: int, result: int) -> Lie:
     return Lie("replay.differs", f"result {result} of the part at leaf {leaf} differs")
+
+
+def _require_same_packages(theirs: RanIn | None, own: RanIn) -> None:
+    """Other packages may ask for other operations. Raises InputError: that is no verdict."""
+    if theirs is not None and (theirs.python, theirs.lock) != (own.python, own.lock):
+        there, here = theirs.lock or "unknown", own.lock or "unknown"
+        raise InputError(
+            f"run again, the script did otherwise, but in Python {own.python} with lock {here}; "
+            f"the node had {theirs.python} with {there}",
+            hint="build the environment that the node had: docs/guides/environments.md",
+        )
 
 
 def _nobody(split: Split, parts: int | None) -> str:

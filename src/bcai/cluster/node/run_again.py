@@ -30,6 +30,7 @@ from bcai.cluster.node.limits import cap_limits
 from bcai.cluster.node.receipts import ReceiptPlan
 from bcai.cluster.node.run_program import REPORT
 from bcai.cluster.node.worker_messages import OUTPUTS
+from bcai.jobs.environment import RanIn
 from bcai.jobs.outcome import Reason
 from bcai.jobs.placement import environment_of, misfit
 from bcai.jobs.spec import JobSpec
@@ -75,12 +76,14 @@ def run_again(
         owner = settings.enhanced_vm.python_constraints
         request = request_of(spec, _TENANT, work, limits, owner, environment)
         with held(environment):
-            return _launched(session, request, settings.node.jail_level_max)
+            return _launched(session, request, settings.node.jail_level_max, environment.ran_in)
     finally:
         remove_tree(folder)
 
 
-def _launched(session: CaptureSession, request: JailRequest, level_max: str) -> RanAgain:
+def _launched(
+    session: CaptureSession, request: JailRequest, level_max: str, ran_in: RanIn
+) -> RanAgain:
     zygotes = ZygotePool(ZygotePolicy(zygotes_max=0))  # it runs once
     try:
         ended = launch_captured(
@@ -97,7 +100,7 @@ def _launched(session: CaptureSession, request: JailRequest, level_max: str) -> 
         why = ended.message or ended.cause.value
         raise ResourceError(f"run again, the script did not come to its end here: {why}")
     given = session.folder / OUTPUTS / GIVEN_FILE
-    return RanAgain(decode_capture(ended.receipt), load(given.read_bytes()))
+    return RanAgain(decode_capture(ended.receipt), load(given.read_bytes()), ran_in)
 
 
 def _reader(blobs: Mapping[str, bytes]) -> Download:

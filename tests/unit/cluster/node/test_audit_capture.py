@@ -11,7 +11,7 @@ from safetensors.numpy import save
 from tests.unit.proof.captured_run import Captured, captured, signed_again
 
 from bcai.base.digest import digest_of
-from bcai.base.errors import NotFoundError, RefusedError
+from bcai.base.errors import InputError, NotFoundError, RefusedError
 from bcai.cluster.node.audit import AuditReport
 from bcai.cluster.node.audit_capture import RanAgain, audit_capture
 from bcai.cluster.node.evidence_folder import open_side
@@ -19,6 +19,7 @@ from bcai.cluster.node.evidence_shelf import RECEIPT
 from bcai.cluster.node.worker_messages import INPUTS
 from bcai.jobs.captured import GIVEN
 from bcai.jobs.check_captured import check_captured
+from bcai.jobs.environment import RanIn
 from bcai.jobs.outcome import Outcome, Output, Reason, ReasonCode
 from bcai.jobs.settlement import Lie
 from bcai.jobs.spec import JobSpec
@@ -34,6 +35,7 @@ from bcai.proof.settle import settle
 from bcai.vm.backends.reference.backend import ReferenceBackend
 from bcai.vm.isa.types import Array
 
+HERE = RanIn("default", "3.12.3", "ab12")
 SPEC = JobSpec("job", code="", capture=True)
 BACKEND = ReferenceBackend()
 HONEST = captured(others=())
@@ -77,14 +79,17 @@ def result(
     ), blobs
 
 
-def audited(done: Captured, again: Captured | None = HONEST, **parts: Any) -> AuditReport:
+def audited(
+    done: Captured, again: Captured | None = HONEST, *, ran_in: RanIn | None = HERE, **parts: Any
+) -> AuditReport:
     """`again`: what the script does on the challenger's machine; None: it has no jail."""
     outcome, blobs = result(done, **parts)
+    outcome = replace(outcome, environment=ran_in)
 
     def run_again() -> RanAgain:
         if again is None:
             raise RefusedError("no jail here")
-        return RanAgain(again.receipt, again.given)
+        return RanAgain(again.receipt, again.given, HERE)
 
     return audit_capture("job", SPEC, outcome, blobs, BACKEND, run_again)
 
@@ -152,6 +157,16 @@ def test_where_scripts_differ_nobody_is_blamed(again: Captured, says: str) -> No
     unreplayed = audited(HONEST, again, has_given=False)
     assert (unreplayed.lie, unreplayed.is_open) == (None, True)
     assert "nothing was replayed" in unreplayed.remark
+
+
+@pytest.mark.parametrize("ran_in", [replace(HERE, lock="cd34"), replace(HERE, python="3.11.9")])
+def test_with_other_packages_a_script_that_differs_is_no_verdict(ran_in: RanIn) -> None:
+    other = captured(others=(), rate=0.1)
+    with pytest.raises(InputError, match=r"did otherwise, but in Python 3\.12\.3 with lock"):
+        audited(HONEST, other, ran_in=ran_in)
+    assert audited(LYING, other, ran_in=ran_in).lie is not None  # a lie in the computing is one
+    assert audited(HONEST, ran_in=ran_in).lie is None
+    assert audited(HONEST, other, ran_in=replace(HERE, name="science")).is_open
 
 
 def code(done: Captured, receipt: CaptureReceipt | None = None, **parts: Any) -> str:
