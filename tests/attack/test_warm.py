@@ -20,7 +20,8 @@ from .at_rest import held_at_rest
 from .jails import LIMITS, Jail
 
 PRELOAD = ("numpy",)  # enough to tell warm from cold, and quick
-WHO = "import sys\nwarm = 'numpy' in sys.modules\nmark = hash('bcai')\n"
+# An address is the same in all forks of one Python, and in no other.
+WHO = "import sys\nwarm = 'numpy' in sys.modules\nmark = id(sys)\n"
 
 
 @pytest.fixture
