@@ -136,8 +136,8 @@ def _nobody(split: Split, parts: int | None) -> str:
     computing = (
         "the values that its script gave were too large to be left, so nothing was replayed"
         if parts is None
-        else f"replayed from what its script gave, {format_count(parts, 'part')} agree: the "
-        "computing is right, and that these are the script's values is the node's word"
+        else f"replayed from its script's values, {format_count(parts, 'part')} came out the same: "
+        "the computing is right, and that they are the script's is the node's word"
     )
     return f"run again, {split.reason} ({where}): nobody can be blamed for that; {computing}"
 

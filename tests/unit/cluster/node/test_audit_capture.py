@@ -153,7 +153,7 @@ def test_where_scripts_differ_nobody_is_blamed(again: Captured, says: str) -> No
     assert (report.lie, report.claim, report.is_open) == (None, None, True)
     assert says in report.remark
     assert "nobody can be blamed" in report.remark
-    assert "3 parts agree: the computing is right" in report.remark
+    assert "3 parts came out the same: the computing is right" in report.remark
     unreplayed = audited(HONEST, again, has_given=False)
     assert (unreplayed.lie, unreplayed.is_open) == (None, True)
     assert "nothing was replayed" in unreplayed.remark
