@@ -133,6 +133,17 @@ def test_any_single_altered_result_ends_at_its_part(steps: int, data: Any) -> No
     assert verdict.faulty == {Side.B}
 
 
+def test_an_operand_may_be_any_result_of_an_earlier_part() -> None:
+    leaf = HONEST.receipt.leaves[3]
+    assert isinstance(leaf, PartLeaf)
+    loss = replace(leaf, sources=(*leaf.sources[:2], Place(2, 1)))  # as the learning rate
+    leaves = (*HONEST.receipt.leaves[:3], loss, *HONEST.receipt.leaves[4:])
+    receipt = replace(HONEST.receipt, leaves=leaves)
+    part = part_of(receipt, 3)
+    inputs = inputs_of(receipt, HONEST.given, BACKEND, 3)
+    assert part.run == single_run(part.program, inputs).run
+
+
 def test_an_honest_part_survives_who_accuses_it() -> None:
     truth = part_of(HONEST.receipt, 4)
     inputs = inputs_of(HONEST.receipt, HONEST.given, BACKEND, 4)
