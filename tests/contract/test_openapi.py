@@ -33,7 +33,7 @@ def test_every_operation_has_an_id_a_summary_and_documented_errors(gateway: Gate
         for path, methods in description["paths"].items()
         for method, operation in methods.items()
     ]
-    assert len(operations) == 21
+    assert len(operations) == 23
     for path, method, operation in operations:
         assert operation["operationId"].isidentifier()
         assert operation["description"]

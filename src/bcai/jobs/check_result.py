@@ -16,7 +16,7 @@ from bcai.jobs.settlement import Lie
 from bcai.jobs.spec import JobKind, JobSpec
 from bcai.jobs.training import FINAL_STATE, HISTORY
 from bcai.proof.check import check_receipt
-from bcai.proof.delivered import are_tensors, is_value
+from bcai.proof.delivered import are_tensors, is_history, is_value
 from bcai.proof.evidence import EvidenceClass, strongest
 from bcai.proof.keys import parse_key_id
 from bcai.proof.receipt import Receipt, decode_receipt
@@ -92,23 +92,22 @@ def _misfit(job_id: str, receipt: Receipt, order: Order, node_key: str) -> Lie |
 def _other_outputs(
     kind: JobKind, receipt: Receipt, outputs: Sequence[Output], blobs: Mapping[str, bytes]
 ) -> Lie | None:
-    """Whether the client was given something else than the node signed for.
-
-    A training's history is no tensor of the trace, and is not looked at.
-    """
+    """Whether the client was given something else than the node signed for."""
     known = {each.name: each for each in (*receipt.final_state, *receipt.last_outputs)}
     expected: dict[str, Sequence[TensorHash]] = {
         name: [known[name]] for name, _ in receipt.program.outputs
     }
     if kind is JobKind.TRAINING:
-        expected = {FINAL_STATE: receipt.final_state}
-    given = {each.name: each for each in outputs if kind is JobKind.PROGRAM or each.name != HISTORY}
+        expected = {FINAL_STATE: receipt.final_state, HISTORY: ()}
+    given = {each.name: each for each in outputs}
     if given.keys() != expected.keys():
         names = ", ".join(sorted(given.keys() ^ expected.keys()))
         return Lie("outputs.names", f"outputs {names[:200]}: either signed for or delivered")
     for name, tensors in expected.items():
         output = given[name]
-        if output.digest is None:
+        if kind is JobKind.TRAINING and name == HISTORY:
+            is_right = output.digest is not None and is_history(blobs[output.digest], receipt)
+        elif output.digest is None:
             is_right = len(tensors) == 1 and is_value(output.value, tensors[0])
         else:
             wanted = {"value" if output.kind == "array" else each.name: each for each in tensors}

@@ -48,29 +48,36 @@ class Done:
     receipt: Receipt
     state: dict[str, Any]
     trace: Trace
+    history: dict[str, Any]
 
     def result(
-        self, receipt: bytes | None = None, state: Mapping[str, Any] | None = None
+        self,
+        receipt: bytes | None = None,
+        state: Mapping[str, Any] | None = None,
+        history: Mapping[str, Any] | None = None,
     ) -> tuple[Outcome, dict[str, bytes]]:
         """What it handed in, and all blobs."""
         content = encode_receipt(self.receipt) if receipt is None else receipt
-        weights, history = save(dict(state or self.state)), save({"loss": np.zeros(1)})
-        blobs = self.blobs | {digest_of(each): each for each in (content, weights, history)}
+        weights, losses = save(dict(state or self.state)), save(dict(history or self.history))
+        blobs = self.blobs | {digest_of(each): each for each in (content, weights, losses)}
         outcome = Outcome(
             Move.SUCCEED,
             Reason(ReasonCode.SUCCEEDED, "done"),
             outputs=(
                 Output(FINAL_STATE, "state_dict", digest=digest_of(weights)),
-                Output(HISTORY, "state_dict", digest=digest_of(history)),
+                Output(HISTORY, "state_dict", digest=digest_of(losses)),
             ),
             receipt=digest_of(content),
         )
         return outcome, blobs
 
     def audit(
-        self, receipt: bytes | None = None, state: Mapping[str, Any] | None = None
+        self,
+        receipt: bytes | None = None,
+        state: Mapping[str, Any] | None = None,
+        history: Mapping[str, Any] | None = None,
     ) -> AuditReport:
-        outcome, blobs = self.result(receipt, state)
+        outcome, blobs = self.result(receipt, state, history)
         wanted = digests_of(self.spec, outcome)
         assert wanted <= blobs.keys()
         given = {digest: blobs[digest] for digest in wanted}
@@ -112,6 +119,7 @@ def do(work: TrainingPlan, *, lie_at: int = -1) -> Done:
     executable = ReferenceBackend().compile(work.step)
     state: dict[str, Any] = dict(work.start.state if work.start else work.state)
     outputs: dict[str, Any] = {}
+    losses: list[Any] = []
     feeder = Feeder(work.run, work.step, Data(work.rows))
     for index in range(prefix[-1].step if prefix else 0, work.run.steps):
         (found,) = execute(feeder, work.step, executable, state, start=index, stop=index + 1)
@@ -120,13 +128,14 @@ def do(work: TrainingPlan, *, lie_at: int = -1) -> Done:
             state = {**state, "weights": state["weights"].copy()}
             state["weights"].view("u4")[0, 0] ^= 1
         recorder.record(found.done, state, outputs)
+        losses.append(outputs["loss"])
     trace = recorder.finish()
     receipt = issue_receipt(
         work.run, work.step, trace, state=state, outputs=outputs,
         output_roots=recorder.output_roots, circumstances=AT, key=KEY,
     )  # fmt: skip
     blobs = {digest_of(content): content for content in contents.values()}
-    return Done(spec, blobs, receipt, state, trace)
+    return Done(spec, blobs, receipt, state, trace, {"loss": np.array(losses)})
 
 
 def code_of(report: AuditReport) -> str:
@@ -167,6 +176,26 @@ def test_other_outputs_than_those_signed_for_are_found() -> None:
     done = do(plan())
     other = {**done.state, "weights": done.state["weights"] + 1}
     assert code_of(done.audit(state=other)) == "outputs.delivered"
+
+
+def test_another_history_than_what_the_steps_put_out_is_found() -> None:
+    done = do(plan())
+    losses = done.history["loss"]
+    assert done.audit(history={"loss": losses[4:]}).lie is None  # of a run that was continued
+    for step in range(len(losses)):
+        nicer = losses.copy()
+        nicer[step] *= np.float32(0.5)
+        assert code_of(done.audit(history={"loss": nicer})) == "outputs.delivered"
+    wrong: list[dict[str, Any]] = [
+        {"loss": losses[-1:]},  # less than a checkpoint
+        {"loss": np.append(losses, losses[-1:])},
+        {"loss": losses.astype(np.float64)},
+        {"loss": losses.reshape(2, 4)},
+        {"accuracy": losses},
+        {"loss": losses, "accuracy": losses},
+    ]
+    for history in wrong:
+        assert code_of(done.audit(history=history)) == "outputs.delivered"
 
 
 def test_a_receipt_of_something_else_is_found() -> None:
