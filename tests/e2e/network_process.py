@@ -118,6 +118,15 @@ class NetworkProcess:
         wait_until(is_there, f"the {name} is there")
         return found[0]
 
+    def pid_of_node(self, name: str) -> int:
+        """Process id of the node that has this name on the network, of several."""
+        assert self._process is not None
+        for pid in _children(self._process.pid):
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            if f"BCAI_NODE__NAME={name}".encode() in environment:
+                return pid
+        raise AssertionError(f"node {name} is not there")
+
     def kill(self, name: str) -> None:
         """SIGKILL one part. It starts again by itself; the whole network starts again here."""
         self.note_processes()

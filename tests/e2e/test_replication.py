@@ -161,7 +161,7 @@ def test_a_node_that_is_killed_is_replaced_and_nothing_is_lost(
     held = second.refresh().attempts[-1]
     victim = held.node_name
     network.note_processes()
-    os.kill(_pid_of(victim), signal.SIGKILL)
+    os.kill(network.pid_of_node(victim), signal.SIGKILL)
     result = job.result()
     assert settled(result).state is SettlementState.SETTLED
     assert settled(result).text.startswith("2 nodes agree: ")
@@ -198,15 +198,3 @@ def test_one_nodes_word_is_called_that(client: SDK, tmp_path: Path) -> None:
     assert (checked["clean"], checked["evidence"]) == (True, "attested")
     shown = bcai("receipt", "show", str(tmp_path / "receipt.bcai")).stdout
     assert "one node's word: nobody else did the job" in shown
-
-
-def _pid_of(node: str) -> int:
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (folder / "environ").read_bytes().split(b"\0")
-            command = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if f"BCAI_NODE__NAME={node}".encode() in environment and b"bcai.cluster.node" in command:
-            return int(folder.name)
-    raise AssertionError(f"node {node} is not there")

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 from tests.e2e.network_process import NetworkProcess, make_ours, wait_until
@@ -98,22 +97,9 @@ def test_what_was_killed_gives_back_what_it_had_and_no_more(
     other = large[1]
     before = other.refresh().attempts[-1]
     network.note_processes()
-    os.kill(_pid_of(network, before.node_name), signal.SIGKILL)
+    os.kill(network.pid_of_node(before.node_name), signal.SIGKILL)
     wait_until(lambda: len(other.refresh().attempts) == 2, "the lost job is tried again")
     lost = other.refresh().attempts[0].reason
     assert lost is not None
     assert lost.code is ReasonCode.NODE_LOST
     assert taken(client) == [0, 4 * GIB]
-
-
-def _pid_of(network: NetworkProcess, node: str) -> int:
-    ours = {f"BCAI_NODE__NAME={node}".encode(), f"BCAI_HOME={network.home}".encode()}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = set((folder / "environ").read_bytes().split(b"\0"))
-            command = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if ours <= environment and b"bcai.cluster.node" in command:
-            return int(folder.name)
-    raise AssertionError(f"node {node} is not there")

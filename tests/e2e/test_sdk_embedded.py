@@ -27,6 +27,15 @@ client = SDK({arguments})
 print(client.create_job("loss = 0.5").execute().outputs["loss"])
 """
 
+REPLICATED = """
+from bcai import SDK
+from bcai.base.errors import RefusedError
+try:
+    SDK().create_job("loss = 0.5", verify="replicated:2").submit()
+except RefusedError as error:
+    print(error, error.hint)
+"""
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Generator[Path, None, None]:
@@ -75,6 +84,9 @@ def test_the_first_script_starts_it_and_the_second_uses_it(home: Path) -> None:
     )
     assert run(home, SCRIPT.format(arguments="")) == ("0.5\n", "")
     assert find_local_network(home) == network
+    out, _ = run(home, REPLICATED)
+    assert "needs 2 nodes of one fingerprint, and this network has 1 and never more" in out
+    assert "'bcai up --nodes 2' runs one with 2 on this machine" in out
 
 
 def test_an_address_of_the_documents_is_replaced_aloud(home: Path) -> None:

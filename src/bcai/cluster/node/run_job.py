@@ -224,7 +224,7 @@ async def _gpus(attempt: Attempt, pool: GpuPool) -> AsyncGenerator[tuple[GpuDevi
 async def _slot(
     attempt: Attempt, slots: anyio.Semaphore, environment: NodeEnvironment | None
 ) -> AsyncGenerator[None, None]:
-    """Wait for a slot: two schedulers may hand out the last one twice. The environment stays."""
+    """Wait for a slot: what had it and is lost may not have ended yet. The environment stays."""
     acquired = False
     try:
         with held(environment):

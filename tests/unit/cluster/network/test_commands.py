@@ -44,6 +44,12 @@ def test_only_nodes_get_the_nodes_key(tmp_path: Path, monkeypatch: pytest.Monkey
     assert node.environment["BCAI_API_KEY"] == "bcai_of_the_node"
 
 
+def test_a_gateway_knows_how_many_nodes_there_will_be(tmp_path: Path) -> None:
+    known = scheduler_command(Settings(home=tmp_path, nodes_max=1)).environment
+    assert known["BCAI_NODES_MAX"] == "1"
+    assert "BCAI_NODES_MAX" not in scheduler_command(Settings(home=tmp_path)).environment
+
+
 def test_a_module_in_the_working_folder_is_not_imported(tmp_path: Path) -> None:
     assert scheduler_command(Settings(home=tmp_path)).environment["PYTHONSAFEPATH"] == "1"
 

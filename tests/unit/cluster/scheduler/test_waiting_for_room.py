@@ -175,6 +175,7 @@ def test_a_job_behind_asks_for_no_more_than_what_any_node_has() -> None:
     assert floor.has_room
     empty = Floor([node], gpu_fallback=False, now=NOW)
     assert empty.room.memory_bytes > 8 * GIB, "it lowers what nobody asked for"
-    assert Floor([replace(node, taken=Claim(8 * GIB, 1, 0, 1))], gpu_fallback=False, now=NOW)
+    full = replace(node, taken=Claim(8 * GIB, 1, 0, 1))
+    assert not Floor([full], gpu_fallback=False, now=NOW).has_room
     lying = make_node("liar", memory_bytes=10**40)
     assert Floor([lying], gpu_fallback=False, now=NOW).room.memory_bytes < 2**63
