@@ -310,7 +310,7 @@ def test_what_torch_cannot_trace_is_told_with_its_line(capfd: pytest.CaptureFixt
 
 
 def test_a_layer_of_torchs_own_is_named_where_the_user_wrote_no_line() -> None:
-    model = nn.Sequential(nn.Identity(), nn.EmbeddingBag(4, 2))
+    model = nn.Sequential(nn.Identity(), nn.EmbeddingBag(4, 2, mode="max"))
     with pytest.raises(InputError, match=r"layer '1' \(EmbeddingBag\): aten._embedding_bag"):
         export(model, _words(2, 3) % 4)
 
@@ -328,11 +328,52 @@ def _first(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         ((_floats(2, 3), _floats(2, 3)), None, "example_inputs do not fit Linear"),
         (_floats(2, 4), None, r"torch.export cannot trace the model: .* given float32\[2, 4\]"),
         ((_floats(2, 3), _floats(2)), _first, "expected one number"),
+        (3, None, "example_inputs: found int, expected a tensor, a tuple or a mapping"),
+        (_floats(2, 3).numpy(), None, "example_inputs: found ndarray, expected a tensor"),
     ],
 )
 def test_bad_calls_say_what_to_do(inputs: Any, loss: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         export(nn.Linear(3, 2), inputs, loss=loss)
+
+
+def test_what_is_no_module_is_named() -> None:
+    with pytest.raises(InputError, match=r"module: found <class .*Linear'>, expected a torch"):
+        export(cast("nn.Module", nn.Linear), _floats(2, 3))
+
+
+class Named(nn.Module):
+    """Results by name, and a buffer that changes."""
+
+    def __init__(self, buffer: str, *names: object) -> None:
+        super().__init__()
+        self.register_buffer(buffer, torch.zeros(3))
+        self.buffer, self.names = buffer, names
+
+    def forward(self, x: torch.Tensor) -> Any:
+        moved = getattr(self, self.buffer).add_(1)
+        return {name: x + moved for name in self.names} if self.names else x + moved
+
+
+def test_no_result_is_lost_to_another_of_its_name() -> None:
+    found = export(Named("calls", 1, "a-b"), _floats(3)).program
+    assert sorted(found.output_types) == ["1", "a-b", "calls"]
+    with pytest.raises(InputError, match="2 results of the name '1'"):
+        export(Named("calls", 1, "1"), _floats(3))
+    with pytest.raises(InputError, match="its buffer 'output', and has a result of that name"):
+        export(Named("output"), _floats(3))
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+def test_bags_of_one_size_are_written_and_others_refused(mode: str) -> None:
+    bag, words = nn.EmbeddingBag(20, 3, mode=mode), _words(4, 5)
+    exported = export(bag, words)
+    values = {"input": to_array(words), **exported.parameters}
+    assert distance(run(exported.program, values)["output"], to_array(bag(words))) < FLOAT32_RTOL
+    with pytest.raises(InputError, match="bags of several sizes"):
+        export(bag, (words.reshape(-1), torch.tensor([0, 7])))
+    with pytest.raises(InputError, match="a bag with padding"):
+        export(nn.EmbeddingBag(20, 3, mode=mode, padding_idx=1), words)
 
 
 def test_an_error_is_raised_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:

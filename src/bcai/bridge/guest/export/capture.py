@@ -9,6 +9,9 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
+from torch._decomp import (
+    get_decompositions,  # pyright: ignore[reportUnknownVariableType]
+)
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.utils._pytree import tree_leaves
@@ -24,6 +27,9 @@ DECOMPOSED = frozenset(
         "aten.dropout.default",
     }
 )
+
+_WRITTEN_OUT: list[Any] = [torch.ops.aten.grid_sampler_2d.default]
+"""What torch keeps whole, and can say by operations that the table knows."""
 
 _LOGS = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes")
 
@@ -96,6 +102,7 @@ def _plain_attention() -> Generator[None]:
 
 def _decompositions() -> Any:
     table = cast("Any", torch.export.default_decompositions())
+    table.update(get_decompositions(_WRITTEN_OUT))
     for op in list(table):
         if str(op) in RULES and str(op) not in DECOMPOSED:
             del table[op]

@@ -1,6 +1,7 @@
 """Reading and writing by index."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from bcai.bridge.guest.export.site import Family, Operand, Site, axis_of
 from bcai.bridge.guest.export.types import Scalar, UnsupportedError
@@ -8,6 +9,8 @@ from bcai.vm.isa.symbol import Symbol
 from bcai.vm.isa.types import DType
 
 rule = Family()
+_SUM, _MEAN = 0, 1
+"""Modes of a bag, as torch numbers them."""
 
 
 @rule("embedding")
@@ -26,6 +29,40 @@ def _(
     # The padding's row is read but never learns.
     is_padding = indices.equal(padding).reshape(*indices.shape, 1)
     return at.where(is_padding, at.emit("StopGradient", rows), rows)
+
+
+@rule("_embedding_bag", "_embedding_bag_forward_only")
+def _(
+    at: Site,
+    weight: Symbol,
+    indices: Symbol,
+    offsets: Symbol,
+    scale: bool = False,
+    mode: int = 0,
+    sparse: bool = False,
+    shares: Symbol | None = None,
+    last: bool = False,
+    padding: int = -1,
+) -> list[Symbol | None]:
+    """Bags of one size: what torch makes of a table of indices, by counted offsets."""
+    del offsets, scale, sparse
+    bags, size = at.out.shape[0], indices.type.elements // max(at.out.shape[0], 1)
+    if last or any(at.reads(index) for index in (1, 2, 3)) or not _is_counted(at, size):
+        raise UnsupportedError("bags of several sizes (their offsets are data)")
+    if padding >= 0 or mode not in (_SUM, _MEAN) or not size:
+        raise UnsupportedError("a bag with padding, of its largest, or of nothing")
+    rows = at.emit("Embedding", weight, indices.reshape(bags, size))
+    if shares is not None:
+        rows = rows * shares.reshape(bags, size, 1)
+    name = "Sum" if mode == _SUM else "Mean"
+    return [at.emit(name, rows, axes=(1,), keepdims=False), None, None, None]
+
+
+def _is_counted(at: Site, size: int) -> bool:
+    """Whether a bag's offsets are 0, size, 2 * size, ... for sure."""
+    source: Any = at.node.args[2]
+    is_range = str(source.target) == "aten.arange.start_step"
+    return is_range and (source.args[0], source.args[2]) == (0, size)
 
 
 @rule("index_select", "index_select_copy")

@@ -1,6 +1,7 @@
 """A PyTorch module as a Program, and its parameters as arrays."""
 
 import inspect
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -93,12 +94,9 @@ class _Call(NamedTuple):
 
 
 def _bind(module: nn.Module, inputs: Inputs, *, has_target: bool) -> _Call:
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
-    if isinstance(inputs, Mapping):
-        kwargs = dict(inputs)
-    else:
-        args = [inputs] if isinstance(inputs, torch.Tensor) else list(inputs)
+    if not isinstance(cast("object", module), nn.Module):
+        raise InputError(f"module: found {module!r}, expected a torch.nn.Module")
+    args, kwargs = _given(inputs)
     target: list[Any] = []
     if has_target:
         if "target" not in kwargs and len(args) < 2:
@@ -119,6 +117,18 @@ def _bind(module: nn.Module, inputs: Inputs, *, has_target: bool) -> _Call:
         else:
             names += _leaf_names(name, value)
     return _Call((*target, *bound.args), dict(bound.kwargs), names, targets)
+
+
+def _given(inputs: Inputs) -> tuple[list[Any], dict[str, Any]]:
+    """Arguments by place and by name."""
+    if isinstance(inputs, Mapping):
+        return [], dict(inputs)
+    if isinstance(inputs, torch.Tensor):
+        return [inputs], {}
+    if isinstance(cast("object", inputs), Sequence) and not isinstance(inputs, str):
+        return list(inputs), {}
+    kind = type(inputs).__name__
+    raise InputError(f"example_inputs: found {kind}, expected a tensor, a tuple or a mapping")
 
 
 def _leaf_names(name: str, value: Any) -> list[str]:
@@ -233,6 +243,8 @@ def _outputs(
     named = _result_names(exported, given, name)
     if not named:
         raise InputError("the model returns no tensor")
+    for twice in named.keys() & changed.keys():
+        raise InputError(f"the model changes its buffer {twice!r}, and has a result of that name")
     return named | changed
 
 
@@ -240,12 +252,16 @@ def _result_names(exported: ExportedProgram, given: list[Any], name: str) -> dic
     structure = pytree.tree_unflatten(given, cast("Any", exported.call_spec.out_spec))
     if isinstance(structure, Mapping):
         pairs = [
-            (key if len(leaves) == 1 else f"{key}{index}", leaf)
-            for key, value in cast("Mapping[str, Any]", structure).items()
+            (str(key) if len(leaves) == 1 else f"{key}{index}", leaf)
+            for key, value in cast("Mapping[object, Any]", structure).items()
             for leaves in [pytree.tree_leaves(value)]
             for index, leaf in enumerate(leaves)
+            if isinstance(leaf, Symbol)
         ]
-        return {key: leaf for key, leaf in pairs if isinstance(leaf, Symbol)}
+        for twice, count in Counter(key for key, _ in pairs).items():
+            if count > 1:
+                raise InputError(f"the model has {count} results of the name {twice!r}")
+        return dict(pairs)
     tensors = [each for each in given if isinstance(each, Symbol)]
     if len(tensors) == 1:
         return {name: tensors[0]}

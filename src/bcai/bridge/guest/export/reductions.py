@@ -238,6 +238,22 @@ def _(at: Site, a: Symbol, b: Symbol, order: Scalar = 2) -> Symbol:
     return norm(at, a - b, order, None)
 
 
+@rule("_cdist_forward")
+def _(at: Site, a: Symbol, b: Symbol, order: Scalar, mode: int | None) -> Symbol:
+    """Distances of every row of one to every row of the other."""
+    del mode  # how torch computes it
+    gaps = a.emit("Unsqueeze", axes=(-2,)) - b.emit("Unsqueeze", axes=(-3,))
+    return norm(at, gaps, order, -1)
+
+
+@rule("_pdist_forward")
+def _(at: Site, x: Symbol, order: Scalar = 2) -> Symbol:
+    """Distances of every row to those after it."""
+    pairs = np.triu_indices(x.shape[0], 1)
+    first, second = (at.emit("Gather", x, at.constant(each), axis=0) for each in pairs)
+    return norm(at, first - second, order, -1)
+
+
 @rule("cumsum")
 def _(at: Site, x: Symbol, dim: int) -> Symbol:
     return _scan(at, "CumSum", x, dim)
