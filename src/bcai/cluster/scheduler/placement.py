@@ -24,7 +24,7 @@ from bcai.jobs.replica_nodes import nodes_for
 
 NODES_NAMED_MAX = 3  # in a reason: enough to see the pattern
 PATIENCE_S = 120.0  # longer than most small jobs, shorter than a person's
-UNBOUNDED = 1 << 62  # more than any job can ask for, and the largest that databases hold
+UNBOUNDED = 1 << 62  # more than any job can ask for, and less than what databases hold
 
 
 @dataclass(frozen=True, slots=True)
