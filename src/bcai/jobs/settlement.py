@@ -202,8 +202,7 @@ def may_be_disputed(settlement: Settlement, at: float) -> bool:
     """Whether a dispute may begin now: while it waits for its audit, and for some days after."""
     is_audited = settlement.verify.policy in (Policy.FULL, Policy.AUDITED)
     is_early = is_audited and at - settlement.committed_at <= APPEAL_S
-    is_settled = settlement.state is SettlementState.SETTLED
-    return settlement.state is SettlementState.COMMITTED or (is_settled and is_early)
+    return settlement.state is SettlementState.COMMITTED or (_names_nobody(settlement) and is_early)
 
 
 def rule(settlement: Settlement, ruling: Ruling) -> Settlement:
@@ -216,20 +215,26 @@ def rule(settlement: Settlement, ruling: Ruling) -> Settlement:
     ConflictError
         It has been disputed otherwise.
     """
-    is_settled = settlement.state is SettlementState.SETTLED
-    if Party.NODE not in ruling.faulty and is_settled:
+    had_ended = _names_nobody(settlement)
+    if Party.NODE not in ruling.faulty and had_ended:
         return replace(settlement, dispute=ruling)
     if Party.NODE not in ruling.faulty:
         text = f"waits for its audit; {ruling.challenger} disputed it and lost: {ruling.text}"
         return replace(settlement, dispute=ruling, text=text)
     steps = None if ruling.step is None else (ruling.step, ruling.step + 1)
     lie = Lie(ruling.code, ruling.text, ruling.checkpoint, steps)
-    if is_settled:
+    if had_ended:
         settlement = replace(settlement, state=SettlementState.COMMITTED)
     found = step(settlement, Audited(ruling.at, ruling.challenger, lie))
     names = ", ".join(each.by for each in settlement.vouchers)
-    text = f"{found.text}; vouched for by {names}" if is_settled and names else found.text
+    text = f"{found.text}; vouched for by {names}" if had_ended and names else found.text
     return replace(found, dispute=ruling, text=text)
+
+
+def _names_nobody(settlement: Settlement) -> bool:
+    """Whether a verdict stands that is one challenger's word: a ruling says more."""
+    is_disputed = settlement.state is SettlementState.DISPUTED
+    return settlement.state is SettlementState.SETTLED or (is_disputed and settlement.lie is None)
 
 
 def _with(vouchers: tuple[Voucher, ...], new: Voucher | None) -> tuple[Voucher, ...]:

@@ -15,7 +15,7 @@ from tests.conformance.store.store_samples import (
     success,
 )
 
-from bcai.base.errors import ConflictError, ForbiddenError, NotFoundError
+from bcai.base.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from bcai.cluster.store.open import open_store
 from bcai.cluster.store.protocol import ApiKey, JobStore, Role
 from bcai.jobs.dispute import Party, Ruling
@@ -32,9 +32,16 @@ RECEIPT = "blake3:" + "a" * 64
 FULL = Verify(Policy.FULL, 1.0)
 
 
-async def ended(store: JobStore, verify: Verify = FULL, outcome: Outcome | None = None) -> Job:
+async def ended(
+    store: JobStore,
+    verify: Verify = FULL,
+    outcome: Outcome | None = None,
+    *,
+    spec: JobSpec | None = None,
+) -> Job:
     file = FileRef("step.bcai", RECEIPT, 3)
-    spec = JobSpec("job", entry="step.bcai", files=(file,), kind=JobKind.PROGRAM, verify=verify)
+    program = JobSpec("job", entry="step.bcai", files=(file,), kind=JobKind.PROGRAM, verify=verify)
+    spec = spec or program
     job, _ = await store.submit("ann", spec)
     job = await store.assign(job, NODE, lease_s=LEASE_S)
     outcome = outcome or replace(success(), receipt=RECEIPT)
@@ -74,6 +81,24 @@ async def test_a_result_is_committed_until_its_audit(store: JobStore, clock: Clo
     assert await store.audits_due() == []
     with pytest.raises(ConflictError):
         await store.settle(second.id, key)
+
+
+async def test_only_a_captured_script_may_differ_with_nobody_blamed(store: JobStore) -> None:
+    key = await challenger(store)
+    plain = await ended(store)
+    with pytest.raises(InputError, match="agrees: found false, but only a captured script"):
+        await store.settle(plain.id, key, "it differs", agrees=False)
+    assert settlement(await store.get(plain.id)).state is SettlementState.COMMITTED
+    captured = JobSpec("job", code="x = 1", capture=True, verify=FULL)
+    job = await ended(store, spec=captured)
+    found = settlement(await store.settle(job.id, key, "nobody can be blamed", agrees=False))
+    assert (found.state, found.lie, found.by) == (SettlementState.DISPUTED, None, "challenger")
+    assert found.text == "nobody can be blamed"
+    begun = await store.open_dispute(job.id, key, size=1, root="ab" * 32, clock_s=1.0, part=3)
+    assert begun.part == 3
+    assert await store.dispute_of(job.id) == begun
+    with pytest.raises(ConflictError, match="in dispute already"):
+        await store.open_dispute(job.id, key, size=1, root="ab" * 32, clock_s=1.0, part=4)
 
 
 async def test_what_stands_outlives_the_process(store: JobStore, settings: Settings) -> None:

@@ -127,12 +127,28 @@ def test_a_challenger_that_loses_changes_nothing_that_is_settled() -> None:
     assert rule(settled, lost) == replace(settled, dispute=lost)
 
 
+def test_where_nobody_is_blamed_a_ruling_still_names_who_lied() -> None:
+    nobodys = step(committed(), Audited(2.0, "ann", remark="nobody can be blamed", agrees=False))
+    found = (nobodys.state, nobodys.lie, nobodys.text)
+    assert found == (SettlementState.DISPUTED, None, "nobody can be blamed")
+    with pytest.raises(ConflictError):
+        step(nobodys, vouching("bob"))
+    lost = replace(RULING, faulty=(Party.CHALLENGER,))
+    assert rule(nobodys, lost) == replace(nobodys, dispute=lost)
+    named = rule(nobodys, RULING)
+    assert (named.state, named.by, named.dispute) == (SettlementState.DISPUTED, "carl", RULING)
+    assert named.lie is not None
+
+
 def test_a_settled_result_may_be_disputed_for_some_days() -> None:
     waiting, settled = committed(), step(committed(), vouching("ann"))
     assert may_be_disputed(waiting, 1.0 + 2 * APPEAL_S)
     assert may_be_disputed(settled, 1.0 + APPEAL_S)
     assert not may_be_disputed(settled, 2.0 + APPEAL_S)
     assert not may_be_disputed(rule(settled, RULING), 1.0)
+    nobodys = step(waiting, Audited(2.0, "ann", remark="nobody can be blamed", agrees=False))
+    assert may_be_disputed(nobodys, 1.0 + APPEAL_S)
+    assert not may_be_disputed(nobodys, 2.0 + APPEAL_S)
     copies = replace(settled, verify=Verify(Policy.REPLICATED, replicas=3))
     assert not may_be_disputed(copies, 1.0)
 
