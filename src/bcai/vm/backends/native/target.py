@@ -36,6 +36,10 @@ class Target:
         """Elements of one vector register."""
         return self.vector_bytes // dtype.itemsize
 
+    def masks(self, dtype: DType) -> bool:
+        """Whether it reads the first lanes of a vector at once; elsewhere each lane is a branch."""
+        return self.vector_bytes == 64 or (self.vector_bytes == 32 and dtype.itemsize >= 4)
+
 
 _X86, _ARM = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
 

@@ -293,16 +293,26 @@ def test_narrow_floats_are_rounded_once(target: Target, dtype: str, layout: str)
 @pytest.mark.parametrize("target", each_target())
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64"])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_integers_wrap(target: Target, dtype: str, layout: str) -> None:
+@pytest.mark.parametrize(
+    ("rows", "depth", "columns"),
+    [(5, 13, 70), (1, 530, 150), (31, 520, 130), (40, 9, 1), (3, 0, 5), (1, 1, 1)],
+)
+def test_integers_wrap(
+    target: Target, dtype: str, layout: str, rows: int, depth: int, columns: int
+) -> None:
     real = DType.of(dtype).numpy
     limits = np.iinfo(real)
     random = np.random.default_rng(18)
-    a = random.integers(limits.min, limits.max, (2, 5, 13), real, endpoint=True)
-    b = random.integers(limits.min, limits.max, (13, 70), real, endpoint=True)
+    a = random.integers(limits.min, limits.max, (2, rows, depth), real, endpoint=True)
+    b = random.integers(limits.min, limits.max, (depth, columns), real, endpoint=True)
     a, b = laid_out(a, layout[0]), laid_out(b, layout[1])
     expected = matmul.body(a, b)
-    same(multiply(a, b, target, splits=SPLITS_UNEVEN), expected)
-    same(multiply(a, b, target, result_order=(2, 0, 1)), expected)
+    for threads in (1, 2):
+        same(multiply(a, b, target, splits=SPLITS_UNEVEN, threads=threads), expected)
+    same(multiply(a, b, target, result_order=(2, 0, 1), spread=2), expected)
+    same(
+        multiply(a[:, ::-1, ::2], b[::2, ::-3], target), matmul.body(a[:, ::-1, ::2], b[::2, ::-3])
+    )
 
 
 @pytest.mark.parametrize("target", each_target())

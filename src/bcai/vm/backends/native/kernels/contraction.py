@@ -9,7 +9,6 @@ from bcai.vm.backends.native.kernels.contraction_cast import (
     dense_elements,
     dense_like,
 )
-from bcai.vm.backends.native.kernels.contraction_integers import ContractIntegers
 from bcai.vm.backends.native.kernels.contraction_product import Axis, Product, product_of
 from bcai.vm.backends.native.kernels.contraction_shares import Panels, cut, grain_of
 from bcai.vm.backends.native.kernels.microkernel import Tile, widest_tile
@@ -43,10 +42,7 @@ def contract(task: OpTask, scope: Scope) -> Sequence[Launch] | None:
     dtype = task.results[0].type.dtype
     if dtype in NARROW:
         return _narrow(task, scope)
-    product = product_of(task)
-    if not dtype.is_float:
-        return [_integers(product, scope, task.position)]
-    return [_floats(product, scope, task.position)]
+    return [_product(product_of(task), scope, task.position)]
 
 
 def _narrow(task: OpTask, scope: Scope) -> Sequence[Launch]:
@@ -67,45 +63,7 @@ def _narrow(task: OpTask, scope: Scope) -> Sequence[Launch]:
     return [*inner, cast_launch(wide, result, position)]
 
 
-def _integers(product: Product, scope: Scope, position: int) -> Launch:
-    size, rows, columns, depth = (
-        product.result.type.dtype.itemsize,
-        product.rows,
-        product.columns,
-        product.depth,
-    )
-    matrices, axes = _batch(product, size)
-    units = matrices * rows.size
-    row_multiplications = max(1, columns.size * depth.size)
-    return Launch(
-        ContractIntegers(size),
-        (
-            _address(product.left),
-            _address(product.right),
-            _address(product.result),
-            rows.size,
-            columns.size,
-            depth.size,
-            rows.left * size,
-            depth.left * size,
-            columns.right * size,
-            depth.right * size,
-            rows.result * size,
-            columns.result * size,
-            len(product.batch),
-            *axes,
-        ),
-        units,
-        (product.left.buffer, product.right.buffer),
-        (product.result.buffer,),
-        position,
-        grain=grain_of(
-            units, THREAD_MULTIPLICATIONS_OF_VECTORS / row_multiplications, scope.threads
-        ),
-    )
-
-
-def _floats(product: Product, scope: Scope, position: int) -> Launch:
+def _product(product: Product, scope: Scope, position: int) -> Launch:
     columns, rows = product.columns, product.rows
     one_column = columns.size == 1 and rows.size > 1
     if one_column or (rows.size > 1 and columns.result != 1 and rows.result == 1):

@@ -20,10 +20,10 @@ from bcai.vm.backends.native.kernels.microkernel import (
     strided_tiles,
     widest_tile,
 )
+from bcai.vm.backends.native.kernels.multiply_add import MultiplyAdd, multiply_add
 from bcai.vm.backends.native.kernels.packing import OVERHANG_BYTES, pack_function
 from bcai.vm.backends.native.launch import Entry, entry
 from bcai.vm.backends.native.llvm import I1, I64, POINTER, Function, Module, Number, Value
-from bcai.vm.backends.native.registers import Registers
 from bcai.vm.backends.native.target import Target
 from bcai.vm.isa.types import DType
 
@@ -73,7 +73,7 @@ def panels_max(target: Target, dtype: DType) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ContractBlocks:
-    """`T[batch, rows, depth]` times `T[batch, depth, columns]`, float32 or float64."""
+    """`T[batch, rows, depth]` times `T[batch, depth, columns]`, floats or whole numbers."""
 
     dtype: DType
 
@@ -310,7 +310,7 @@ def merge_function(module: Module, target: Target, dtype: DType, tile: Tile) -> 
             here = f.offset(spare, f.mul(place, dtype.itemsize))
             _merge(
                 f,
-                Registers(f, dtype, tile.lanes, fused=True),
+                multiply_add(f, target, dtype, tile.lanes),
                 here,
                 there,
                 first,
@@ -321,13 +321,13 @@ def merge_function(module: Module, target: Target, dtype: DType, tile: Tile) -> 
             there = f.offset(there, f.mul(column.index, column_step))
             place = f.add(f.mul(row.index, tile.columns), column.index)
             here = f.offset(spare, f.mul(place, dtype.itemsize))
-            _merge(f, Registers(f, dtype, 1, fused=True), here, there, first, 1)
+            _merge(f, multiply_add(f, target, dtype, 1), here, there, first, 1)
     f.give()
     return f.handle
 
 
 def _merge(
-    f: Function, registers: Registers, here: Value, there: Value, first: Value, count: Number
+    f: Function, registers: MultiplyAdd, here: Value, there: Value, first: Value, count: Number
 ) -> None:
     value = f.load(here, registers.type)
     with f.either(first) as (yes, no):

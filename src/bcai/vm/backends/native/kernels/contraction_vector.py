@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from bcai.vm.backends.native.kernels.contraction_batch import batch_offsets
 from bcai.vm.backends.native.kernels.microkernel import DEPTH_MAX, Right, accumulate, put
+from bcai.vm.backends.native.kernels.multiply_add import MultiplyAdd, multiply_add
 from bcai.vm.backends.native.kernels.packing import transposed
 from bcai.vm.backends.native.launch import Entry, entry
 from bcai.vm.backends.native.llvm import I64, Module, Number, Value
-from bcai.vm.backends.native.registers import Registers
 from bcai.vm.backends.native.target import Target
 from bcai.vm.isa.types import DType
 
@@ -65,7 +65,7 @@ def squares_of(target: Target, dtype: DType) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ContractVector:
-    """`T[batch, depth]` times `T[batch, depth, columns]`, float32 or float64.
+    """`T[batch, depth]` times `T[batch, depth, columns]`, floats or whole numbers.
 
     `adjacent`: the matrix's columns lie side by side; otherwise its elements along k do.
     """
@@ -126,9 +126,9 @@ class _Writer:
             f.offset(self[name], each) for name, each in zip(SLOTS[:3], moved, strict=True)
         )
 
-    def registers(self, lanes: int) -> Registers:
+    def registers(self, lanes: int) -> MultiplyAdd:
         """Operations on vectors of so many lanes."""
-        return Registers(self.f, self.dtype, lanes, fused=self.target.fused)
+        return multiply_add(self.f, self.target, self.dtype, lanes)
 
     def factor(self, k: Value) -> Value:
         """Element k of the vector."""
@@ -160,7 +160,7 @@ class _Writer:
             self.put(self.chain(wide, 1, self.row(wide, 1, place))[0], place, lanes)
         self.last_columns(f.add(column, vectors), f.rem(left_over, lanes))
 
-    def row(self, wide: Registers, vectors: int, column: Value) -> Right:
+    def row(self, wide: MultiplyAdd, vectors: int, column: Value) -> Right:
         """Vectors of the matrix from a column on."""
         f = self.f
 
@@ -173,7 +173,7 @@ class _Writer:
 
         return read
 
-    def strip(self, wide: Registers, column: Value, groups: Value) -> None:
+    def strip(self, wide: MultiplyAdd, column: Value, groups: Value) -> None:
         """Groups of vectors in turn, a few steps of k each, so that rows are read as they lie."""
         f, lanes = self.f, self.lanes
         width = lanes * WIDE_VECTORS
@@ -222,7 +222,7 @@ class _Writer:
     def last_columns(self, column: Value, count: Value) -> None:
         """Fewer columns than a vector has lanes."""
         f = self.f
-        if self.target.vector_bytes < 32:  # a masked load would be a branch a lane
+        if not self.target.masks(self.dtype):
             one = self.registers(1)
             with f.loop(0, count) as each:
                 place = f.add(column, each.index)
@@ -237,7 +237,7 @@ class _Writer:
             )
             self.put(total[0], column, count)
 
-    def chain(self, registers: Registers, vectors: int, right: Right) -> list[Value]:
+    def chain(self, registers: MultiplyAdd, vectors: int, right: Right) -> list[Value]:
         """All of k in blocks of 512."""
         f = self.f
         zero = registers.constant(0.0)
@@ -256,7 +256,7 @@ class _Writer:
 
     def add_block(
         self,
-        registers: Registers,
+        registers: MultiplyAdd,
         start: Value,
         totals: Sequence[Value],
         sums: Sequence[Value],
@@ -296,7 +296,7 @@ class _Writer:
             self.put(total, f.add(column, at * lanes), f.maximum(some, 0))
 
     def square(
-        self, wide: Registers, places: Sequence[Value], number: int, k: Value, total: Value
+        self, wide: MultiplyAdd, places: Sequence[Value], number: int, k: Value, total: Value
     ) -> Value:
         """As many steps of k as a vector has lanes."""
         f, one = self.f, self.registers(1).type
@@ -308,7 +308,7 @@ class _Writer:
             total = wide.fma(f.splat(f.load(at, one), wide.lanes), row, total)
         return total
 
-    def gather(self, wide: Registers, places: Sequence[Value], k: Value) -> Value:
+    def gather(self, wide: MultiplyAdd, places: Sequence[Value], k: Value) -> Value:
         """Row k of some columns."""
         f = self.f
         row = f.undefined(wide.type)

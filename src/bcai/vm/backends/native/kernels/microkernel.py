@@ -13,6 +13,7 @@ Where elements are read from is the caller's: strided, packed, or found through 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bcai.vm.backends.native.kernels.multiply_add import MultiplyAdd, multiply_add
 from bcai.vm.backends.native.llvm import (
     I1,
     I64,
@@ -24,7 +25,6 @@ from bcai.vm.backends.native.llvm import (
     Type,
     Value,
 )
-from bcai.vm.backends.native.registers import Registers
 from bcai.vm.backends.native.target import Target
 from bcai.vm.isa.order import BLOCK
 from bcai.vm.isa.types import DType
@@ -63,15 +63,16 @@ class Tile:
 def widest_tile(target: Target, dtype: DType) -> Tile:
     """The tile that fills the target's registers, two vectors and one broadcast element aside."""
     lanes = target.lanes(dtype)
-    if not target.fused:
+    if dtype.is_float and not target.fused:
         return Tile(2, 1, lanes)  # a soft fused multiply-add wants registers of its own
     if target.registers < 32:
-        return Tile(6, 2, lanes)
+        # so does a product of 64 bits, which is made of halves
+        return Tile(4 if dtype is DType.int64 else 6, 2, lanes)
     return Tile(14 if target.vector_bytes > 16 else 8, 2, lanes)
 
 
 def accumulate(
-    registers: Registers,
+    registers: MultiplyAdd,
     rows: int,
     vectors: int,
     depth: Number,
@@ -98,7 +99,7 @@ def accumulate(
 
 
 def put(
-    registers: Registers, sums: Sequence[Value], vectors: int, place: Place, first: Value
+    registers: MultiplyAdd, sums: Sequence[Value], vectors: int, place: Place, first: Value
 ) -> None:
     """Store the sums of the first block (`first`, an i1), or add those of a later one."""
     f = registers.f
@@ -160,8 +161,8 @@ def strided_tiles(
 
     def write(f: Function, rows: int) -> None:
         depth, a, a_row, a_step, b, b_step, c, c_row, first = f.arguments
-        registers = Registers(f, dtype, tile.lanes, fused=target.fused)
-        element = Registers(f, dtype, 1, fused=target.fused).type
+        registers = multiply_add(f, target, dtype, tile.lanes)
+        element = multiply_add(f, target, dtype, 1).type
         bases = [a if rows_adjacent else f.offset(a, f.mul(a_row, row)) for row in range(rows)]
         results = [f.offset(c, f.mul(c_row, row)) for row in range(rows)]
 

@@ -11,6 +11,7 @@ Note [Packed panels]
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bcai.vm.backends.native.kernels.multiply_add import multiply_add
 from bcai.vm.backends.native.launch import entry
 from bcai.vm.backends.native.llvm import (
     I64,
@@ -21,7 +22,6 @@ from bcai.vm.backends.native.llvm import (
     Value,
     bits_of,
 )
-from bcai.vm.backends.native.registers import Registers
 from bcai.vm.backends.native.target import Target
 from bcai.vm.isa.types import DType
 
@@ -58,9 +58,9 @@ class _Writer:
 
     def __init__(self, f: Function, target: Target, dtype: DType) -> None:
         self.f, self.size, self.lanes = f, dtype.itemsize, target.lanes(dtype)
-        self.masks = target.vector_bytes >= 32  # elsewhere a masked load is a branch a lane
-        self.type = Registers(f, dtype, self.lanes, fused=target.fused).type
-        self.element = Registers(f, dtype, 1, fused=target.fused).type
+        self.masks = target.masks(dtype)
+        self.type = multiply_add(f, target, dtype, self.lanes).type
+        self.element = multiply_add(f, target, dtype, 1).type
         self.width, self.depth, self.source, self.across, self.along, self.panel, self.step = (
             f.arguments
         )
