@@ -13,6 +13,11 @@ from bcai.vm.program.verifier import bind_attributes
 Wanted = Callable[[Op], bool]
 
 
+def is_macro(op: Op) -> bool:
+    """Whether an instruction has a lowering."""
+    return op.is_macro
+
+
 class ExpandingBuilder(Builder):
     """A builder that writes the lowering of every wanted macro in its place."""
 
@@ -41,7 +46,7 @@ def lower(
     return result if isinstance(result, tuple) else (result,)
 
 
-def expand(verified: VerifiedProgram, wanted: Wanted = lambda op: op.is_macro) -> VerifiedProgram:
+def expand(verified: VerifiedProgram, wanted: Wanted = is_macro) -> VerifiedProgram:
     """Replace every wanted macro by its lowering, down to primitives."""
     builder = ExpandingBuilder(instruction_set(verified.program.isa_version), wanted)
     symbols = builder.copy_ports(verified.program)

@@ -1,7 +1,7 @@
 """What a program becomes before a backend sees it: buffers, and tasks over views of them, in order.
 
-A Plan has no views left as instructions, no macros, and as few passes over memory as fusion allows.
-It says nothing about a device.
+A Plan has no views left as instructions, no macros but those that a backend has code for, and as
+few passes over memory as fusion allows. It says nothing about a device.
 """
 
 import math

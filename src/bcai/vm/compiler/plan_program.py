@@ -13,7 +13,7 @@ import numpy as np
 from bcai.vm.compiler.base_orders import copied_bases, requests
 from bcai.vm.compiler.build_graph import Elementwise, GraphBuilder
 from bcai.vm.compiler.choose_stores import Stores
-from bcai.vm.compiler.expand import ExpandingBuilder
+from bcai.vm.compiler.expand import ExpandingBuilder, Wanted, is_macro
 from bcai.vm.compiler.fuse import Group, fuse
 from bcai.vm.compiler.graph import Base, Graph, JoinNode, LoopNode, Number, OpNode, Value
 from bcai.vm.compiler.place_parts import Layout, place_parts
@@ -31,7 +31,11 @@ from bcai.vm.program.program import VerifiedProgram
 
 
 def make_plan(
-    verified: VerifiedProgram, *, elementwise: Elementwise, keep: frozenset[int] = frozenset()
+    verified: VerifiedProgram,
+    *,
+    elementwise: Elementwise,
+    expanded: Wanted = is_macro,
+    keep: frozenset[int] = frozenset(),
 ) -> Plan:
     """Plan a program.
 
@@ -40,11 +44,13 @@ def make_plan(
     elementwise
         Whether an instruction, on operands and with a result of these element types (the result's
         is the last one), may stand in a loop. Folds always may.
+    expanded
+        Which macros are replaced by their lowering; a backend may have code for the whole of some.
     keep
         Numbers of values that shall be handed out beside the outputs, as `Plan.kept`.
     """
     wanted = (*verified.program.outputs, *((number, number) for number in sorted(keep)))
-    primitive, origins = _expanded(verified, [value for _, value in wanted])
+    primitive, origins = _expanded(verified, [value for _, value in wanted], expanded)
     graph = _graph(GraphBuilder(primitive, elementwise, origins))
     layout = place_parts(graph)
     groups = fuse(graph, layout)
@@ -64,14 +70,14 @@ def make_plan(
 
 
 def _expanded(
-    verified: VerifiedProgram, wanted: Sequence[int]
+    verified: VerifiedProgram, wanted: Sequence[int], expanded: Wanted
 ) -> tuple[VerifiedProgram, list[int]]:
-    """Primitives that compute wanted values, and for each the instruction that it comes from.
+    """Instructions that compute wanted values, and for each the instruction that it comes from.
 
     The outputs are named "0", "1", ...
     """
     program = verified.program
-    builder = ExpandingBuilder(instruction_set(program.isa_version), lambda op: op.is_macro)
+    builder = ExpandingBuilder(instruction_set(program.isa_version), expanded)
     symbols, origins = builder.copy_ports(program), list[int]()
     for position, instruction in enumerate(program.instructions):
         operands = [None if each is None else symbols[each] for each in instruction.operands]

@@ -271,6 +271,22 @@ def test_values_are_kept_on_demand() -> None:
     assert set(plan.outputs) == {"y"}
 
 
+def test_a_macro_that_a_backend_has_code_for_stays_whole() -> None:
+    def expanded(op: Op) -> bool:
+        return op.is_macro and op.name != "TopK"
+
+    x = Builder().input("x", "float32[4,8]")
+    values, places = x.builder.emit("TopK", (x.emit("Relu"),), {"k": 3, "axis": 1, "largest": True})
+    program = finished(values=values, places=places)
+    assert names(make_plan(program, elementwise=anything)) == ["Sort"]
+    plan = make_plan(program, elementwise=anything, expanded=expanded)
+    assert names(plan) == ["TopK"]
+    given: dict[str, Array] = {"x": np.random.default_rng(0).normal(size=(4, 8)).astype("f4")}
+    found = run_plan(plan, given)
+    for name, array in REFERENCE.run(program, given).items():
+        assert found[name].tobytes() == array.tobytes()
+
+
 def test_a_plan_can_be_read() -> None:
     builder = Builder()
     x, w = builder.input("x", "float32[8,16]"), builder.parameter("w", "float32[4,16]")

@@ -9,7 +9,7 @@ from bcai.vm.backends.native.layout import Layout, lay_out, pack, unpack
 from bcai.vm.backends.native.memory import BlockPool
 from bcai.vm.backends.native.objects import ObjectCache, object_key
 from bcai.vm.backends.native.refusal import keep_refusals
-from bcai.vm.backends.native.steps import Lower, lower, lower_plan
+from bcai.vm.backends.native.steps import Lower, is_expanded, lower, lower_plan
 from bcai.vm.backends.native.target import Target
 from bcai.vm.compiler.expand import expand
 from bcai.vm.compiler.plan import Plan
@@ -26,7 +26,7 @@ def plan(verified: VerifiedProgram) -> Plan:
     from bcai.vm.backends.native.elementwise import supports
     from bcai.vm.compiler.plan_program import make_plan
 
-    return make_plan(verified, elementwise=supports)
+    return make_plan(verified, elementwise=supports, expanded=is_expanded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def prepare(verified: VerifiedProgram, machine: Machine) -> tuple[Layout, Code]:
         if code is not None:
             return layout, code
     steps = lower_plan(
-        machine.plan(keep_refusals(expand(verified))),
+        machine.plan(keep_refusals(expand(verified, is_expanded))),
         machine.target,
         machine.threads,
         machine.lower,

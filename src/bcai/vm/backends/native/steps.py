@@ -9,6 +9,7 @@ from bcai.vm.backends.native.lowering import Scope
 from bcai.vm.backends.native.refusal import may_refuse
 from bcai.vm.backends.native.target import Target
 from bcai.vm.compiler.plan import Buffer, LoopTask, OpTask, Plan, Role, View, reads, writes
+from bcai.vm.isa.op import Op
 
 Step = Launch | OpTask
 """A launch, or an instruction that the definition runs."""
@@ -27,6 +28,13 @@ class Steps:
     def launches(self) -> tuple[Launch, ...]:
         """The native steps."""
         return tuple(each for each in self.steps if isinstance(each, Launch))
+
+
+def is_expanded(op: Op) -> bool:
+    """Whether an instruction is a macro that has no code as a whole."""
+    from bcai.vm.backends.native.kernels import LOWERINGS
+
+    return op.is_macro and op.name not in LOWERINGS
 
 
 def lower(task: LoopTask | OpTask, scope: Scope) -> list[Launch] | None:

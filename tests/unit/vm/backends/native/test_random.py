@@ -50,6 +50,23 @@ def test_every_draw(target: Target, name: str, attributes: dict[str, Any]) -> No
     run(name, KEYS[2], {**attributes, "shape": (9, 11)}, target, awkward=AWKWARD)
 
 
+@pytest.mark.parametrize("target", each_target())
+def test_every_permutation(target: Target) -> None:
+    for count in (0, 1, 7, 24, 25, 300, 5000):
+        for key in KEYS:
+            run("Permutation", key, {"stream": 3, "count": count}, target, awkward=PLAIN)
+    run("Permutation", KEYS[2], {"stream": 3, "count": 60}, target, awkward=AWKWARD)
+
+
+@pytest.mark.parametrize("count", [0, 100])
+def test_a_permutation_looks_at_its_step(count: int) -> None:
+    operands = [np.asarray(each, np.int64) for each in (1, 1 << 32)]
+    attributes = {"stream": 0, "count": count}
+    types = [TensorType(DType.int64, (count,))]
+    fault, _ = run_lowered("Permutation", operands, attributes, types, targets()[0])
+    assert fault == 1
+
+
 @pytest.mark.parametrize("shape", [(), (0,), (100,)], ids=str)
 def test_a_step_outside_32_bits_is_the_operands_fault(shape: tuple[int, ...]) -> None:
     attributes: dict[str, Any] = {"stream": 0, "shape": shape, "dtype": DType.float32}

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.vm.backends.native.elementwise_kernel import same_bits
 from tests.unit.vm.backends.native.harness import SPLITS_UNEVEN, each_target, targets
 from tests.unit.vm.backends.native.lowered import AWKWARD, PLAIN, run_lowered
@@ -50,8 +52,8 @@ def compare(
     awkward: bool,
 ) -> None:
     with np.errstate(all="ignore"):
-        given: Any = LATEST.by_name[name].body(x, **attributes)
-    results: list[Array] = [*given] if name == "Sort" else [np.asarray(given)]
+        defined: Any = LATEST.by_name[name].body(x, **attributes)
+    results: list[Array] = [*defined] if isinstance(defined, tuple) else [np.asarray(defined)]
     fault, found = run_lowered(
         name,
         [x],
@@ -94,10 +96,81 @@ def test_every_type(target: Target, dtype: DType) -> None:
         )
 
 
+def selections(n: int) -> list[dict[str, Any]]:
+    """How many are kept of a line, from either end."""
+    kept = sorted({0, min(1, n), min(5, n), n // 2, n})
+    return [{"k": k, "largest": largest} for k in kept for largest in (True, False)]
+
+
+@pytest.mark.parametrize("awkward", [PLAIN, AWKWARD], ids=["plain", "awkward"])
+@pytest.mark.parametrize(("shape", "axis"), [*SHAPES, ((2, 700), 1), ((300, 3), 0)], ids=str)
+@pytest.mark.parametrize("target", each_target())
+def test_the_first_of_every_shape(
+    target: Target, shape: tuple[int, ...], axis: int, awkward: bool
+) -> None:
+    x = drawn(shape, DType.float32, plain=False)
+    for each in selections(shape[axis]):
+        compare("TopK", {**each, "axis": axis}, x, target, awkward=awkward)
+
+
+@pytest.mark.parametrize("dtype", EACH_DTYPE)
+@pytest.mark.parametrize("target", each_target()[::2])
+def test_the_first_of_every_type(target: Target, dtype: DType) -> None:
+    for x in (drawn((2, 700), dtype, plain=False), any_bits(700, dtype)[None]):
+        for each in selections(700):
+            compare("TopK", {**each, "axis": 1}, x, target, awkward=PLAIN)
+
+
+@pytest.mark.parametrize("dtype", [DType.float32, DType.int64], ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("target", each_target())
+def test_lines_that_fill_the_room_again_and_again(target: Target, dtype: DType) -> None:
+    rising = np.arange(3000).astype(dtype.numpy)
+    few = np.random.default_rng(6).integers(0, 3, 3000).astype(dtype.numpy)
+    special = special_values(dtype).repeat(100)
+    for x in (rising, rising[::-1].copy(), few, rising // 50, special, rising * 0):
+        for k in (1, 7, 100):
+            for largest in (True, False):
+                attributes = {"k": k, "largest": largest, "axis": 0}
+                compare("TopK", attributes, x, target, awkward=PLAIN)
+
+
+@given(
+    x=st.lists(st.sampled_from([-2.0, -0.0, 0.0, 1.0, np.nan, np.inf]) | st.floats(width=32)),
+    repeated=st.integers(1, 40),
+    data=st.data(),
+)
+def test_what_is_kept_is_the_beginning_of_what_is_sorted(
+    x: list[float], repeated: int, data: st.DataObject
+) -> None:
+    line = np.tile(np.asarray(x, np.float32), repeated)
+    k, largest = data.draw(st.integers(0, line.size)), data.draw(st.booleans())
+    attributes = {"k": k, "largest": largest, "axis": 0}
+    compare("TopK", attributes, line, targets()[0], awkward=PLAIN)
+
+
+def any_bits(count: int, dtype: DType) -> Array:
+    """Numbers of any bits; truth values are 0 or 1."""
+    drawn = np.random.default_rng(dtype).bytes(count * dtype.itemsize)
+    return (
+        np.frombuffer(drawn, np.uint8) % 2 == 1
+        if dtype is DType.bool
+        else np.frombuffer(drawn, dtype.numpy)
+    )
+
+
+@pytest.mark.parametrize(("low", "high"), [(-5, 5), (1 << 40, (1 << 40) + 9), (0, 1 << 33)])
+def test_keys_that_differ_in_one_half_or_both(low: int, high: int) -> None:
+    x = np.random.default_rng(7).integers(low, high, 500)
+    for descending in (False, True):
+        for line in (x, x[:20]):
+            compare(
+                "Sort", {"axis": 0, "descending": descending}, line, targets()[0], awkward=PLAIN
+            )
+
+
 def test_sorting_by_digits_sees_every_byte() -> None:
     for dtype in (DType.int64, DType.int32, DType.float64, DType.uint8):
-        random = np.random.default_rng(dtype)
-        x = np.frombuffer(random.bytes(1000 * dtype.itemsize), dtype.numpy)
+        x = any_bits(1000, dtype)
         compare("Sort", {"axis": 0, "descending": True}, x, targets()[0], awkward=PLAIN)
 
 

@@ -18,9 +18,10 @@ from bcai.vm.backends.native.kernels.index import (
     scatter_add,
     scatter_elements,
 )
+from bcai.vm.backends.native.kernels.pad_mode import pad_mode
 from bcai.vm.backends.native.kernels.pool import avg_pool, avg_pool_grad, max_pool, max_pool_grad
 from bcai.vm.backends.native.kernels.random import draw
-from bcai.vm.backends.native.kernels.scan import extreme, running, sort
+from bcai.vm.backends.native.kernels.scan import extreme, permutation, running, sort
 from bcai.vm.backends.native.lowering import Lowering
 
 LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
@@ -47,12 +48,15 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "MaxPoolGrad": max_pool_grad,
         "MatMul": contract,
         "Mod": checked,
+        "PadMode": pad_mode,
+        "Permutation": permutation,
         "Philox": draw,
         "Pow": checked,
         "RandomInt": draw,
         "ScatterAdd": scatter_add,
         "ScatterElements": scatter_elements,
         "Sort": sort,
+        "TopK": sort,
         "Uniform": draw,
     }
 )

@@ -6,16 +6,24 @@ All of them work along one axis of a contiguous tensor; what is not contiguous i
 import math
 from collections.abc import Sequence
 
+from bcai.vm.backends.native.kernels.random import draw
 from bcai.vm.backends.native.kernels.scan_kernels import (
     ExtremeKernel,
     RunningKernel,
     column_blocks,
 )
-from bcai.vm.backends.native.kernels.sort_kernel import SortKernel
-from bcai.vm.backends.native.kernels.strided import GRAIN_BYTES, address, contiguous, landed
+from bcai.vm.backends.native.kernels.sort_kernel import SortKernel, room_for
+from bcai.vm.backends.native.kernels.strided import (
+    GRAIN_BYTES,
+    address,
+    contiguous,
+    landed,
+    temporary,
+)
 from bcai.vm.backends.native.launch import Launch
 from bcai.vm.backends.native.lowering import Scope
 from bcai.vm.compiler.plan import OpTask, View
+from bcai.vm.isa.ops.random import philox
 
 COUNT_MAX = (1 << 31) - 1
 """Elements along the axis whose places fit the short keys."""
@@ -60,25 +68,55 @@ def extreme(task: OpTask, scope: Scope) -> Sequence[Launch] | None:
 
 
 def sort(task: OpTask, scope: Scope) -> Sequence[Launch] | None:
-    """Launches for `Sort`."""
+    """Launches for `Sort` and `TopK`."""
     x, before = contiguous(_operand(task), scope, task.position)
-    outer, n, inner = _parts(task, x)
-    if n > COUNT_MAX:
+    parts = _parts(task, x)
+    if parts[1] > COUNT_MAX:
         return None
     values, after_values = landed(task.results[0], scope, task.position)
     places, after_places = landed(task.results[1], scope, task.position)
-    kernel = SortKernel(x.type.dtype, bool(task.attributes["descending"]))
-    launch = Launch(
-        kernel,
-        (address(x), address(values), address(places), n, inner),
-        units=outer * inner if n else 0,
-        reads=(x.buffer,),
-        writes=(values.buffer, places.buffer),
-        position=task.position,
-        grain=max(1, GRAIN_BYTES // (128 * max(1, n))),
-        scratch_bytes=kernel.scratch_bytes(n),
-    )
+    descending = bool(task.attributes["largest" if task.op.name == "TopK" else "descending"])
+    kept = _parts(task, values)[1]
+    launch = _sorted(x, values, places, parts, kept, descending, task.position)
     return [*before, launch, *after_values, *after_places]
+
+
+def permutation(task: OpTask, scope: Scope) -> Sequence[Launch] | None:
+    """Launches for `Permutation`: the places of words in order, without the words."""
+    places, after = landed(task.results[0], scope, task.position)
+    (count,) = places.type.shape
+    if count > COUNT_MAX:
+        return None
+    words = temporary(places.type, scope)
+    drawing = {"stream": task.attributes["stream"], "shape": (count,)}
+    drawn = draw(OpTask(philox, drawing, task.operands, (words,), task.position), scope)
+    assert drawn is not None
+    launch = _sorted(words, None, places, (1, count, 1), count, False, task.position)
+    return [*drawn, launch, *after]
+
+
+def _sorted(
+    x: View,
+    values: View | None,
+    places: View,
+    parts: tuple[int, int, int],
+    kept: int,
+    descending: bool,
+    position: int,
+) -> Launch:
+    """The launch that writes the first elements of lines in order, and where they come from."""
+    outer, n, inner = parts
+    room = room_for(n, kept)
+    return Launch(
+        SortKernel(x.type.dtype, descending, values is not None),
+        (address(x), address(values or places), address(places), n, inner, kept, room),
+        units=outer * inner if kept else 0,
+        reads=(x.buffer,),
+        writes=(places.buffer,) if values is None else (values.buffer, places.buffer),
+        position=position,
+        grain=max(1, GRAIN_BYTES // (128 * max(1, room))),
+        scratch_bytes=2 * 8 * room,
+    )
 
 
 def _operand(task: OpTask) -> View:

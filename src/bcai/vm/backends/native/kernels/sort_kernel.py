@@ -1,172 +1,149 @@
-"""A stable sort of lines, by digits of their keys.
+"""The first elements of lines in order: all of them for `Sort`, some for `TopK`.
 
-Note [Sorting by digits]
-    Elements are keys (Note [Keys]) with the sign bit turned, so that they compare as unsigned.
-    Keys of 32 bits stand above their place in one word of 64, those of 64 bits beside it. From the
-    lowest byte of the key on, a pass counts each digit and moves every element to the next free
-    place of its digit: equal digits keep their order, so the sort is stable. A pass in which all
-    digits agree moves nothing. Short lines are ranked: an element's place is the number of those
-    that come before it.
+Note [Selection]
+    As many places as there is room for are put in order at once. Where a line is longer, the last
+    one that is kept is a limit: later elements are gathered only if they come before it, and when
+    the room is full it is put in order again, which lowers the limit. Later elements that equal it
+    come after it, so that the order is that of sorting everything.
 """
 
 from dataclasses import dataclass
 
-from bcai.vm.backends.native.elementwise.lanes import IN_MEMORY, Lanes, load_element
-from bcai.vm.backends.native.kernels.ordered import WIDE, key_of
+from bcai.vm.backends.native.elementwise.lanes import IN_MEMORY, Lanes
+from bcai.vm.backends.native.kernels.ordered import key_type
+from bcai.vm.backends.native.kernels.sort_order import Keys, order_function, place_of
 from bcai.vm.backends.native.kernels.strided import MOVED
 from bcai.vm.backends.native.launch import Entry, entry
-from bcai.vm.backends.native.llvm import I64, Function, Module, Value
+from bcai.vm.backends.native.llvm import I64, Module, Value
 from bcai.vm.backends.native.target import Target
 from bcai.vm.isa.types import DType
 
-DIGITS = 256
-SHORT = 24
-"""Elements of a line that is ranked."""
+ROOM_PARTS, ROOM_MIN = 4, 64
+"""Room for places is so many times as large as what is kept, and holds a vector beside."""
+
+
+def room_for(n: int, kept: int) -> int:
+    """Places that are put in order at once, of a line of `n` elements."""
+    return min(n, max(ROOM_PARTS * kept, ROOM_MIN))
 
 
 @dataclass(frozen=True, slots=True)
 class SortKernel:
-    """Slots: x, values, places (int64), n, inner. A unit is one line of `T[outer, n, inner]`."""
+    """Slots: x, values, places (int64), n, inner, kept, room.
+
+    A unit is one line of `T[outer, n, inner]`, to one of `[outer, kept, inner]`. Without `valued`
+    the places alone are written.
+    """
 
     dtype: DType
     descending: bool
+    valued: bool = True
     library: str | None = "scan"
 
     @property
     def symbol(self) -> str:
         """Name of the entry point."""
-        return f"sort_{self.dtype.name}_{self.descending:d}"
-
-    @property
-    def _is_wide(self) -> bool:
-        return self.dtype in WIDE
-
-    def scratch_bytes(self, n: int) -> int:
-        """Two copies of a line's words, and of their places beside wide keys."""
-        return 8 * n * (4 if self._is_wide else 2)
+        what = "sort" if self.valued else "places"
+        return f"{what}_{self.dtype.name}_{self.descending:d}"
 
     def write(self, module: Module, target: Target) -> None:
         """Write the entry point."""
+        keys = Keys(self.dtype, self.descending)
+        order = order_function(module, target, keys)
         at = entry(module, self.symbol)
-        f = at.f
-        n, inner = at.number(3), at.number(4)
-        counts = f.stack(I64, DIGITS)
-        half = 2 if self._is_wide else 1
-        other = f.offset(at.scratch, f.mul(n, half), I64)
-        with f.loop(at.begin, at.end) as loop:
-            start = f.mul(f.mul(f.div(loop.index, inner), n), inner)
-            start = f.add(start, f.rem(loop.index, inner))
-            self._read(at, Lanes(f, target, 1), start, n, inner)
-            with f.either(f.less(SHORT, n)) as (long, short):
-                with long:
-                    sorted_ = self._passes(f, counts, at.scratch, other, n)
-                    self._write(at, sorted_, start, n, inner)
-                with short:
-                    self._rank(f, at.scratch, other, n)
-                    self._write(at, other, start, n, inner)
-        f.give(0)
+        line = _Line(at, target, keys, order)
+        with at.f.loop(at.begin, at.end) as unit:
+            line.write(unit.index, valued=self.valued)
+        at.f.give(0)
 
-    def _read(self, at: Entry, lanes: Lanes, start: Value, n: Value, inner: Value) -> None:
-        f, x = at.f, at.pointer(0)
-        with f.loop(0, n) as loop:
-            place = f.add(start, f.mul(loop.index, inner))
-            value = load_element(lanes, f.offset(x, place, IN_MEMORY[self.dtype]), self.dtype)
-            last = not self.descending
-            key = key_of(lanes, value, self.dtype, falling=self.descending, nan_last=last)
-            key = f.b.xor(key, f.constant(key.type, 1 << (63 if self._is_wide else 31)))
-            if not self._is_wide:
-                key = f.b.or_(f.b.shl(f.b.zext(key, I64), f.number(32)), loop.index)
-            f.store(key, f.offset(at.scratch, loop.index, I64))
-            if self._is_wide:
-                f.store(loop.index, f.offset(at.scratch, f.add(n, loop.index), I64))
 
-    def _passes(self, f: Function, counts: Value, from_: Value, to: Value, n: Value) -> Value:
-        """Sort; returns where the sorted words are."""
-        first, last = (0, 64) if self._is_wide else (32, 64)
-        with f.loop(first, last, 8, carry=[from_, to]) as loop:
-            source, target = loop.carried
-            self._count(f, counts, source, loop.index, n)
-            word = f.load(source, I64)
-            all_alike = f.equal(f.load(self._digit(f, counts, word, loop.index), I64), n)
-            with f.when(f.b.not_(all_alike)):
-                self._starts(f, counts)
-                self._move(f, counts, source, target, loop.index, n)
-            loop.following[:] = [
-                f.b.select(all_alike, source, target),
-                f.b.select(all_alike, target, source),
-            ]
-        return loop.following[0]
+class _Line:
+    """Writes the work on one line."""
 
-    @staticmethod
-    def _digit(f: Function, counts: Value, word: Value, shift: Value) -> Value:
-        """Address of the count of a word's digit."""
-        return f.offset(counts, f.b.and_(f.b.lshr(word, shift), f.number(DIGITS - 1)), I64)
+    def __init__(self, at: Entry, target: Target, keys: Keys, order: Value) -> None:
+        self.at, self.f, self.target, self.keys, self.order = at, at.f, target, keys, order
+        self.n, self.inner, self.kept, self.room = (at.number(slot) for slot in range(3, 7))
+        self.other = at.f.offset(at.scratch, self.room, I64)
+        self.words, self.count, self.limit = (at.f.stack(I64, 1) for _ in range(3))
 
-    def _count(self, f: Function, counts: Value, source: Value, shift: Value, n: Value) -> None:
-        with f.loop(0, DIGITS) as clear:
-            f.store(f.number(0), f.offset(counts, clear.index, I64))
-        with f.loop(0, n) as loop:
-            word = f.load(f.offset(source, loop.index, I64), I64)
-            place = self._digit(f, counts, word, shift)
-            f.store(f.add(f.load(place, I64), 1), place)
+    def write(self, unit: Value, *, valued: bool) -> None:
+        """Choose, put in order, and write."""
+        f = self.f
+        outer, column = f.div(unit, self.inner), f.rem(unit, self.inner)
+        start = f.add(f.mul(f.mul(outer, self.n), self.inner), column)
+        line = f.offset(self.at.pointer(0), start, IN_MEMORY[self.keys.dtype])
+        with f.loop(0, self.room) as loop:
+            f.store(loop.index, f.offset(self.at.scratch, loop.index, I64))
+        f.store(self.at.scratch, self.words)
+        f.store(self.room, self.count)
+        self.put_in_order(line)
+        with f.when(f.less(self.room, self.n)):
+            lanes = Lanes(f, self.target, self.target.lanes(key_type(self.keys.dtype)))
+            rest = f.sub(self.n, self.room)
+            whole = f.sub(self.n, f.rem(rest, lanes.count))
+            split = f.b.select(f.equal(self.inner, 1), whole, self.room)
+            self.narrow_down(line)
+            self.gather(lanes, line, self.room, split)
+            self.gather(Lanes(f, self.target, 1), line, split, self.n)
+            self.put_in_order(line)
+        result = f.add(f.mul(f.mul(outer, self.kept), self.inner), column)
+        self.put(line, result, valued=valued)
 
-    @staticmethod
-    def _starts(f: Function, counts: Value) -> None:
-        """Counts of digits to the first place of each."""
-        with f.loop(0, DIGITS, carry=[f.number(0)]) as loop:
-            place = f.offset(counts, loop.index, I64)
-            count = f.load(place, I64)
-            f.store(loop.carried[0], place)
-            loop.following[0] = f.add(loop.carried[0], count)
+    def put_in_order(self, line: Value) -> None:
+        """Sort what has been gathered."""
+        f, words = self.f, self.f.load_pointer(self.words)
+        count = f.load(self.count, I64)
+        free = self.beside(words)
+        f.store(f.call(self.order, [line, self.inner, words, free, count]), self.words)
 
-    def _move(
-        self, f: Function, counts: Value, source: Value, target: Value, shift: Value, n: Value
-    ) -> None:
-        with f.loop(0, n) as loop:
-            word = f.load(f.offset(source, loop.index, I64), I64)
-            digit = self._digit(f, counts, word, shift)
-            place = f.load(digit, I64)
-            f.store(f.add(place, 1), digit)
-            self._put(f, source, target, loop.index, place, n, word)
+    def beside(self, words: Value) -> Value:
+        """The half of the scratch that is not that of the words."""
+        f = self.f
+        is_first = f.b.icmp_unsigned("==", words, self.at.scratch)
+        return f.b.select(is_first, self.other, self.at.scratch)
 
-    def _put(
-        self,
-        f: Function,
-        source: Value,
-        target: Value,
-        index: Value,
-        place: Value,
-        n: Value,
-        word: Value,
-    ) -> None:
-        f.store(word, f.offset(target, place, I64))
-        if self._is_wide:
-            beside = f.load(f.offset(source, f.add(n, index), I64), I64)
-            f.store(beside, f.offset(target, f.add(n, place), I64))
+    def narrow_down(self, line: Value) -> None:
+        """Keep the first ones, and let the last of them be the limit."""
+        f = self.f
+        last = place_of(f, f.load_pointer(self.words), f.sub(self.kept, 1))
+        pointer = f.offset(line, f.mul(last, self.inner), IN_MEMORY[self.keys.dtype])
+        f.store(self.keys.of(Lanes(f, self.target, 1), pointer), self.limit)
+        f.store(self.kept, self.count)
 
-    def _rank(self, f: Function, source: Value, target: Value, n: Value) -> None:
-        with f.loop(0, n) as loop:
-            word = f.load(f.offset(source, loop.index, I64), I64)
-            with f.loop(0, n, carry=[f.number(0)]) as inner:
-                other = f.load(f.offset(source, inner.index, I64), I64)
-                before = f.b.icmp_unsigned("<", other, word)
-                if self._is_wide:
-                    earlier = f.less(inner.index, loop.index)
-                    tie = f.b.and_(f.equal(other, word), earlier)
-                    before = f.b.or_(before, tie)
-                inner.following[0] = f.add(inner.carried[0], f.b.zext(before, I64))
-            self._put(f, source, target, loop.index, inner.following[0], n, word)
+    def gather(self, lanes: Lanes, line: Value, start: Value, stop: Value) -> None:
+        """Add the places of elements that come before the limit."""
+        f, type_ = self.f, IN_MEMORY[self.keys.dtype]
+        with f.loop(start, stop, lanes.count) as loop:
+            pointer = f.offset(line, f.mul(loop.index, self.inner), type_)
+            key = self.keys.of(lanes, pointer)
+            limit = f.splat(f.load(self.limit, IN_MEMORY[key_type(self.keys.dtype)]), lanes.count)
+            before = f.b.icmp_signed("<", key, limit)
+            with f.when(f.any_lane(before), likely=False):
+                full = f.less(f.sub(self.room, lanes.count), f.load(self.count, I64))
+                with f.when(full, likely=False):
+                    self.put_in_order(line)
+                    self.narrow_down(line)
+                self.add(before, loop.index, lanes.count)
 
-    def _write(self, at: Entry, words: Value, start: Value, n: Value, inner: Value) -> None:
-        f, type_ = at.f, IN_MEMORY[MOVED[self.dtype.itemsize]]
-        x, values, places = (at.pointer(slot) for slot in range(3))
-        with f.loop(0, n) as loop:
-            if self._is_wide:
-                from_ = f.load(f.offset(words, f.add(n, loop.index), I64), I64)
-            else:
-                word = f.load(f.offset(words, loop.index, I64), I64)
-                from_ = f.b.and_(word, f.number((1 << 32) - 1))
-            to = f.add(start, f.mul(loop.index, inner))
-            value = f.load(f.offset(x, f.add(start, f.mul(from_, inner)), type_), type_)
-            f.store(value, f.offset(values, to, type_))
-            f.store(from_, f.offset(places, to, I64))
+    def add(self, before: Value, first: Value, lanes: int) -> None:
+        """Write each place to the end, and move the end behind those that count."""
+        f = self.f
+        words, count = f.load_pointer(self.words), f.load(self.count, I64)
+        for lane in range(lanes):
+            f.store(f.add(first, lane), f.offset(words, count, I64))
+            count = f.add(count, f.b.zext(f.lane(before, lane), I64))
+        f.store(count, self.count)
+
+    def put(self, line: Value, start: Value, *, valued: bool) -> None:
+        """Write the result."""
+        f, type_ = self.f, IN_MEMORY[MOVED[self.keys.dtype.itemsize]]
+        words, values, places = (
+            f.load_pointer(self.words), self.at.pointer(1), self.at.pointer(2)
+        )  # fmt: skip
+        with f.loop(0, self.kept) as loop:
+            place = place_of(f, words, loop.index)
+            to = f.add(start, f.mul(loop.index, self.inner))
+            f.store(place, f.offset(places, to, I64))
+            if valued:
+                from_ = f.offset(line, f.mul(place, self.inner), type_)
+                f.store(f.load(from_, type_), f.offset(values, to, type_))
