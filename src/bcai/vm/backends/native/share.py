@@ -5,11 +5,17 @@ Note [Pool memory]
     often lie in cache lines of their own.
 
 Note [Ticket]
-    `TICKET` holds the generation (upper half) and the next chunk (lower half) of the present
-    launch. A thread reads the ticket, then the launch, and takes the chunk by writing ticket + 1,
-    if the ticket is still what it read. Before the launch is rewritten the ticket becomes one that
-    nobody can take, of a new generation: so a thread that was held up in between takes nothing, and
-    nobody need wait for it. The caller waits for chunks that were taken, not for threads.
+    `TICKET` holds the generation of the present launch (upper half), and how many of its chunks are
+    taken from either end (16 bits each). A thread reads the ticket, then the launch, and takes a
+    chunk by counting it in the ticket, if that is still what it read. Before the launch is
+    rewritten the ticket becomes one that nobody can take, of a new generation: so a thread that was
+    held up in between takes nothing, and nobody need wait for it. The caller waits for chunks that
+    were taken, not for threads.
+
+Note [Two ends]
+    A launch often reads what the one before it wrote. The caller takes chunks from the front and
+    all others from the back, so that most of what a thread reads is in its own processor's caches:
+    from those of another one it comes at a tenth of the speed.
 
 Note [Idle threads]
     To be woken takes a thread longer than a small launch takes, so one that has nothing to do first
@@ -41,6 +47,7 @@ YIELDS = 2000
 Python takes between two runs of a loop."""
 _NOBODY = 0xFFFFFFFF
 _HALF = 32
+_SIDE_BITS, _SIDE = 16, 0xFFFF
 _FUTEX_WAIT, _FUTEX_WAKE, _PRIVATE = 0, 1, 128
 _FUTEX, _YIELD = {True: 202, False: 98}, {True: 24, False: 124}  # x86-64, AArch64
 _PROCESSOR = {True: 309, False: 168}
@@ -117,13 +124,17 @@ def _write_take_chunks(module: Module) -> Value:
     ticket_at = f.offset(pool, TICKET, I64)
     with atomic.repeat(f) as done:
         ticket = atomic.read(f, ticket_at)
-        number = f.b.and_(ticket, f.number(_NOBODY))
+        front = f.b.and_(ticket, f.number(_SIDE))
+        back = f.b.and_(f.b.lshr(ticket, f.number(_SIDE_BITS)), f.number(_SIDE))
         entry, arguments, units, chunk, chunks = (
             atomic.read(f, f.offset(pool, word, I64))
             for word in (ENTRY, ARGUMENTS, UNITS, CHUNK, CHUNKS)
         )
-        atomic.leave(f, f.b.not_(f.less(number, chunks)), done)
-        with f.when(atomic.exchange_if_equal(f, ticket_at, ticket, f.add(ticket, 1))):
+        atomic.leave(f, f.b.not_(f.less(f.add(front, back), chunks)), done)
+        is_caller = f.equal(index, 0)
+        number = f.b.select(is_caller, front, f.sub(f.sub(chunks, 1), back))
+        taken = f.b.select(is_caller, f.number(1), f.number(1 << _SIDE_BITS))
+        with f.when(atomic.exchange_if_equal(f, ticket_at, ticket, f.add(ticket, taken))):
             begin = f.mul(number, chunk)
             end = f.minimum(f.add(begin, chunk), units)
             stride = number_at(f, pool, SCRATCH_STRIDE)

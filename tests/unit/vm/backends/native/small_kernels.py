@@ -30,6 +30,23 @@ class Count:
 
 
 @dataclass(frozen=True)
+class Sign:
+    """Writes the address of the thread's scratch to number `i` for every unit `i`."""
+
+    symbol: str = "test_sign"
+    library: str | None = None
+
+    def write(self, module: Module, target: Target) -> None:
+        del target
+        e = entry(module, self.symbol)
+        f = e.f
+        base = e.pointer(0)
+        with f.loop(e.begin, e.end) as loop:
+            f.store(f.b.ptrtoint(e.scratch, I64), f.offset(base, loop.index, I64))
+        f.give(0)
+
+
+@dataclass(frozen=True)
 class Halve:
     """Halves the float32 number `i` for every unit `i`."""
 

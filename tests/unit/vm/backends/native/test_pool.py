@@ -19,7 +19,7 @@ from bcai.vm.backends.native.tape import ALL_DONE, ARGUMENTS, ENTRY, GRAIN, RECO
 from bcai.vm.backends.native.target import Target
 from bcai.vm.isa.types import Array
 
-from .small_kernels import Count
+from .small_kernels import Count, Sign
 
 HOST = this_machine()
 pytestmark = pytest.mark.skipif(HOST is None, reason="no native code for this processor")
@@ -59,6 +59,20 @@ def test_every_unit_is_done_once_a_launch(pool: Pool, units: int, grain: int) ->
     assert (counters.numbers == 400).all()
     assert pool.run(counters.tape, 390, 10, 0) == ALL_DONE
     assert (counters.numbers == 410).all()
+
+
+def test_the_caller_works_from_the_front_and_the_others_from_the_back(pool: Pool) -> None:
+    launches, units = 100, 1 << 15
+    code = load_kernels([Sign()], host(), CACHE)
+    signed: Array = np.zeros((launches, units), np.int64)
+    arguments = np.array([[address_of(row)] for row in signed], np.int64)
+    tape: Array = np.zeros((launches, RECORD_WORDS), np.int64)
+    tape[:, ENTRY] = code.addresses[Sign().symbol]
+    tape[:, ARGUMENTS] = address_of(arguments) + 8 * np.arange(launches)
+    tape[:, UNITS], tape[:, GRAIN] = units, 1
+    assert pool.run(tape, 0, launches, 64) == ALL_DONE
+    by_caller = signed == signed.min()  # the first scratch is the caller's
+    assert (by_caller[:, :-1] >= by_caller[:, 1:]).all()
 
 
 @pytest.mark.parametrize("asked", [False, True])
