@@ -29,6 +29,7 @@ def main() -> None:
         ["native_loops.py", *threads],
         ["native_contraction.py", *threads],
         ["native_conv.py", *threads],
+        ["native_instructions.py", *threads],
         ["native_reference.py"],
         ["native_memory.py"],
         ["native_steps.py", *threads, "--compile", *others],
