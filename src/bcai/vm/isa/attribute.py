@@ -61,7 +61,13 @@ def is_text(value: str) -> bool:
 def _int(value: object) -> int | None:
     if isinstance(value, bool | DType) or not isinstance(value, int):
         return None
-    return value if -(2**63) <= value < 2**63 else None
+    return int(value) if -(2**63) <= value < 2**63 else None
+
+
+def _str(value: object) -> str | None:
+    if not isinstance(value, str) or not is_text(value):
+        return None
+    return str.__str__(value)  # of an enum its value: canonical bytes know plain text alone
 
 
 def _float(value: object) -> float | None:
@@ -88,7 +94,7 @@ _CHECKS: dict[AttributeKind, Callable[[object], Attribute | None]] = {
     "int": _int,
     "float": _float,
     "bool": lambda value: value if isinstance(value, bool) else None,
-    "str": lambda value: value if isinstance(value, str) and is_text(value) else None,
+    "str": _str,
     "bytes": lambda value: value if isinstance(value, bytes) else None,
     "dtype": lambda value: value if isinstance(value, DType) else None,
     "ints": _ints,

@@ -1,6 +1,7 @@
 """Canonical bytes: one program, one encoding, and nothing else is let in."""
 
 import struct
+from enum import IntEnum, StrEnum
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests.unit.vm.program.random_programs import programs, tiny
 
 from bcai.base.errors import FormatError, InputError
 from bcai.vm.program import cbor
+from bcai.vm.program.builder import Builder
 from bcai.vm.program.codec import MAGIC, decode_program, encode_program
 from bcai.vm.program.program import VerifiedProgram
 from bcai.vm.program.verifier import verify
@@ -129,6 +131,24 @@ def test_programs_round_trip(verified: VerifiedProgram) -> None:
 @pytest.mark.parametrize("length", range(len(TINY)))
 def test_bytes_that_end_early_are_refused(length: int) -> None:
     refused(TINY[:length])
+
+
+class Level(StrEnum):
+    HIGH = "high"
+
+
+class Axis(IntEnum):
+    ROWS = 0
+
+
+def test_enums_are_the_values_that_they_stand_for() -> None:
+    def program(level: str, axis: int) -> bytes:
+        build = Builder()
+        code = {"code": "", "outputs": "y: float32[2]", "sandbox": level}
+        (y,) = build.emit("PythonExecute", (), code)
+        return encode_program(build.finish(y=y.emit("Softmax", axis=axis)).program)
+
+    assert program(Level.HIGH, Axis.ROWS) == program("high", 0)
 
 
 def test_bytes_that_go_on_are_refused() -> None:
