@@ -14,6 +14,7 @@ from bcai.base.errors import RefusedError
 from bcai.bridge.python_execute import JailPython
 from bcai.bridge.sandbox.jail import JailLimits
 from bcai.bridge.sandbox.probe import probe_jail
+from bcai.cluster.gateway.inspection import PROGRAM_BYTES_MAX
 from bcai.vm import EnhancedVM
 from bcai.vm.isa.types import Array
 from bcai.vm.program.builder import Builder
@@ -111,7 +112,7 @@ HOSTILE = "y = inputs[0]\nimport subprocess\nsubprocess.run(['id'])"
 PICKLE = "import pickle\nn, h = 6, inputs[1]\ny = pickle.loads(pickle.dumps(inputs[0]))"
 
 
-def test_code_that_is_certain_to_fail_is_refused_before_it_is_sent_and_by_the_node(
+def test_code_that_is_certain_to_fail_is_refused_by_the_client_the_gateway_and_the_node(
     client: SDK, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(RefusedError, match=r"PythonExecute@2:3:1: subprocess.run starts another"):
@@ -121,7 +122,10 @@ def test_code_that_is_certain_to_fail_is_refused_before_it_is_sent_and_by_the_no
         del program
 
     monkeypatch.setattr("bcai.sdk.program.refuse_certain_code", look_away)
-    result = client.create_program_job(between(HOSTILE), inputs()).execute(check=False)
+    with pytest.raises(RefusedError, match="every node refuses it, so it was not accepted"):
+        client.submit_program(between(HOSTILE), inputs())
+    long = f"{HOSTILE}\n#{' ' * PROGRAM_BYTES_MAX}"  # more than the gateway reads
+    result = client.create_program_job(between(long), inputs()).execute(check=False)
     assert result.reason is not None
     assert result.reason.code == "policy.inspection"
     assert "(PythonExecute@2, line 3)" in result.reason.message

@@ -8,6 +8,7 @@ from bcai.jobs.spec import CODE_BYTES_MAX, Mount, SecurityLevel
 from bcai.sdk.folder import LocalFile
 
 if TYPE_CHECKING:
+    from bcai.bridge.inspect.finding import Finding
     from bcai.vm.program.program import Program
 
 
@@ -41,11 +42,7 @@ def refuse_certain(
         data=[file.path for file in files if file.mount is Mount.DATA],
         may_start_programs=security_level is not SecurityLevel.HIGH,
     )
-    if found is not None:
-        raise RefusedError(
-            f"{found.place}: {found.message}; every node refuses it, so nothing was sent",
-            hint=found.hint,
-        )
+    _refuse(found)
 
 
 def refuse_certain_code(program: "Program") -> None:
@@ -57,23 +54,17 @@ def refuse_certain_code(program: "Program") -> None:
         As for a script; the message names the instruction.
     """
     from bcai.bridge.code_of_program import code_of_program
-    from bcai.bridge.inspect.refusal import certain_failure
+    from bcai.bridge.inspect.refusal import certain_failure_in_program
 
-    for each in code_of_program(program):
-        if each.sandbox == SecurityLevel.TRUSTED:
-            continue
-        found = certain_failure(
-            each.code.encode("utf-8", "surrogatepass"),
-            each.name,
-            project=(),
-            data=(),
-            may_start_programs=each.sandbox != SecurityLevel.HIGH,
+    _refuse(certain_failure_in_program(code_of_program(program)))
+
+
+def _refuse(found: "Finding | None") -> None:
+    if found is not None:
+        raise RefusedError(
+            f"{found.place}: {found.message}; every node refuses it, so nothing was sent",
+            hint=found.hint,
         )
-        if found is not None:
-            raise RefusedError(
-                f"{found.place}: {found.message}; every node refuses it, so nothing was sent",
-                hint=found.hint,
-            )
 
 
 def _source(code: str | None, entry: str | None, files: Sequence[LocalFile]) -> bytes | None:

@@ -1,11 +1,12 @@
 """What a script is certain to fail at in every jail, so that nobody has to send or start it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import PurePosixPath
 
 from bcai.bridge.inspect.catalogue import SYNTAX
 from bcai.bridge.inspect.finding import Finding
 from bcai.bridge.inspect.inspect import inspect_code, with_project
+from bcai.bridge.inspect.program_code import ProgramCode, inspect_program_code
 from bcai.bridge.inspect.scene import Surroundings
 
 
@@ -35,3 +36,9 @@ def certain_failure(
     around = with_project(around, dict.fromkeys(project))
     found = inspect_code(code, name, around).refusal
     return None if found is None or found.rule == SYNTAX else found
+
+
+def certain_failure_in_program(codes: Iterable[ProgramCode]) -> Finding | None:
+    """Read the Python code of a Program; nothing is certain in trusted code."""
+    found = (inspect_program_code([each]).refusal for each in codes)
+    return next((each for each in found if each is not None and each.rule != SYNTAX), None)
