@@ -1,6 +1,6 @@
 """What stands on record about a job that ended: why, within which limits, what it used."""
 
-from bcai.base.units import format_duration_s, format_size
+from bcai.base.units import format_count, format_duration_s, format_size
 from bcai.bridge.inspect.finding import Audit, Severity
 from bcai.jobs.outcome import Outcome, Usage
 
@@ -22,11 +22,11 @@ def audit_rows(outcome: Outcome) -> list[tuple[str, str]]:
     audit = outcome.audit
     if audit is not None:
         counts = [
-            f"{count} {name}" if name == Severity.REFUSED else _counted(count, name)
+            f"{count} {name}" if name == Severity.REFUSED else format_count(count, name)
             for name, count in audit.counts.items()
             if count
         ]
-        found = f"{', '.join(counts) or 'nothing found'} in {_counted(audit.files, 'file')}"
+        found = f"{', '.join(counts) or 'nothing found'} in {format_count(audit.files, 'file')}"
         rows.append(("inspection", found))
         rows += _findings(audit)
     return rows
@@ -61,11 +61,6 @@ def _files(count: int) -> str:
 
 def _processes(count: int) -> str:
     return "1 process" if count == 1 else f"{count} processes and threads"
-
-
-def _counted(count: int, noun: str) -> str:
-    """`1 file`, `2 files`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _limit(name: str, value: float) -> str:

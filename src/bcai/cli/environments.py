@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from bcai.base.errors import EXIT_FAILED, EXIT_OK, BcaiError, InputError
-from bcai.base.units import format_size
+from bcai.base.units import format_count, format_size
 from bcai.cli.figures import format_age
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
 from bcai.cli.terminal import print_block, print_json, say, stdout_console
@@ -191,8 +191,7 @@ def _packages(found: "NodeEnvironment") -> dict[str, str]:
 def _summary(found: "NodeEnvironment") -> str:
     count = len(found.offer.packages)
     size = f", {format_size(found.manifest.size_bytes)}" if found.manifest else ""
-    packages = f"{count} package{'' if count == 1 else 's'}"
-    return f"Python {found.offer.python}, {packages}{size}"
+    return f"Python {found.offer.python}, {format_count(count, 'package')}{size}"
 
 
 def _document(found: "NodeEnvironment", *, is_whole: bool = True) -> dict[str, Any]:

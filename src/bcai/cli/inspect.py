@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from bcai.base.errors import EXIT_OK, EXIT_REFUSED, InputError, NotFoundError
+from bcai.base.units import format_count
 from bcai.bridge.inspect.finding import SEVERITIES, Audit, Finding, Severity
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
 from bcai.cli.target import PROGRAM_SUFFIXES
@@ -117,8 +118,7 @@ def _print_sum(console: "Console", audit: Audit) -> None:
     found = ", ".join(_counted(audit.counts.get(name, 0), name) for name in SEVERITIES)
     more = sum(audit.counts.values()) - len(audit.findings)
     rest = f" ({more} not shown)" if more else ""
-    files = f"{audit.files} file{'' if audit.files == 1 else 's'}"
-    console.print(Text(f"{files} read: {found}{rest}"))
+    console.print(Text(f"{format_count(audit.files, 'file')} read: {found}{rest}"))
     console.print(Text(_ADVICE, style="dim"), soft_wrap=True)
 
 

@@ -24,6 +24,7 @@ from bcai.vm.compiler.joins import concat_parts, pad_parts, read_through, region
 from bcai.vm.compiler.loop_nodes import LoopNodes, Place, is_handed_out
 from bcai.vm.compiler.plan import row_major
 from bcai.vm.compiler.scatter_once import ScatterOnce
+from bcai.vm.compiler.simplify import used_instructions
 from bcai.vm.compiler.views import VIEWS, view_of
 from bcai.vm.isa.attribute import Attribute
 from bcai.vm.isa.op import Op
@@ -48,20 +49,6 @@ ROWS_MIN = 8
 """With fewer results a fold is shared out by chunks, else by results."""
 CHUNKS_MIN = 8
 """Of a fold that is worth it."""
-
-
-def used_instructions(verified: VerifiedProgram) -> set[int]:
-    """Positions of the instructions that outputs depend on."""
-    program = verified.program
-    live, used = {value for _, value in program.outputs}, set[int]()
-    ends = (*verified.first_result[1:], len(verified.types))
-    for position in range(len(program.instructions) - 1, -1, -1):
-        first = verified.first_result[position]
-        if any(each in live for each in range(first, ends[position])):
-            used.add(position)
-            operands = program.instructions[position].operands
-            live.update(each for each in operands if each is not None)
-    return used
 
 
 class GraphBuilder:

@@ -12,7 +12,7 @@ def simplify(verified: VerifiedProgram) -> VerifiedProgram:
     program = verified.program
     number = list(range(len(program.ports)))  # old value > new value
     seen: dict[Hashable, int] = {}
-    used = _used(verified)
+    used = used_instructions(verified)
     kept: list[Instruction] = []
     count = len(program.ports)
     ends = (*verified.first_result[1:], len(verified.types))
@@ -48,15 +48,15 @@ def _exact(value: Attribute) -> Hashable:
     return (type(value), repr(value)) if isinstance(value, float | tuple) else (type(value), value)
 
 
-def _used(verified: VerifiedProgram) -> set[int]:
+def used_instructions(verified: VerifiedProgram) -> set[int]:
+    """Positions of the instructions that outputs depend on."""
     program = verified.program
-    live = {value for _, value in program.outputs}
-    used: set[int] = set()
+    live, used = {value for _, value in program.outputs}, set[int]()
     ends = (*verified.first_result[1:], len(verified.types))
     for position in range(len(program.instructions) - 1, -1, -1):
-        if any(each in live for each in range(verified.first_result[position], ends[position])):
+        first = verified.first_result[position]
+        if any(each in live for each in range(first, ends[position])):
             used.add(position)
-            live.update(
-                each for each in program.instructions[position].operands if each is not None
-            )
+            operands = program.instructions[position].operands
+            live.update(each for each in operands if each is not None)
     return used
