@@ -61,6 +61,14 @@ def format_size(size: float) -> str:
     return f"{size:.1f} TiB"
 
 
+def format_limit(size: int) -> str:
+    """A size as people give it: `2000000000` as `2 GB`, what is no such number as `format_size`."""
+    for unit, step in (("GB", 1000**3), ("MB", 1000**2), ("kB", 1000)):
+        if step <= size < 1000 * step and size % (step // 10) == 0:
+            return f"{size / step:g} {unit}"
+    return format_size(size)
+
+
 def format_duration_s(seconds: float) -> str:
     """`75.2` as `1m 15s`."""
     if seconds < 1:

@@ -1,6 +1,6 @@
 """What stands on record about a job that ended: why, within which limits, what it used."""
 
-from bcai.base.units import format_count, format_duration_s, format_size
+from bcai.base.units import format_count, format_duration_s, format_limit, format_size
 from bcai.bridge.inspect.finding import Audit, Severity
 from bcai.jobs.outcome import Outcome, Usage
 
@@ -66,7 +66,7 @@ def _processes(count: int) -> str:
 def _limit(name: str, value: float) -> str:
     """`memory 2.0 GiB` for `memory_bytes`."""
     if name.endswith("_bytes"):
-        return f"{name.removesuffix('_bytes')} {format_size(int(value))}"
+        return f"{name.removesuffix('_bytes')} {format_limit(int(value))}"
     if name.endswith("_s"):
         return f"{name.removesuffix('_s')} {format_duration_s(value)}"
     return f"{name.replace('_', ' ')} {value:.0f}"

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from bcai.base.units import format_duration_s, format_size
+from bcai.base.units import format_duration_s, format_limit, format_size
 from bcai.cli.terminal import print_block, print_json, stdout_console
 from bcai.jobs.cost import Cost, cost_of
 from bcai.jobs.spec import JobKind, JobSpec, Mount, SecurityLevel
@@ -124,11 +124,11 @@ def _sent(draft: Draft, spec: JobSpec) -> list[tuple[str, str]]:
 
 def _needs(spec: JobSpec) -> str:
     asked = spec.hardware.memory_bytes
-    needs = [f"{format_size(asked)} of memory"] if asked else []
+    needs = [f"{format_limit(asked)} of memory"] if asked else []
     if spec.hardware.gpu_count:
         gpu = f"{spec.hardware.gpu_count} GPU"
         if spec.hardware.gpu_memory_bytes:
-            gpu += f" with {format_size(spec.hardware.gpu_memory_bytes)}"
+            gpu += f" with {format_limit(spec.hardware.gpu_memory_bytes)}"
         needs.append(gpu)
     needs += spec.requirements
     needs += [f"the environment {spec.environment!r}"] if spec.environment else []
@@ -139,11 +139,11 @@ def _limits(spec: JobSpec) -> list[tuple[str, str]]:
     limits = spec.limits
     return [
         ("time", f"{format_duration_s(limits.wall_s)}, then the job is TIMED_OUT"),
-        ("memory", format_size(limits.memory_bytes)),
-        ("printed text", format_size(limits.log_bytes)),
-        ("outputs", format_size(limits.output_bytes)),
-        ("scratch disk", format_size(limits.disk_bytes)),
-        *([("one file", format_size(limits.file_bytes))] if limits.file_bytes else []),
+        ("memory", format_limit(limits.memory_bytes)),
+        ("printed text", format_limit(limits.log_bytes)),
+        ("outputs", format_limit(limits.output_bytes)),
+        ("scratch disk", format_limit(limits.disk_bytes)),
+        *([("one file", format_limit(limits.file_bytes))] if limits.file_bytes else []),
         ("files, folders", str(limits.inodes)),
         ("processes", str(limits.processes)),
         *([("processor time", format_duration_s(limits.cpu_s))] if limits.cpu_s else []),

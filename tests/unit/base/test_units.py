@@ -12,6 +12,7 @@ from bcai.base.units import (
     KIB,
     MIB,
     format_duration_s,
+    format_limit,
     format_size,
     parse_duration_s,
     parse_size,
@@ -90,3 +91,27 @@ def test_a_printed_duration_reads_back_within_its_rounding(seconds: float) -> No
 )
 def test_a_duration_is_printed_for_people(seconds: float, printed: str) -> None:
     assert format_duration_s(seconds) == printed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2 GB",
+        "2.5 GB",
+        "512 MB",
+        "64 kB",
+        "2.0 GiB",
+        "512.0 MiB",
+        "1000.0 MiB",
+        "1000.0 KiB",
+        "5 B",
+    ],
+)
+def test_a_limit_is_printed_in_the_unit_that_it_was_given_in(text: str) -> None:
+    assert format_limit(parse_size(text)) == text
+
+
+@given(st.integers(0, 1 << 50))
+def test_a_limit_reads_back_as_well_as_a_size(size: int) -> None:
+    rounding = abs(parse_size(format_size(size)) - size)
+    assert abs(parse_size(format_limit(size)) - size) <= rounding
