@@ -19,6 +19,7 @@ from bcai.cli.terminal import stdout_console
 
 if TYPE_CHECKING:
     from bcai.proof.check import Report
+    from bcai.proof.python_commitment import PythonCommitment
     from bcai.proof.python_receipt import PythonReceipt
 
 _MEANING = {
@@ -49,7 +50,7 @@ def received_outputs(receipt: "PythonReceipt", folder: Path) -> dict[str, bytes]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise FormatError(f"--outputs {folder}: not the record of a result: {error}") from error
     found: dict[str, bytes] = {}
-    for output in next(iter((*receipt.agreeing, *receipt.words))).commitment.outputs:
+    for output in _first(receipt).outputs:
         if output.kind == "value" and output.name in values:
             found[output.name] = hash_value(values[output.name])
         elif output.name in files:
@@ -94,7 +95,7 @@ def python_rows(receipt: "PythonReceipt", size: int) -> Rows:
     """What a receipt says, line by line."""
     from bcai.proof.keys import key_id
 
-    first = next(iter((*receipt.agreeing, *receipt.words))).commitment
+    first = _first(receipt)
     rows: Rows = [
         ("job", first.job_id),
         ("evidence", f"{receipt.evidence}: {_MEANING[receipt.evidence.value]}"),
@@ -121,7 +122,7 @@ def python_document(
     """What `--json` prints."""
     from bcai.proof.keys import key_id
 
-    first = next(iter((*receipt.agreeing, *receipt.words))).commitment
+    first = _first(receipt)
     return {
         "clean": report.is_clean,
         "findings": [{"name": each.name, "message": each.message} for each in report.findings],
@@ -155,9 +156,14 @@ def python_document(
 
 def python_page(receipt: "PythonReceipt", report: "Report", rows: Rows) -> str:
     """One HTML page, with its style inside and no script."""
-    first = next(iter((*receipt.agreeing, *receipt.words))).commitment
+    first = _first(receipt)
     outputs = "".join(row_of(each.name, f"{each.kind} {each.hash.hex()}") for each in first.outputs)
     return wrapped_page(escape(first.job_id), report, rows, outputs)
+
+
+def _first(receipt: "PythonReceipt") -> "PythonCommitment":
+    """What the nodes that agree say; if none do, what the first one does."""
+    return next(iter((*receipt.agreeing, *receipt.words))).commitment
 
 
 def _share(receipt: "PythonReceipt") -> str:
