@@ -63,27 +63,13 @@ def draft_job(
     RefusedError
         The code is certain to fail in every jail.
     """
-    if sum(source is not None for source in (code, path, project)) != 1:
-        raise InputError("a job has exactly one of code, path= (a script) and project= (a folder)")
-    files: list[LocalFile] = []
-    if project is not None:
-        folder = Path(project)
-        files = project_files(folder)
-        entry = _entry(entry, files, folder)
-        usual_name = folder.resolve().name
-    elif path is not None:
-        script = Path(path)
-        code, code_name, usual_name = read_script(script), code_name or script.name, script.stem
-    else:
-        usual_name = "job"
-    if project is None and entry is not None:
-        raise InputError("entry: is the file of a project= that starts; a script has none")
-    files += [*data_files(_paths(data)), *input_files(inputs)]
+    source = _source(code, path, project, entry)
+    files = [*source.files, *data_files(_paths(data)), *input_files(inputs)]
     fields: dict[str, Any] = {
-        "name": name if name is not None else usual_name or "job",
-        "code": code,
-        "code_name": code_name,
-        "entry": entry,
+        "name": name if name is not None else source.name,
+        "code": source.code,
+        "code_name": code_name or source.code_name,
+        "entry": source.entry,
         "arguments": arguments,
         "requirements": requirements,
         "environment": environment,
@@ -183,6 +169,35 @@ _TABLES: dict[tuple[int | str, ...], type[JobSubmission | HardwareMessage | Limi
     ("hardware",): HardwareMessage,
     ("limits",): LimitsMessage,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What runs: code, or the files of a project and the one that starts; and a name for it."""
+
+    name: str
+    code: str | None = None
+    code_name: str | None = None
+    entry: str | None = None
+    files: Sequence[LocalFile] = ()
+
+
+def _source(
+    code: str | None, path: AnyPath | None, project: AnyPath | None, entry: str | None
+) -> _Source:
+    if sum(each is not None for each in (code, path, project)) != 1:
+        raise InputError("a job has exactly one of code, path= (a script) and project= (a folder)")
+    if project is not None:
+        folder = Path(project)
+        files = project_files(folder)
+        name = folder.resolve().name or "job"
+        return _Source(name, entry=_entry(entry, files, folder), files=files)
+    if entry is not None:
+        raise InputError("entry: is the file of a project= that starts; a script has none")
+    if path is None:
+        return _Source("job", code)
+    script = Path(path)
+    return _Source(script.stem or "job", read_script(script), script.name)
 
 
 def _explain(place: tuple[int | str, ...], kind: str, message: str, found: object) -> str:
