@@ -23,11 +23,7 @@ _NAME_BYTES_MAX = 200  # file systems take 255; a suffix has to fit too
 
 def save_result(result: "Result", folder: Path) -> dict[str, Path]:
     """Write a result's files; `result.json` is last, so that its presence says all are there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "result.json").unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"folder {str(folder)!r}: {error.strerror}") from error
+    make_folder(folder)
     written: dict[str, Path] = {}
     taken: set[str] = set(_OWN_NAMES)
     values: dict[str, object] = {}
@@ -43,14 +39,14 @@ def save_result(result: "Result", folder: Path) -> dict[str, Path]:
         )
         write_atomically(path, content)
         written[name] = path
-    receipt = result.receipt_bytes
-    if receipt is not None:
-        written["receipt"] = folder / RECEIPT
-        write_atomically(written["receipt"], receipt)
-    attestation = result.attestation_bytes
-    if attestation not in (None, receipt):
-        written["attestation"] = folder / ATTESTATION
-        write_atomically(written["attestation"], attestation)
+    receipt, attestation = result.receipt_bytes, result.attestation_bytes
+    if attestation == receipt:
+        attestation = None
+    for name, content in ((RECEIPT, receipt), (ATTESTATION, attestation)):
+        if content is not None:
+            write_atomically(folder / name, content)
+            stem = name.partition(".")[0]
+            written[name if stem in written else stem] = folder / name  # an output may be `receipt`
     texts = {
         "outputs.json": _json(values),
         "metrics.jsonl": "".join(_json_line(metric) for metric in result.metrics),
@@ -63,6 +59,15 @@ def save_result(result: "Result", folder: Path) -> dict[str, Path]:
         write_atomically(folder / name, text.encode("utf-8", "backslashreplace"))
         written[name] = folder / name
     return written
+
+
+def make_folder(folder: Path) -> None:
+    """Have a folder for a result, without the `result.json` of an earlier one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "result.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"folder {str(folder)!r}: {error.strerror}") from error
 
 
 def free_name(name: str, suffix: str, taken: set[str]) -> str:

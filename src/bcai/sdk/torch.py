@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from bcai.base.errors import InputError
@@ -46,14 +47,9 @@ def from_torch(
         torch is not installed, it cannot export the module, or the module uses operations that the
         instruction set does not have; the message names each with the line of the model.
     """
-    try:
-        from bcai.bridge.guest.export import export
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise InputError(
-            "from_torch needs PyTorch, which is not installed", hint="pip install 'bcai[ml]'"
-        ) from error
+    _need_torch("from_torch")
+    from bcai.bridge.guest.export import export
+
     return export(module, example_inputs, loss=loss, train=train)
 
 
@@ -73,15 +69,16 @@ def to_torch(
     Parameters
     ----------
     trained
-        What `fit` returned, or arrays by the parameters' qualified names.
+        What `fit` returned, or arrays or tensors by the parameters' qualified names.
     module
         Where to put them; None: a copy of the module that was trained.
 
     Raises
     ------
     InputError
-        There is no module, or a tensor is unknown to it or of another shape.
+        torch is not installed; there is no module; a tensor is unknown to it or of another shape.
     """
+    _need_torch("to_torch")
     import torch
 
     is_trained = not isinstance(trained, Mapping)
@@ -98,6 +95,9 @@ def to_torch(
     for name, value in parameters.items():
         if name not in own:
             raise InputError(f"to_torch: {type(module).__name__} has no {name!r}")
+        if not hasattr(value, "shape"):
+            kind = type(value).__name__
+            raise InputError(f"to_torch: {name!r} is {kind}, expected an array or a tensor")
         found, expected = tuple(value.shape), tuple(own[name].shape)
         if found != expected:
             raise InputError(f"to_torch: {name!r} is {found}, the module has {expected}")
@@ -107,8 +107,17 @@ def to_torch(
     return module
 
 
-def _tensor(torch: Any, array: "Array") -> Any:
+def _need_torch(asked: str) -> None:
+    if find_spec("torch") is None:
+        raise InputError(
+            f"{asked} needs PyTorch, which is not installed", hint="pip install 'bcai[ml]'"
+        )
+
+
+def _tensor(torch: Any, array: Any) -> Any:
     """A tensor with the same values; NumPy's own types have no bfloat16."""
+    if isinstance(array, torch.Tensor):
+        return array
     if array.dtype.name == "bfloat16":
         return torch.from_numpy(array.view("uint16").copy()).view(torch.bfloat16)
     return torch.from_numpy(array.copy())

@@ -11,7 +11,7 @@ from bcai.bridge.report import TrainedState
 from bcai.jobs.training import FINAL_STATE, HISTORY
 from bcai.sdk.arrays import read_arrays
 from bcai.sdk.result import Result
-from bcai.sdk.save import RECEIPT, write_atomically
+from bcai.sdk.save import RECEIPT, make_folder, write_atomically
 from bcai.sdk.training import TrainingPlan
 
 if TYPE_CHECKING:
@@ -131,8 +131,8 @@ class Trained:
         if self.job_result is not None:
             written = self.job_result.save(folder)
         else:
+            make_folder(Path(folder))
             written = {"receipt": Path(folder) / RECEIPT}
-            written["receipt"].parent.mkdir(parents=True, exist_ok=True)
             write_atomically(written["receipt"], self.receipt_bytes)
             tensors |= {FINAL_STATE: self.state, HISTORY: self.history}
         for name, values in tensors.items():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,18 @@ def test_a_second_save_replaces_the_first(tmp_path: Path) -> None:
     result(Output("loss", "value", value=2), logs="second").save(tmp_path)
     assert (tmp_path / "logs.txt").read_text() == "second"
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_an_output_may_have_the_name_of_the_receipt(tmp_path: Path) -> None:
+    ended = replace(
+        outcome(outputs=(Output("receipt", "array", digest=digest_of(ARRAY)),)),
+        receipt=digest_of(b"png"),
+    )
+    outputs = Outputs(ended.outputs, fetch, blocking=True)
+    Result(job_view(outcome=ended), outputs, "").save(tmp_path)
+    files = json.loads((tmp_path / "result.json").read_text())["files"]
+    assert files == {"receipt": "receipt.npy", "receipt.bcai": "receipt.bcai"}
+    assert (tmp_path / "receipt.bcai").read_bytes() == b"png"
 
 
 def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
