@@ -13,7 +13,10 @@ torch = pytest.importorskip("torch", reason="needs the extra `ml`")
 
 def test_arrays_and_tensors_become_the_weights() -> None:
     module = torch.nn.Linear(2, 1)
-    given = {"weight": np.array([[1, 2]], np.float32), "bias": torch.tensor([3.0], requires_grad=True)}
+    given = {
+        "weight": np.array([[1, 2]], np.float32),
+        "bias": torch.tensor([3.0], requires_grad=True),
+    }
     assert to_torch(given, module) is module
     assert module(torch.ones(1, 2)).item() == 6
 
