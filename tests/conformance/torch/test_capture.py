@@ -132,6 +132,45 @@ def test_draws_follow_the_scripts_seed_and_bits_do_not_depend_on_threads(tmp_pat
     assert captured(script, backend="reference")["root"] == one["root"]
 
 
+BY_RULES = """
+from bcai.bridge.guest.capturing.recipe import Recipes
+Recipes.keep = lambda *_: None
+"""
+
+
+def test_what_is_written_again_is_what_the_rules_write(tmp_path: Path) -> None:
+    again = captured(written(tmp_path, DRAWS))
+    by_rules = captured(written(tmp_path, BY_RULES + DRAWS))
+    assert again["root"] == by_rules["root"]
+    assert again["programs"] == by_rules["programs"]
+
+
+ALIKE = """
+import torch
+def both(x, y): return (x - 2 * y).sum()
+found = []
+for _ in range(3):
+    x, y = torch.arange(4.), torch.ones(4)
+    found += [float(both(x, y)), float(both(x, x)), float((x * x).sum()), float((x * y).sum())]
+    for zero in (0.0, -0.0):
+        found.append(float((1 / torch.full((2,), zero))[0]))
+        found.append(float((1 / (x.clamp(max=0) * 0 + zero)).max()))
+    x.requires_grad_()
+    (x * x).sum().backward()
+    (x * x.detach()).sum().backward()
+    found += x.grad.tolist()
+    found += [float((x.detach() * rate).sum()) for rate in (0.1, 0.2, 1, True, 1.0)]
+"""
+
+
+def test_calls_that_are_nearly_alike_are_told_apart(tmp_path: Path) -> None:
+    names: dict[str, Any] = {}
+    exec(compile(ALIKE, "train.py", "exec"), names)
+    np.testing.assert_allclose(
+        captured(written(tmp_path, ALIKE))["found"], names["found"], rtol=1e-6
+    )
+
+
 ALIASES = """
 import copy, io
 import numpy as np

@@ -13,6 +13,7 @@ import ctypes
 import os
 from dataclasses import dataclass, field
 from threading import RLock
+from typing import NamedTuple
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -39,6 +40,7 @@ from bcai.vm.program.codec import encode_program
 
 INSTRUCTIONS_MAX = 4096
 """Of one part: a script that never reads a value must not collect for ever."""
+_RECENT_MAX = 16
 _COMPARED_BYTES = 1 << 16
 """What lies outside of torch's own memory is compared at every use up to here, then once a part."""
 
@@ -75,6 +77,14 @@ class Cell:
     views: dict[Geometry, Symbol] = field(default_factory=dict[Geometry, Symbol])
 
 
+class _Recent(NamedTuple):
+    """A part whose like may come again; it is kept, since its key names objects of it."""
+
+    number: int
+    ports: list[int]
+    part: Part
+
+
 class Cells:
     """Every cell, the part that is being written, and the values' numbers.
 
@@ -98,10 +108,10 @@ class Cells:
         self._dead: list[int] = []  # handles that nobody can reach
         self._parts = 0
         self._programs: dict[tuple[object, ...], int] = {}
+        self._recent: dict[tuple[object, ...], _Recent] = {}
 
     def symbol(self, tensor: torch.Tensor) -> Symbol:
         """The value of a tensor in the present part. Raises UnsupportedError."""
-        type_ = type_of(tensor)
         cell = self._cell_or_given(tensor)
         at = geometry_of(tensor)
         found = cell.views.get(at)
@@ -117,7 +127,7 @@ class Cells:
         else:
             count = cell.root.elements
             found = view_of(root.reshape(count), count, at)
-        assert found.type == type_
+        assert found.type == type_of(tensor)
         cell.views[at] = found
         return found
 
@@ -249,15 +259,27 @@ class Cells:
                 cell.handle, cell.symbol = self._next_handle(), None
                 numbers.append(cell.handle)
         if outputs:
-            finished = self.part.finish_part(outputs)
-            key = shape_key(finished)
-            number = self._programs.get(key)
-            if number is None:
-                number = self._programs[key] = len(self._programs)
-                self.link.define(encode_program(finished.program))
-            self.link.run(number, finished.sources, numbers)
+            number, ports = self._program_of(outputs)
+            self.link.run(number, self.part.sources(ports), numbers)
         self.part = Part()
         self._parts += 1
+
+    def _program_of(self, outputs: list[Symbol]) -> tuple[int, list[int]]:
+        """Number of the part's program, and which symbols are its inputs."""
+        written = self.part.written_as(outputs)
+        known = self._recent.get(written)
+        if known is not None:
+            return known.number, known.ports
+        finished = self.part.finish_part(outputs)
+        key = shape_key(finished)
+        number = self._programs.get(key)
+        if number is None:
+            number = self._programs[key] = len(self._programs)
+            self.link.define(encode_program(finished.program))
+        if len(self._recent) >= _RECENT_MAX:
+            del self._recent[next(iter(self._recent))]
+        self._recent[written] = _Recent(number, finished.ports, self.part)
+        return number, finished.ports
 
     def _drop(self, cdata: int) -> None:
         cell = self._cells.pop(cdata, None)

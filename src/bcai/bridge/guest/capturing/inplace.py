@@ -1,7 +1,7 @@
 """Operations that write to their arguments, in terms of others that do not."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils._pytree import tree_leaves
@@ -34,14 +34,46 @@ def functional(func: Any) -> Any | None:
     return None
 
 
-def targets_of(
-    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[list[torch.Tensor], tuple[Any, ...], dict[str, Any]]:
-    """What is written to, and the arguments of `functional`."""
-    given = {name: each for name, each in kwargs.items() if name != "out"}
-    if str(func) == "aten._index_put_impl_.default":
-        args = args[:4]
-    return list(written_by(func, args, kwargs)), args, given
+class InPlace(NamedTuple):
+    """How an operation that writes to one argument is said without the write.
+
+    Attributes
+    ----------
+    other
+        The overload that gives the result.
+    place, name
+        Of the argument that is written to.
+    keeps_type
+        Whether the result is like that argument, whatever the others are.
+    """
+
+    other: Any
+    place: int
+    name: str
+    keeps_type: bool
+
+    def parts(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[torch.Tensor, tuple[Any, ...], dict[str, Any]]:
+        """What is written to, and the arguments of the other operation."""
+        target = args[self.place] if self.place < len(args) else kwargs[self.name]
+        given = {name: each for name, each in kwargs.items() if name != "out"} if kwargs else kwargs
+        if func is aten._index_put_impl_.default:
+            args = args[:4]
+        return target, args, given
+
+
+def in_place(func: Any) -> InPlace | None:
+    """How to say an operation without its write; None if there is no other, or it writes more."""
+    other = functional(func)
+    written = [
+        (place, each.name)
+        for place, each in enumerate(func._schema.arguments)
+        if each.alias_info is not None and each.alias_info.is_write
+    ]
+    if other is None or len(written) != 1:
+        return None
+    return InPlace(other, *written[0], func.__name__.split(".")[0].endswith("_"))
 
 
 def written_by(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[torch.Tensor]:

@@ -57,6 +57,11 @@ def without_modes() -> AbstractContextManager[Any]:
     return _dispatch._disable_current_modes()
 
 
+def has_mode() -> bool:
+    """Whether a dispatch mode is active in this thread."""
+    return _dispatch._get_current_dispatch_mode() is not None
+
+
 def list_operations() -> list[str]:
     """Names of the operations on lists of tensors."""
     names: list[str] = dir(_torch._C._VariableFunctions)

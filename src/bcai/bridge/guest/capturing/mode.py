@@ -18,6 +18,7 @@ from bcai.bridge.guest.capturing import backward, inplace, together
 from bcai.bridge.guest.capturing.cells import IN_CHILD, INSTRUCTIONS_MAX, Cells
 from bcai.bridge.guest.capturing.inside_torch import decomposition_of
 from bcai.bridge.guest.capturing.lines import user_line
+from bcai.bridge.guest.capturing.recipe import ABSENT, Recipes, call_key, sharing
 from bcai.bridge.guest.capturing.shapes import Shapes, meta_like
 from bcai.bridge.guest.capturing.site import Called, CaptureSite, Seeds
 from bcai.bridge.guest.export.graph import PLACES_ONLY
@@ -43,6 +44,8 @@ class CaptureMode(TorchDispatchMode):
         self._shapes = Shapes()
         self._plans: dict[Any, Callable[..., Any]] = {}
         self._apart: set[Any] = set()
+        self._recipes = Recipes()
+        self._writes: dict[Any, inplace.InPlace | None] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -95,39 +98,57 @@ class CaptureMode(TorchDispatchMode):
     def _captured(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Write an operation's instructions; its results are new tensors."""
         try:
-            values = self._shapes.of(func, args, kwargs)
-            results = self._results(func, args, kwargs, values)
+            values, results = self._written(
+                func, args, kwargs, lambda: self._shapes.of(func, args, kwargs)
+            )
             return self._shadow(func, args, kwargs, self._tensors(values, results))
         except (UnsupportedError, VerifyError):
             return self._taken_apart(func, args, kwargs)
         except _REFUSALS:
             return self._unmapped(func, args, kwargs)
 
-    def _results(
-        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], values: Any
-    ) -> Any:
-        """The symbols of an operation's results, checked against what torch says of them."""
-        cells = self.cells
-        rule = _RULES[str(func)]
+    def _written(
+        self, func: Any, args: Any, kwargs: dict[str, Any], values_of: Callable[[], Any]
+    ) -> tuple[Any, Any]:
+        """What torch says of the results, and their symbols: see Note [Calls that are alike]."""
+        key = call_key(func, args, kwargs)
+        known = self._recipes.of(key)
+        values = None if known else values_of()
+        operands: list[int] = []
         given = {
-            name: self._symbols(each) for name, each in kwargs.items() if name not in PLACES_ONLY
+            name: self._symbols(each, operands)
+            for name, each in kwargs.items()
+            if name not in PLACES_ONLY
         }
-        draws = Seeds(cells.part, kwargs.get("generator"))
+        taken = [self._symbols(each, operands) for each in args]
+        shared, part = sharing(operands), self.cells.part
+        recipe = known.get(shared) if known else None
+        if recipe is not None:
+            return recipe.shown, part.write_again(recipe, operands)
+        if values is None:
+            values = values_of()
+        mark = part.mark
+        draws = Seeds(part, kwargs.get("generator"))
         called: Any = Called(func, args, values)
-        site = CaptureSite(cells.part, called, draws)
-        results = rule(site, *self._symbols(list(args)), **given)
+        results = _RULES[str(func)](CaptureSite(part, called, draws), *taken, **given)
         _check(results, values)
-        return results
+        if not draws.drawn:
+            self._recipes.keep(key, shared, part.recipe_since(mark, operands, results, values))
+        return values, results
 
-    def _symbols(self, value: Any) -> Any:
+    def _symbols(self, value: Any, operands: list[int]) -> Any:
+        """Symbols in the place of tensors; their numbers are added to `operands`."""
         if isinstance(value, torch.Tensor):
             if value.device.type != "cpu":
                 raise UnsupportedError(f"a tensor on {value.device}")
             if self.cells.is_absent(value):
+                operands.append(ABSENT)
                 return None
-            return self.cells.symbol(value)
+            symbol = self.cells.symbol(value)
+            operands.append(symbol.index)
+            return symbol
         if isinstance(value, (list, tuple)):
-            return [self._symbols(each) for each in cast("list[Any]", value)]
+            return [self._symbols(each, operands) for each in cast("list[Any]", value)]
         return value
 
     def _tensors(self, values: Any, results: Any) -> Any:
@@ -146,18 +167,19 @@ class CaptureMode(TorchDispatchMode):
 
     def _in_place(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Write to a tensor: the operation without the write, then its result in that place."""
-        other = inplace.functional(func)
-        if other is None or not self._has_rule(str(other)):
+        plan = self._writes.get(func, ...)
+        if plan is ...:
+            plan = self._writes[func] = inplace.in_place(func)
+        if plan is None or not self._has_rule(str(plan.other)):
             return self._unmapped(func, args, kwargs)
-        targets, rest, given = inplace.targets_of(func, args, kwargs)
-        (target,) = targets
+        other = plan.other
+        target, rest, given = plan.parts(func, args, kwargs)
+
+        def value() -> Any:
+            return meta_like(target) if plan.keeps_type else self._shapes.of(other, rest, given)
+
         try:
-            value = meta_like(target)
-            if func.__name__.split(".")[0].endswith("_"):
-                values: Any = value
-            else:
-                values = self._shapes.of(other, rest, given)
-            result = self._results(other, rest, given, values)
+            _, result = self._written(other, rest, given, value)
             if not isinstance(result, Symbol) or result.type != type_of(target):
                 return self._unmapped(func, args, kwargs)
             shadowed = self._can_shadow(func, args)
@@ -174,7 +196,7 @@ class CaptureMode(TorchDispatchMode):
         other, plain, written = inplace.written_beside(func, args, kwargs)
         try:
             values = self._shapes.of(other, plain, {})
-            results = self._results(other, plain, {}, values)
+            _, results = self._written(other, plain, {}, lambda: values)
         except _REFUSALS:
             return self._unmapped(func, args, kwargs)
         count = len(func._schema.returns)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from bcai.bridge.guest.capturing.recipe import Places, Recipe, Written
 from bcai.vm.isa.attribute import Attribute
 from bcai.vm.isa.op import Op
 from bcai.vm.isa.symbol import Symbol
@@ -21,10 +22,10 @@ _KNOWN: dict[object, _Checked] = {}
 
 
 class Finished(NamedTuple):
-    """A part that is ready: its program, where its inputs come from, and what it leaves."""
+    """A part that is ready: its program, and the symbols that are its inputs."""
 
     program: Program
-    sources: list[Source]
+    ports: list[int]
 
 
 class Part(Builder):
@@ -66,7 +67,7 @@ class Part(Builder):
         """Append an instruction and return its results. Raises VerifyError."""
         symbols = self.symbols(operands)
         types = tuple(None if each is None else self._types[each.index] for each in symbols)
-        values = tuple(attributes.values())
+        values = tuple(map(_told_apart, attributes.values()))
         key = (name, types, tuple(attributes), values, tuple(map(type, values)))
         try:
             known = _KNOWN.get(key)
@@ -100,6 +101,83 @@ class Part(Builder):
         first = self._first_result[position]
         return tuple(Symbol(self, first + each) for each in range(self._counts[position]))
 
+    @property
+    def mark(self) -> tuple[int, int]:
+        """How far the part is written."""
+        return len(self._types), len(self._instructions)
+
+    def recipe_since(
+        self, mark: tuple[int, int], operands: Sequence[int], results: Any, shown: Any
+    ) -> Recipe | None:
+        """What was written since then, on these operands; None if it needs more than them."""
+        base, begin = mark
+        slots = {index: -1 - slot for slot, index in enumerate(operands)}
+
+        def place(index: int | None) -> int | None:
+            return None if index is None else index - base if index >= base else slots[index]
+
+        scalars: list[tuple[int, bytes]] = []
+        for index in range(base, len(self._types)):
+            source = self._sources.get(index, b"")
+            if isinstance(source, int):
+                return None
+            if source:
+                scalars.append((index - base, source))
+        try:
+            instructions = tuple(
+                Written(
+                    each.op, each.attributes, self._first_result[at] - base, self._counts[at],
+                    tuple(map(place, each.operands)),
+                )
+                for at, each in enumerate(self._instructions[begin:], begin)
+            )  # fmt: skip
+            if results is None or isinstance(results, Symbol):
+                places: Places = None if results is None else place(results.index)
+            else:
+                places = [None if each is None else place(each.index) for each in results]
+        except KeyError:  # a value that is no operand
+            return None
+        return Recipe(tuple(self._types[base:]), tuple(scalars), instructions, places, shown)
+
+    def write_again(self, recipe: Recipe, operands: Sequence[int]) -> Any:
+        """Append what a recipe holds, on other operands; returns its results."""
+        base = len(self._types)
+        numbers = [*range(base, base + len(recipe.types)), *reversed(operands)]  # from both ends
+        self._types += recipe.types
+        for place, content in recipe.scalars:
+            self._sources[base + place] = content
+        for op, attributes, first, count, places in recipe.instructions:
+            found = tuple([None if each is None else numbers[each] for each in places])
+            self._instructions.append(Instruction(op, found, attributes))
+            self._first_result.append(base + first)
+            self._counts.append(count)
+        if isinstance(recipe.results, list):
+            return [
+                None if each is None else Symbol(self, numbers[each]) for each in recipe.results
+            ]
+        return None if recipe.results is None else Symbol(self, numbers[recipe.results])
+
+    def written_as(self, outputs: Sequence[Symbol]) -> tuple[object, ...]:
+        """What decides how a part comes out of `finish_part`, while its instructions are there.
+
+        Their attributes are known by where they are in memory: equal steps share them.
+        """
+        return (
+            tuple(
+                [
+                    (each.op.opcode, each.operands, id(each.attributes))
+                    for each in self._instructions
+                ]
+            ),
+            tuple(self._first_result),
+            tuple([(index, self._types[index]) for index in self._sources]),
+            tuple([each.index for each in outputs]),
+        )
+
+    def sources(self, ports: Sequence[int]) -> list[Source]:
+        """Where inputs come from."""
+        return [self._sources[index] for index in ports]
+
     def finish_part(self, outputs: Sequence[Symbol]) -> Finished:
         """Freeze what the outputs need; the rest was of no use. Not verified: the node does it."""
         needed = self._needed({each.index for each in outputs})
@@ -120,7 +198,7 @@ class Part(Builder):
         inputs = tuple(Port(f"i{place}", self._types[index]) for place, index in enumerate(ports))
         named = tuple((f"o{place}", number[each.index]) for place, each in enumerate(outputs))
         program = Program(self.isa.version, inputs, (), tuple(kept), named)
-        return Finished(program, [self._sources[index] for index in ports])
+        return Finished(program, ports)
 
     def _needed(self, wanted: set[int]) -> set[int]:
         needed = set(wanted)
@@ -138,12 +216,17 @@ class Part(Builder):
         return Symbol(self, index)
 
 
+def _told_apart(value: Any) -> Any:
+    """The zeros are equal, and their bits are not."""
+    return str(value) if value.__class__ is float and not value else value
+
+
 def shape_key(finished: Finished) -> tuple[object, ...]:
     """What two parts with the same program have in common, cheaper than its bytes."""
     program = finished.program
     return (
         tuple(
-            (each.op.opcode, each.operands, tuple(each.attributes.values()))
+            (each.op.opcode, each.operands, tuple(map(_told_apart, each.attributes.values())))
             for each in program.instructions
         ),
         tuple(port.type for port in program.inputs),

@@ -1,5 +1,6 @@
 """One operation of the script, as the export's rules see it."""
 
+import struct
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,6 +24,10 @@ class Called:
         self.users: dict[Node, None] = {}
 
 
+_FLOAT32 = struct.Struct("<f")
+_FLOAT32_MAX = 3e38
+
+
 @dataclass(frozen=True, slots=True)
 class CaptureSite(Site):
     """Takes the script's numbers as inputs of the part, so that a step's program stays the same."""
@@ -43,6 +48,8 @@ def number(part: Part, value: float, dtype: DType) -> Symbol:
     """A scalar whose value comes with the part."""
     if dtype is DType.bool:
         return part.scalar(bytes([bool(value)]), TensorType(dtype))
+    if value.__class__ is float and dtype is DType.float32 and abs(value) < _FLOAT32_MAX:
+        return part.scalar(_FLOAT32.pack(value), TensorType(dtype))  # as torch rounds it, sooner
     content = torch.tensor(value, dtype=getattr(torch, dtype.name))
     return part.scalar(bytes(_flat(content)), TensorType(dtype))
 
@@ -57,9 +64,11 @@ class Seeds(Draws):
     def __init__(self, part: Part, generator: torch.Generator | None) -> None:
         super().__init__()
         self._part, self._generator = part, generator
+        self.drawn = 0
 
     def next(self) -> tuple[Symbol, Symbol, int]:
         """Return a new key, step 0 and stream 0."""
+        self.drawn += 1
         drawn = torch.empty((), dtype=torch.int64).random_(generator=self._generator)
         seed = number(self._part, int(drawn), DType.int64)
         step = self._part.emit("Full", (), {"shape": (), "value": 0.0, "dtype": DType.int64})[0]

@@ -64,10 +64,14 @@ def start_capture(channel: socket.socket, seed: int = SEED) -> None:
 
 
 def _capture_threads(mode: Callable[[], AbstractContextManager[Any]]) -> None:
-    """Threads that the script starts have the mode as well: torch keeps it for each thread."""
+    """Threads that captured ones start have the mode as well: torch keeps it for each thread."""
+    from bcai.bridge.guest.capturing.inside_torch import has_mode
+
     start = threading.Thread.start
 
     def started(self: threading.Thread) -> None:
+        if not has_mode():
+            return start(self)
         run = self.run
 
         def captured() -> None:
@@ -75,6 +79,6 @@ def _capture_threads(mode: Callable[[], AbstractContextManager[Any]]) -> None:
                 run()
 
         self.run = captured
-        start(self)
+        return start(self)
 
     threading.Thread.start = started
