@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bcai.base.errors import EXIT_OK
 from bcai.cli.capture_receipt import backend_of, given_file, given_values, read_sound
+from bcai.cli.make_folder import make_folder
 from bcai.cli.settled_document import settled_document
 from bcai.cli.terminal import print_json, stdout_console
 
@@ -71,8 +72,9 @@ def keep_part(
     part = part_of(receipt, leaf)
     chosen = backend_of(backend)
     given = given_values(data or given_file(file), receipt)
-    side = part.side(inputs_of(receipt, given, chosen, leaf), chosen)
     kept = _folder_of(folder, leaf)
+    make_folder(kept, "--keep")
+    side = part.side(inputs_of(receipt, given, chosen, leaf), chosen)
     keep_evidence(kept, side, 0, 0)
     names = sorted(each.name for each in kept.iterdir())
     if json:

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bcai.base.errors import EXIT_FAILED, EXIT_OK, FormatError, InputError
+from bcai.base.errors import EXIT_FAILED, EXIT_OK, FormatError, InputError, NotFoundError
 from bcai.base.units import format_count, format_size
 from bcai.cli.receipt_page import claimed_time, print_checked, print_findings, write_page
 from bcai.cli.terminal import print_json, stdout_console
@@ -39,13 +39,14 @@ def check_captured(
     from bcai.proof.keys import parse_key_id
 
     receipt = read_capture(file)
-    received = None if outputs is None else _received(receipt, outputs)
+    tensors, files = ({}, {}) if outputs is None else _received(receipt, outputs)
     started = time.perf_counter()
     report = check_capture(
         receipt,
         node=None if node is None else parse_key_id(node),
         client=None if client is None else parse_key_id(client),
-        tensors=received,
+        tensors=tensors,
+        files=files,
     )
     took_s = time.perf_counter() - started
     size = file.stat().st_size
@@ -54,7 +55,8 @@ def check_captured(
         return EXIT_OK if report.is_clean else EXIT_FAILED
     parts, given = _counts(receipt)
     what = f"{format_count(parts, 'part')}, {format_count(given, 'given value')}"
-    held = format_count(len(received), "tensor") if received else ""
+    counts = ((len(tensors), "tensor"), (len(files), "untraced output"))
+    held = ", ".join(format_count(count, noun) for count, noun in counts if count)
     print_checked(report, f"{what}, evidence {receipt.commitment.evidence}", size, took_s, held)
     return EXIT_OK if report.is_clean else EXIT_FAILED
 
@@ -204,23 +206,35 @@ def backend_of(wish: str | None) -> "Backend":
     return choose_backend(wish or read_settings().enhanced_vm.hardware_backend).backend
 
 
-def _received(receipt: "CaptureReceipt", path: Path) -> "dict[str, Array]":
-    """What was received and the receipt names: `model.0.weight` is of the file `model`."""
+def _received(receipt: "CaptureReceipt", path: Path) -> "tuple[dict[str, Array], dict[str, bytes]]":
+    """What was received and the receipt names: `model.0.weight` is of the file `model`.
+
+    Outputs that are no values of the trace, such as a last batch of row numbers, are bound as
+    they were stored: of these the second has the hashes.
+    """
+    from bcai.cli.python_receipt import hash_output
     from bcai.cli.tensor_files import read_tensors
 
-    names = {each.name for each in receipt.commitment.outputs}
-    files = [path] if path.is_file() else sorted(path.glob("*")) if path.is_dir() else []
+    if not path.exists():
+        raise NotFoundError(f"--outputs: there is no {str(path)!r}")
+    names = {each.name for each in receipt.commitment.outputs if each.type != "bytes"}
+    whole = {each.name for each in receipt.commitment.outputs if each.type == "bytes"}
     found: dict[str, Array] = {}
-    for file in files:
+    hashes: dict[str, bytes] = {}
+    for file in sorted(path.glob("*")) if path.is_dir() else [path]:
+        if file.name in whole and file.is_file():
+            hashes[file.name] = hash_output(file, "file")
         if file.suffix not in _RESULTS:
             continue
+        if file.stem in whole:
+            hashes[file.stem] = hash_output(file, "array" if file.suffix == ".npy" else "file")
         for name, array in read_tensors(file, "--outputs").items():
-            whole = file.stem if name in (file.stem, "value") else f"{file.stem}.{name}"
-            if whole in names:
-                found[whole] = array
-    if not found:
-        raise InputError(f"--outputs {path}: found no output that the receipt names")
-    return found
+            one = file.stem if name in (file.stem, "value") else f"{file.stem}.{name}"
+            if one in names:
+                found[one] = array
+    if not found and not hashes:
+        raise NotFoundError(f"--outputs {path}: found no output that the receipt names")
+    return found, hashes
 
 
 def _document(

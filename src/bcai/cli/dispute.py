@@ -61,9 +61,10 @@ def dispute(
     if all(is_capture(each.receipt) for each in around.values()):
         files = {name: each.receipt for name, each in around.items()}
         return dispute_captured(files, folders, data, backend, json=options.json)
-    if any(is_capture(each.receipt) for each in around.values()):
+    plain = {name: each.receipt for name, each in around.items() if not is_capture(each.receipt)}
+    receipts = {name: read_receipt(file) for name, file in plain.items()}
+    if len(receipts) < len(around):
         raise InputError("one receipt is of a captured script, and the other is not")
-    receipts = {name: read_receipt(each.receipt) for name, each in around.items()}
     _require_dispute(receipts)
     data = data or next((each.data for each in around.values() if each.data), None)
     whole = (each.state for each in around.values() if each.state and not each.done)

@@ -54,11 +54,15 @@ def received_outputs(receipt: "PythonReceipt", folder: Path) -> dict[str, bytes]
         if output.kind == "value" and output.name in values:
             found[output.name] = hash_value(values[output.name])
         elif output.name in files:
-            found[output.name] = _hash_file(folder / files[output.name], output.kind)
+            found[output.name] = hash_output(folder / files[output.name], output.kind)
+    if not found and _first(receipt).outputs:
+        there = ", ".join(sorted({*values, *files})[:5]) or "nothing"
+        raise NotFoundError(f"--outputs {folder}: found {there}, expected outputs of the receipt")
     return found
 
 
-def _hash_file(file: Path, kind: str) -> bytes:
+def hash_output(file: Path, kind: str) -> bytes:
+    """Hash of an output as it was stored: an `array` of a .npy file, or a file's bytes."""
     from blake3 import blake3
 
     try:

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from bcai.base.errors import EXIT_FAILED, EXIT_OK, InputError
 from bcai.base.units import format_count
+from bcai.cli.make_folder import make_folder
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
 from bcai.cli.receipt import read_receipt
 from bcai.cli.receipt_folder import look_around
@@ -133,6 +134,7 @@ def _keep(
         raise _half("--keep" if folder is None else "--step", "--step")
     if not done <= step < receipt.run.steps:
         raise InputError(f"--step: found {step}, expected {done} to {receipt.run.steps - 1}")
+    make_folder(folder, "--keep")
     states = {done: check_state(work.program, work.state)}
     side = ReplayingSide(work.program, work.feeder, work.executable, receipt.trace, states)
     checkpoint = step // receipt.run.checkpoint_every

@@ -8,6 +8,7 @@ from bcai.proof.capture_receipt import CaptureReceipt, named_tensors, strongest_
 from bcai.proof.check import (
     Finding,
     Report,
+    file_findings,
     key_findings,
     received_findings,
     signature_findings,
@@ -28,9 +29,10 @@ def check_capture(
     node: bytes | None = None,
     client: bytes | None = None,
     tensors: Mapping[str, Array] | None = None,
+    files: Mapping[str, bytes] | None = None,
 ) -> Report:
     """Hold every part of a receipt against the others; see `check_receipt` for the parameters."""
-    unchecked = [*_not_looked_at(receipt), *(() if tensors else (_NO_OUTPUTS,))]
+    unchecked = [*_not_looked_at(receipt), *(() if tensors or files else (_NO_OUTPUTS,))]
     try:
         programs = {root: verify(each) for root, each in receipt.by_root.items()}
     except BcaiError as error:
@@ -41,7 +43,8 @@ def check_capture(
     findings += key_findings(receipt.commitment.node, receipt.spec, node, client)
     known = {each.name: each for each in named_tensors(receipt.leaves)}
     findings += received_findings(known, tensors or {})
-    received = ("received outputs",) if tensors else ()
+    findings += file_findings(receipt.commitment, files or {})
+    received = ("received outputs",) if tensors or files else ()
     return Report(tuple(findings), (*_CHECKS, *received), tuple(unchecked))
 
 

@@ -130,6 +130,16 @@ def received_findings(
             yield Finding("received.content", f"{name!r} is not what the node computed")
 
 
+def file_findings(commitment: Commitment, files: Mapping[str, bytes]) -> Iterator[Finding]:
+    """Whether outputs that were received whole are those of the receipt; BLAKE3 by name."""
+    table = {each.name: each for each in commitment.outputs if each.type == "bytes"}
+    for name, digest in files.items():
+        if name not in table:
+            yield Finding("received.unknown", f"the receipt has no file {name!r}")
+        elif table[name].hash != digest:
+            yield Finding("received.content", f"file {name!r} is not what the node left")
+
+
 def _check_signatures(receipt: Receipt, program: VerifiedProgram) -> Iterator[Finding]:
     del program
     yield from signature_findings(receipt.commitment, receipt.signature, receipt.spec)
@@ -230,12 +240,7 @@ def _check_received(
     receipt: Receipt, tensors: Mapping[str, Array], files: Mapping[str, bytes]
 ) -> Iterator[Finding]:
     yield from received_findings(_by_name(receipt), tensors)
-    table = {each.name: each for each in receipt.commitment.outputs if each.type == "bytes"}
-    for name, digest in files.items():
-        if name not in table:
-            yield Finding("received.unknown", f"the receipt has no file {name!r}")
-        elif table[name].hash != digest:
-            yield Finding("received.content", f"file {name!r} is not what the node left")
+    yield from file_findings(receipt.commitment, files)
 
 
 def _by_name(receipt: Receipt) -> dict[str, TensorHash]:

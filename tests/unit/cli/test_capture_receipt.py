@@ -3,7 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from blake3 import blake3
+from safetensors.numpy import save, save_file  # pyright: ignore[reportUnknownVariableType]
 from tests.unit.cli.test_receipt import SMALL, outcome
 from tests.unit.proof.captured_run import captured
 
@@ -12,6 +15,7 @@ from bcai.cli.capture_dispute import dispute_captured
 from bcai.cli.capture_receipt import replay_captured
 from bcai.cli.receipt_page import row_of
 from bcai.proof.capture_receipt import CaptureReceipt, encode_capture
+from bcai.proof.commitment import OutputHash
 from bcai.proof.receipt import encode_receipt
 
 
@@ -58,6 +62,41 @@ def test_receipts_of_two_kinds_are_no_dispute(
     other.write_bytes(encode_receipt(SMALL.receipt()))
     _, _, error = outcome(capsys, "dispute", other, file)
     assert "one receipt is of a captured script, and the other is not" in error
+    _, _, error = outcome(capsys, "dispute", file, tmp_path / "absent.bcai")
+    assert "there is no file" in error
+
+
+def test_outputs_that_are_no_values_of_the_trace_are_held_against_their_stored_bytes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A loop leaves its last batch of row numbers, which torch computed by itself."""
+    rows, page = np.arange(4), b"a page"
+    others = (
+        OutputHash("batch", "bytes", blake3(save({"value": rows})).digest()),
+        OutputHash("page.html", "bytes", blake3(page).digest()),
+    )
+    file = written(tmp_path / "receipt.bcai", captured(others=others).receipt)
+    results = tmp_path / "results"
+    results.mkdir()
+    np.save(results / "batch.npy", rows)
+    (results / "page.html").write_bytes(page)
+    check = ("receipt", "check", file, "--outputs", results)
+    status, out, _ = outcome(capsys, *check)
+    assert (status, "2 untraced outputs" in out) == (0, True)
+    np.save(results / "batch.npy", rows + 1)
+    status, out, _ = outcome(capsys, *check)
+    assert (status, "received.content: file 'batch'" in out) == (1, True)
+    assert "there is no" in outcome(capsys, *check[:-1], tmp_path / "absent")[2]
+
+
+def test_what_is_kept_goes_into_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = captured()
+    file = written(tmp_path / "receipt.bcai", run.receipt)
+    save_file(run.given, tmp_path / "inputs.safetensors")
+    status, _, error = outcome(capsys, "replay", file, "--leaf", "3", "--keep", file)
+    assert (status, "--keep" in error, "cannot be made" in error) == (2, True, True)
 
 
 def test_the_page_says_what_ran_what_did_not_and_what_that_proves(

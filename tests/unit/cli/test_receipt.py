@@ -10,12 +10,14 @@ from safetensors.numpy import (
     save_file,  # pyright: ignore[reportUnknownVariableType]
 )
 from tests.unit.proof.liars import WrongExecutable
+from tests.unit.proof.python_words import signed_spec, word
 from tests.unit.proof.small_run import NODE, OTHER_NODE, Training, training
 
 from bcai.cli.main import main
 from bcai.proof.execute import execute
 from bcai.proof.kept_evidence import keep_evidence
 from bcai.proof.keys import key_id
+from bcai.proof.python_receipt import PythonReceipt, encode_python_receipt
 from bcai.proof.receipt import encode_receipt
 from bcai.proof.side import ReplayingSide
 
@@ -267,3 +269,19 @@ def test_receipts_that_cannot_be_disputed(
     other: Training = SMALL.with_run(seed=1)
     (tmp_path / "other").write_bytes(encode_receipt(other.receipt()))
     assert "of different runs" in outcome(capsys, "dispute", good, tmp_path / "other")[2]
+
+
+def test_outputs_of_another_job_of_python_are_not_taken_for_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "receipt.bcai"
+    file.write_bytes(encode_python_receipt(PythonReceipt(signed_spec(), (word(),))))
+    (tmp_path / "result.json").write_text('{"files": {}}')
+    values = tmp_path / "outputs.json"
+    values.write_text('{"loss": 0.25}')
+    check = ("receipt", "check", file, "--outputs", tmp_path)
+    status, out, _ = outcome(capsys, *check)
+    assert (status, "held against what you have: 1 output" in out) == (0, True)
+    values.write_text('{"accuracy": 0.25}')
+    status, _, error = outcome(capsys, *check)
+    assert (status, "found accuracy, expected outputs of the receipt" in error) == (2, True)
