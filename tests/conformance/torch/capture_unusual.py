@@ -260,6 +260,17 @@ def sparse() -> list[Any]:
     return [*found, *trained(words, lambda: (words(ids) ** 2).sum(), optimizer)]
 
 
+@script
+def default_type() -> list[Any]:
+    found: list[Any] = []
+    for each in (torch.float32, torch.float64, torch.float32):
+        torch.set_default_dtype(each)
+        whole = torch.arange(4)
+        made = (torch.zeros(3), whole / 3, whole.sqrt(), torch.full((2,), 0.1), torch.ones(2) * 0.1)
+        found += [value for one in made for value in (one, one.dtype.itemsize)]
+    return found
+
+
 def numbers(found: list[Any]) -> list[float]:
     return [
         float(number)

@@ -81,8 +81,11 @@ def sharing(operands: Sequence[int]) -> tuple[int, ...]:
 def call_key(
     func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[object, ...] | None:
-    """All that a rule can see of a call but its tensors' values; None if it may see more."""
-    parts: list[object] = [func]
+    """All that a rule can see of a call but its tensors' values; None if it may see more.
+
+    Torch's default type is what numbers of Python and new tensors become.
+    """
+    parts: list[object] = [func, torch.get_default_dtype()]
     try:
         for each in args:
             _add(parts, each)

@@ -52,7 +52,7 @@ def _meta_of(name: str, value: Any) -> Any:
 def _key(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[object, ...] | None:
     found, structure = tree_flatten((args, kwargs))
     leaves: list[Any] = found
-    parts: list[object] = [func, structure]
+    parts: list[object] = [func, structure, torch.get_default_dtype()]
     counts = func.__name__.startswith(_COUNTING)
     for each in leaves:
         if isinstance(each, torch.Tensor):
