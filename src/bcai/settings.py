@@ -8,6 +8,7 @@ folder. `$BCAI_CONFIG` names one file that stands in for both.
 
 import os
 import tomllib
+from difflib import get_close_matches
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -203,8 +204,21 @@ def read_settings(**flags: Any) -> Settings:
         lines: list[str] = []
         for item in error.errors():
             field = ".".join(str(part) for part in item["loc"])
+            if item["type"] == "extra_forbidden":
+                lines.append(f"{field}: unknown{_nearest(item['loc'])}")
+                continue
             found = "***" if field in _SECRETS else repr(item["input"])
             lines.append(f"{field}: found {found}; {item['msg']}")
         raise InputError("settings: " + "; ".join(lines)) from error
     except SettingsError as error:  # a variable whose table is no JSON, for one
         raise InputError(f"settings: {error}") from error
+
+
+def _nearest(place: tuple[int | str, ...]) -> str:
+    """The setting that was probably meant."""
+    table: Any = Settings
+    for part in place[:-1]:
+        field = getattr(table, "model_fields", {}).get(part)
+        table = None if field is None else field.annotation
+    near = get_close_matches(str(place[-1]), getattr(table, "model_fields", ()), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -119,7 +119,6 @@ def test_a_tables_field_has_an_environment_variable(monkeypatch: pytest.MonkeyPa
         ("port = 70000", "port", "70000"),
         ('heartbeat_s = "often"', "heartbeat_s", "'often'"),
         ("[enhanced_vm]\nmax_memory_mb = -1", "enhanced_vm.max_memory_mb", "-1"),
-        ("[enhanced_vm]\nenable_gpus = true", "enhanced_vm.enable_gpus", "True"),
         ("[node]\nslots = 0", "node.slots", "0"),
     ],
 )
@@ -130,6 +129,22 @@ def test_a_wrong_value_is_named_with_its_field(
     with pytest.raises(InputError) as caught:
         read_settings()
     assert f"{field}: found {found}; " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[enhanced_vm]\nenable_gpus = true", "enhanced_vm.enable_gpus: unknown; did you mean"),
+        ("[node]\nmemroy_mb = 2048", "node.memroy_mb: unknown; did you mean 'memory_mb'?"),
+        ("[node]\nzzz = 'secret'", "node.zzz: unknown"),
+    ],
+)
+def test_what_is_no_setting_is_named_with_the_nearest(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "bcai.toml").write_text(text, "utf-8")
+    with pytest.raises(InputError) as caught:
+        read_settings()
+    assert said in str(caught.value)
+    assert "secret" not in str(caught.value)  # what stands behind it may be one
 
 
 def test_every_wrong_value_is_named_at_once(tmp_path: Path) -> None:

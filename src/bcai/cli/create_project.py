@@ -40,6 +40,8 @@ def create_project(
         raise ConflictError(
             f"{name!r} is there already; nothing was changed", hint="choose another name"
         ) from None
+    except OSError as error:
+        raise InputError(f"folder {name!r}: {error.strerror}") from error
     templates = files("bcai.cli") / "template"
     for file_name, template in _FILES.items():
         text = (templates / template).read_text(encoding="utf-8")

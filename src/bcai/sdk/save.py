@@ -1,5 +1,6 @@
 """A result as files in a folder. Each file is written beside its place and then moved there."""
 
+import errno
 import io
 import json
 import os
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bcai.base.errors import InputError
+from bcai.base.errors import BcaiError, InputError, ResourceError
 
 if TYPE_CHECKING:
     from bcai.sdk.result import Result
@@ -22,7 +23,23 @@ _NAME_BYTES_MAX = 200  # file systems take 255; a suffix has to fit too
 
 
 def save_result(result: "Result", folder: Path) -> dict[str, Path]:
-    """Write a result's files; `result.json` is last, so that its presence says all are there."""
+    """Write a result's files; `result.json` is last, so that its presence says all are there.
+
+    Raises
+    ------
+    InputError, ResourceError
+        The folder cannot be written, or the disk is full.
+    """
+    try:
+        return _save(result, folder)
+    except (InputError, ResourceError) as error:
+        hint = (
+            f"nothing is lost, the network has it: bcai jobs results {result.job_id} --out FOLDER"
+        )
+        raise type(error)(str(error), hint=hint) from error
+
+
+def _save(result: "Result", folder: Path) -> dict[str, Path]:
     make_folder(folder)
     written: dict[str, Path] = {}
     taken: set[str] = set(_OWN_NAMES)
@@ -67,7 +84,7 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "result.json").unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(f"folder {str(folder)!r}: {error.strerror}") from error
+        raise _refused(f"folder {str(folder)!r}", error) from error
 
 
 def free_name(name: str, suffix: str, taken: set[str]) -> str:
@@ -94,9 +111,14 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise InputError(f"file {str(path)!r}: {error.strerror}") from error
+        raise _refused(f"file {str(path)!r}", error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _refused(what: str, error: OSError) -> BcaiError:
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return (ResourceError if is_full else InputError)(f"{what}: {error.strerror}")
 
 
 def _npy(array: object) -> bytes:

@@ -1,7 +1,9 @@
 """How a job ended: told, raised, and kept in a folder."""
 
+import errno
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from bcai.base.errors import (
     JobError,
     JobFailedError,
     JobTimedOutError,
+    ResourceError,
 )
 from bcai.jobs.outcome import Output, ReasonCode
 from bcai.jobs.states import JobState, Move
@@ -172,3 +175,17 @@ def test_any_names_become_distinct_plain_file_names(names: list[str], suffix: st
         assert "\0" not in name
         assert not name.startswith(".")
         assert 0 < len(name.encode()) < 256
+
+
+def test_a_full_disk_says_where_the_result_still_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    ended = result(Output("w", "array", digest=digest_of(ARRAY)))
+    monkeypatch.setattr(os, "fsync", is_full)
+    with pytest.raises(ResourceError, match="No space left") as caught:
+        ended.save(tmp_path)
+    assert f"bcai jobs results {ended.job_id} --out" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []

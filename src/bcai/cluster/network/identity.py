@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from bcai.base.errors import ConflictError
+from bcai.base.errors import ConflictError, InputError
 from bcai.cluster.store.protocol import JobStore, Role
 
 IDENTITY_FILE = "network.json"
@@ -34,9 +34,17 @@ def take_network_lock(folder: Path) -> int:
     ------
     ConflictError
         Another network runs here.
+    InputError
+        The folder cannot be made or written.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(folder / "network.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(folder / "network.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise InputError(
+            f"the network's folder {str(folder)!r}: {error.strerror}",
+            hint="set BCAI_HOME to a folder that you may write",
+        ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

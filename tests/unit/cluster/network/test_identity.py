@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bcai.base.errors import ConflictError
+from bcai.base.errors import ConflictError, InputError
 from bcai.cluster.network.identity import (
     IDENTITY_FILE,
     NetworkIdentity,
@@ -69,3 +69,9 @@ async def test_keys_of_an_identity_that_was_removed_stop_working(tmp_path: Path)
     ]
     await store.stop()
     assert [key is not None for key in found] == [False, False, True, True, True, True]
+
+
+def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file")
+    with pytest.raises(InputError, match="home/network': Not a directory"):
+        take_network_lock(tmp_path / "home" / "network")
