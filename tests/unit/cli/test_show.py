@@ -7,6 +7,7 @@ from bcai.bridge.inspect.finding import Audit, Finding, Severity
 from bcai.cli.jobs.show import print_job
 from bcai.jobs.job import Attempt
 from bcai.jobs.outcome import Reason, ReasonCode, Usage
+from bcai.jobs.states import JobState
 
 LOST = Reason(ReasonCode.NODE_LOST, "the node fell silent")
 FULL = Reason(ReasonCode.NODE_ERROR, "the node's disk is full")
@@ -46,3 +47,12 @@ def test_attempts_that_ended_alike_share_a_row(capsys: pytest.CaptureFixture[str
     assert "attempts 1 to 3" in shown
     assert "attempt 4" in shown
     assert "disk is full" in shown
+
+
+def test_why_it_waits_and_what_would_help_are_two_sentences(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    why = Reason(ReasonCode.WAITING_CAPACITY, "vm has 1.0 GiB free", hint="ask for less")
+    waiting = job().model_copy(update={"state": JobState.QUEUED, "attempts": [], "waiting": why})
+    print_job(waiting)
+    assert "vm has 1.0 GiB free; ask for less\n" in capsys.readouterr().out

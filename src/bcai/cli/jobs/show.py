@@ -57,7 +57,7 @@ def print_job(job: JobView) -> None:
     console.print(Text.assemble((job.state.value, style), "  ", (job.name, "bold")))
     rows = [("job", job.id)]
     if job.waiting is not None:
-        rows.append(("waits", f"{job.waiting.message} {job.waiting.hint}".strip()))
+        rows.append(("waits", "; ".join(filter(None, (job.waiting.message, job.waiting.hint)))))
     if job.attempts:
         rows.append(("node", job.attempts[-1].node_name))
     if job.progress:
