@@ -73,7 +73,7 @@ def _sign(
     plan = ReceiptPlan.read(folder)
     outputs = folder / OUTPUTS
     outputs.mkdir()
-    others, unbound = _bind(folder, left["outputs"], host.recorder)
+    others, unbound = bind_outputs(folder, left["outputs"], host.recorder)
     level, layers = left["jail"]
     receipt = issue_capture(
         CaptureTerms(LATEST.version, SEED),
@@ -100,7 +100,7 @@ def _sign(
     }
 
 
-def _bind(
+def bind_outputs(
     folder: Path, named: list[dict[str, str]], recorder: CaptureRecorder
 ) -> tuple[list[OutputHash], list[str]]:
     """Name the values that left the job; returns the others, and what to say of them."""
@@ -110,7 +110,11 @@ def _bind(
         content = (folder / output["file"]).read_bytes()
         missing: list[str] = []
         if output["kind"] in ("array", "state_dict"):
-            tensors = canonical_tensors(load(content))
+            try:
+                tensors = canonical_tensors(load(content))
+            except (KeyError, FormatError):  # bfloat16, float8: bound as the bytes that they are
+                tensors = {}
+                missing.append(output["name"])
             for name, array in sorted(tensors.items()):
                 whole = output["name"] if output["kind"] == "array" else f"{output['name']}.{name}"
                 if not recorder.named(whole, array):
