@@ -218,16 +218,17 @@ def _received(receipt: "CaptureReceipt", path: Path) -> "tuple[dict[str, Array],
     if not path.exists():
         raise NotFoundError(f"--outputs: there is no {str(path)!r}")
     names = {each.name for each in receipt.commitment.outputs if each.type != "bytes"}
-    whole = {each.name for each in receipt.commitment.outputs if each.type == "bytes"}
+    whole = {each.name: each.hash for each in receipt.commitment.outputs if each.type == "bytes"}
     found: dict[str, Array] = {}
     hashes: dict[str, bytes] = {}
     for file in sorted(path.glob("*")) if path.is_dir() else [path]:
         if file.name in whole and file.is_file():
-            hashes[file.name] = hash_output(file, "file")
+            hashes[file.name] = hash_output(file, "file", whole[file.name])
         if file.suffix not in _RESULTS:
             continue
         if file.stem in whole:
-            hashes[file.stem] = hash_output(file, "array" if file.suffix == ".npy" else "file")
+            kind = "array" if file.suffix == ".npy" else "file"
+            hashes[file.stem] = hash_output(file, kind, whole[file.stem])
         for name, array in read_tensors(file, "--outputs").items():
             one = file.stem if name in (file.stem, "value") else f"{file.stem}.{name}"
             if one in names:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 from blake3 import blake3
@@ -11,6 +12,7 @@ from tests.unit.cli.test_receipt import SMALL, outcome
 from tests.unit.proof.captured_run import captured
 
 from bcai.base.errors import InputError
+from bcai.bridge.tensor_file import TensorFile
 from bcai.cli.capture_dispute import dispute_captured
 from bcai.cli.capture_receipt import replay_captured
 from bcai.cli.receipt_page import row_of
@@ -70,19 +72,21 @@ def test_outputs_that_are_no_values_of_the_trace_are_held_against_their_stored_b
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A loop leaves its last batch of row numbers, which torch computed by itself."""
-    rows, page = np.arange(4), b"a page"
+    rows, page, half = np.arange(4), b"a page", np.array([1, -2], ml_dtypes.bfloat16)
     others = (
         OutputHash("batch", "bytes", blake3(save({"value": rows})).digest()),
         OutputHash("page.html", "bytes", blake3(page).digest()),
+        OutputHash("half", "bytes", blake3(TensorFile({"value": half}).content()).digest()),
     )
     file = written(tmp_path / "receipt.bcai", captured(others=others).receipt)
     results = tmp_path / "results"
     results.mkdir()
     np.save(results / "batch.npy", rows)
+    np.save(results / "half.npy", half.astype(np.float32))  # NumPy has no bfloat16
     (results / "page.html").write_bytes(page)
     check = ("receipt", "check", file, "--outputs", results)
     status, out, _ = outcome(capsys, *check)
-    assert (status, "2 untraced outputs" in out) == (0, True)
+    assert (status, "3 untraced outputs" in out) == (0, True)
     np.save(results / "batch.npy", rows + 1)
     status, out, _ = outcome(capsys, *check)
     assert (status, "received.content: file 'batch'" in out) == (1, True)
