@@ -33,6 +33,8 @@ def save_result(result: "Result", folder: Path) -> dict[str, Path]:
     try:
         return _save(result, folder)
     except (InputError, ResourceError) as error:
+        if not isinstance(error.__cause__, OSError):
+            raise  # an output that no file can hold: it is no matter of the folder
         hint = (
             f"nothing is lost, the network has it: bcai jobs results {result.job_id} --out FOLDER"
         )
