@@ -213,11 +213,11 @@ def _received(receipt: "CaptureReceipt", path: Path) -> "tuple[dict[str, Array],
     they were stored: of these the second has the hashes.
     """
     from bcai.cli.python_receipt import hash_output
-    from bcai.cli.tensor_files import read_tensors
+    from bcai.cli.tensor_files import as_signed, read_tensors
 
     if not path.exists():
         raise NotFoundError(f"--outputs: there is no {str(path)!r}")
-    names = {each.name for each in receipt.commitment.outputs if each.type != "bytes"}
+    types = {each.name: each.type for each in receipt.commitment.outputs if each.type != "bytes"}
     whole = {each.name: each.hash for each in receipt.commitment.outputs if each.type == "bytes"}
     found: dict[str, Array] = {}
     hashes: dict[str, bytes] = {}
@@ -231,11 +231,11 @@ def _received(receipt: "CaptureReceipt", path: Path) -> "tuple[dict[str, Array],
             hashes[file.stem] = hash_output(file, kind, whole[file.stem])
         for name, array in read_tensors(file, "--outputs").items():
             one = file.stem if name in (file.stem, "value") else f"{file.stem}.{name}"
-            if one in names:
+            if one in types:
                 found[one] = array
     if not found and not hashes:
         raise NotFoundError(f"--outputs {path}: found no output that the receipt names")
-    return found, hashes
+    return as_signed(found, types), hashes
 
 
 def _document(

@@ -64,7 +64,7 @@ def received_outputs(receipt: "PythonReceipt", folder: Path) -> dict[str, bytes]
 def hash_output(file: Path, kind: str, expected: bytes) -> bytes:
     """Hash of an output as it was stored: an `array` of a .npy file, or a file's bytes.
 
-    A .npy file has no bfloat16: such an array was saved as float32, exactly, and is read as both.
+    An array that does not have the hash expected may have been bfloat16: see `narrowed`.
     """
     from blake3 import blake3
 
@@ -74,18 +74,12 @@ def hash_output(file: Path, kind: str, expected: bytes) -> bytes:
         import numpy as np
 
         from bcai.bridge.tensor_file import TensorFile
+        from bcai.cli.tensor_files import narrowed
 
         array: Any = np.load(file, allow_pickle=False)
         found = blake3(TensorFile({"value": array}).content()).digest()
-        if found == expected or array.dtype != np.float32:
-            return found
-        bits: Any = np.ascontiguousarray(array).view(np.uint32)
-        if (bits & 0xFFFF).any():
-            return found
-        import ml_dtypes
-
-        narrow: Any = (bits >> 16).astype(np.uint16).view(ml_dtypes.bfloat16).reshape(array.shape)
-        return blake3(TensorFile({"value": narrow}).content()).digest()
+        narrow = None if found == expected else narrowed(array)
+        return found if narrow is None else blake3(TensorFile({"value": narrow}).content()).digest()
     except (OSError, ValueError, EOFError) as error:
         raise FormatError(f"--outputs: {file} cannot be read: {error}") from error
 

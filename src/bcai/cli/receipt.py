@@ -199,12 +199,12 @@ def _received(receipt: "Receipt", path: Path) -> tuple[dict[str, Any], tuple[str
     A training's history has a row for each step and the receipt has the last one: that one is
     held against it, and the names of such histories are returned as well.
     """
-    from bcai.cli.tensor_files import read_results
+    from bcai.cli.tensor_files import as_signed, read_results
 
     found = read_results(path, "--outputs")
     last = {each.name: each.type.shape for each in receipt.last_outputs}
-    known = {each.name for each in receipt.final_state} | last.keys()
-    named = {name: array for name, array in found.items() if name in known}
+    types = {each.name: str(each.type) for each in (*receipt.final_state, *receipt.last_outputs)}
+    named = as_signed({name: array for name, array in found.items() if name in types}, types)
     if not named:
         there = ", ".join(sorted(found)[:5]) or "nothing"
         raise NotFoundError(f"--outputs {path}: found {there}, expected outputs of the receipt")

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -57,6 +57,30 @@ def read_results(path: Path, option: str) -> "dict[str, Array]":
         if file.suffix in SUFFIXES:
             found |= read_tensors(file, option)
     return found
+
+
+def narrowed(array: "Array") -> "Array | None":
+    """The bfloat16 array that was saved as this one; None where it has other numbers.
+
+    A `.npy` file has no bfloat16: such an array is saved as float32, exactly.
+    """
+    import ml_dtypes
+    import numpy as np
+
+    if array.dtype != np.float32:
+        return None
+    narrow = array.astype(ml_dtypes.bfloat16)
+    return narrow if narrow.astype(np.float32).tobytes() == array.tobytes() else None
+
+
+def as_signed(found: "Mapping[str, Array]", types: Mapping[str, str]) -> "dict[str, Array]":
+    """The same, narrowed where `types` says bfloat16: `narrowed`."""
+    named = dict(found)
+    for name, array in found.items():
+        if types.get(name, "").startswith("bfloat16["):
+            narrow = narrowed(array)
+            named[name] = array if narrow is None else narrow
+    return named
 
 
 def _files(path: Path, option: str) -> Iterator[Path]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from bcai.base.errors import FormatError, InputError
 from bcai.jobs.captured import GIVEN
@@ -27,6 +26,7 @@ from bcai.proof.evidence import EXACT_BACKENDS
 from bcai.proof.keys import parse_key_id
 from bcai.proof.receipt import SignedSpec
 from bcai.proof.state import TensorHash, canonical_tensors, hash_tensors
+from bcai.proof.tensors import load_tensors
 from bcai.vm.isa.types import Array, parse_type
 
 _BYTES = "bytes"  # type of an output that is no tensor of the trace
@@ -68,7 +68,7 @@ def check_captured(
     if wanted and left is None:
         return CheckedCapture(receipt, None)
     try:
-        given = {} if left is None else load(blobs[left])
+        given = {} if left is None else load_tensors(blobs[left])
         for number in wanted:
             leaf = receipt.leaves[number]
             assert isinstance(leaf, GivenLeaf)
@@ -160,7 +160,7 @@ def _said_of(
                 str(tensor.type),
                 tensor.content,
             )
-            for tensor in hash_tensors(canonical_tensors(load(content)))
+            for tensor in hash_tensors(canonical_tensors(load_tensors(content)))
         }
     same = (each for each in signed if each.name == output.name)
     return {each for each in same if is_value(output.value, _tensor(each))} or None

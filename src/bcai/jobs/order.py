@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from safetensors.numpy import load
-
 from bcai.jobs.spec import INPUTS_NAME, JobKind, JobSpec, Mount
 from bcai.jobs.training import CHECKPOINTS, ROWS, RUN, STATE
 from bcai.proof.data import Data
@@ -13,6 +11,7 @@ from bcai.proof.execute import begin, check_state
 from bcai.proof.feed import Feeder
 from bcai.proof.run import Run, decode_run
 from bcai.proof.single_run import single_run
+from bcai.proof.tensors import load_tensors
 from bcai.proof.trace_file import decode_trace
 from bcai.vm.program.codec import decode_program
 from bcai.vm.program.program import VerifiedProgram
@@ -49,8 +48,8 @@ def _training(spec: JobSpec, files: Files) -> Order:
     assert spec.entry is not None
     program = verify(decode_program(files[Mount.PROJECT, spec.entry]))
     run = decode_run(files[Mount.PROJECT, RUN])
-    feeder = Feeder(run, program, Data(load(files[Mount.DATA, ROWS])))
-    state = load(files[Mount.DATA, STATE])
+    feeder = Feeder(run, program, Data(load_tensors(files[Mount.DATA, ROWS])))
+    state = load_tensors(files[Mount.DATA, STATE])
     if (Mount.PROJECT, CHECKPOINTS) not in files:
         return Order(program, run, feeder, begin(run, program, state))
     earlier = decode_trace(files[Mount.PROJECT, CHECKPOINTS])
@@ -62,7 +61,7 @@ def _program(spec: JobSpec, files: Files) -> Order:
     assert spec.entry is not None
     program = verify(decode_program(files[Mount.PROJECT, spec.entry]))
     source = files.get((Mount.DATA, INPUTS_NAME))
-    single = single_run(program, load(source) if source is not None else {})
+    single = single_run(program, load_tensors(source) if source is not None else {})
     feeder = Feeder(single.run, program, single.fed)
     return Order(program, single.run, feeder, single.state)
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 from blake3 import blake3
 from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from bcai.base.errors import FormatError, InputError
 from bcai.base.values import decode_value
@@ -17,6 +16,7 @@ from bcai.proof.state import (
     content_hash,
     hash_tensors,
 )
+from bcai.proof.tensors import load_tensors
 from bcai.vm.isa.types import Array
 
 
@@ -34,7 +34,7 @@ def is_value(value: object, expected: TensorHash) -> bool:
 def are_tensors(content: bytes, expected: Mapping[str, TensorHash]) -> bool:
     """Whether a safetensors file holds these tensors, under these names, and no other."""
     try:
-        found = hash_tensors(load(content))
+        found = hash_tensors(load_tensors(content))
     except (SafetensorError, InputError, KeyError):
         return False
     wanted = {name: (each.type, each.content) for name, each in expected.items()}
@@ -50,7 +50,7 @@ def is_history(content: bytes, receipt: Receipt) -> bool:
     last = {each.name: each for each in receipt.last_outputs}
     types = {name: each.type for name, each in last.items() if not each.type.shape}
     try:
-        rows = canonical_tensors(load(content))
+        rows = canonical_tensors(load_tensors(content))
     except (SafetensorError, InputError, KeyError):
         return False
     dtypes = {name: array.dtype for name, array in rows.items()}

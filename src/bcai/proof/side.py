@@ -61,7 +61,8 @@ class ReplayingSide(TraceSide):
         return StepRoots(tuple(states), tuple(outputs))
 
     def step(self, step: int) -> StepTrace:
-        """The trace of a step."""
+        """The trace of a step. Raises NotFoundError for one that the run does not have."""
+        self._require(step)
         if step not in self._steps:
             inputs = self._feeder.inputs(step)
             trace = trace_step(self._layout, self._executable, inputs, self.state(step))
@@ -69,7 +70,8 @@ class ReplayingSide(TraceSide):
         return self._steps[step]
 
     def state(self, step: int) -> Mapping[str, Array]:
-        """The state before a step."""
+        """The state before a step, or after the last. Raises NotFoundError."""
+        self._require(step, self._feeder.run.steps + 1)
         if step in self._fresh:
             return self._fresh[step]
         if step in self._kept:
@@ -79,6 +81,12 @@ class ReplayingSide(TraceSide):
             raise NotFoundError(f"no state is kept from before step {step}")
         *_, last = self._execute(start, step)
         return last.state
+
+    def _require(self, step: int, stop: int | None = None) -> None:
+        """Who asks for a step beyond the run's end would have it computed for ever."""
+        count = self._feeder.run.steps
+        if not 0 <= step < (count if stop is None else stop):
+            raise NotFoundError(f"there is no step {step}: the run has {count}")
 
     def _execute(self, start: int, stop: int) -> Iterator[Step]:
         before = self.state(start)
@@ -91,7 +99,8 @@ class ReplayingSide(TraceSide):
             yield step
 
     def evidence(self, step: int, index: int) -> Reply:
-        """Tensors, rows or leaves, by what the leaf is."""
+        """Tensors, rows or leaves, by what the leaf is. Raises NotFoundError."""
+        self._require(step)
         layout = self._layout
         if index < layout.first_instruction:
             return self._port(step, layout.ports[index].name)

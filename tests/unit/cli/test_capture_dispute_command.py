@@ -66,6 +66,7 @@ def test_a_node_keeps_a_part_that_a_dispute_takes(
 ) -> None:
     honest, liar = folders
     status, out, _ = outcome(capsys, "replay", liar, "--keep", liar, "--leaf", LEAF)
+    out = " ".join(out.split())
     assert (status, f"part-{LEAF}: checkpoint-0.steps, step-0.leaves" in out) == (0, True)
     _, out, _ = outcome(capsys, "dispute", honest, liar)
     assert "[steps.outputs]" in out  # an honest machine does not come to what the liar signed

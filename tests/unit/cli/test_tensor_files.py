@@ -3,11 +3,12 @@
 import zipfile
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from bcai.base.errors import FormatError
-from bcai.cli.tensor_files import read_tensors
+from bcai.cli.tensor_files import as_signed, read_tensors
 
 
 def test_the_content_decides_whatever_the_file_is_called(tmp_path: Path) -> None:
@@ -32,3 +33,12 @@ def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
     archive.write_bytes(content)
     with pytest.raises(FormatError, match=r"--data: .* cannot be read"):
         read_tensors(archive, "--data")
+
+
+def test_what_was_saved_wider_is_narrowed_where_it_was_signed_so() -> None:
+    half = np.array([1.5, -0.0, np.inf], ml_dtypes.bfloat16)
+    found = {"half": half.astype(np.float32), "single": np.float32([1]), "third": np.float32([0.1])}
+    types = {"half": "bfloat16[3]", "single": "float32[1]", "third": "bfloat16[1]"}
+    named = as_signed(found, types)
+    assert named["half"].tobytes() == half.tobytes()
+    assert [named[name].dtype.name for name in ("single", "third")] == ["float32", "float32"]

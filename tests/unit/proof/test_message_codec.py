@@ -15,7 +15,10 @@ from bcai.proof.bisection import Answer, Case, Dispute, advance
 from bcai.proof.message_codec import MAGIC, decode_reply, decode_request, encode_message
 from bcai.proof.messages import (
     AskEvidence,
+    AskLeaf,
     AskNodes,
+    AskStep,
+    AskSteps,
     Nodes,
     Opened,
     Reply,
@@ -206,3 +209,10 @@ def test_hashes_of_another_length_do_not_pass() -> None:
     dispute, _ = advance(dispute, Answer(Side.B, replies[Side.B]), 0.0)
     assert dispute.verdict is not None
     assert dispute.verdict.faulty == {Side.A}
+
+
+@pytest.mark.parametrize("step", [SMALL.run.steps, 10**15])
+def test_a_step_beyond_the_end_is_not_computed(step: int) -> None:
+    for asked in (AskStep(step), AskLeaf(step, 0), AskEvidence(step, 9), AskSteps(step)):
+        with pytest.raises(NotFoundError):
+            SIDES[Side.B].answer(asked)

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from blake3 import blake3
 from safetensors.numpy import (
-    load,
     save_file,  # pyright: ignore[reportUnknownVariableType]
 )
 
@@ -33,6 +32,7 @@ from bcai.proof.capture_recorder import CaptureRecorder
 from bcai.proof.commitment import OutputHash
 from bcai.proof.keys import read_key
 from bcai.proof.state import canonical_tensors
+from bcai.proof.tensors import load_tensors
 from bcai.vm.backends.reference.backend import ReferenceBackend
 from bcai.vm.isa.versions import LATEST
 from bcai.vm.runtime.choose_backend import Choice, choose_backend, local_backends
@@ -111,8 +111,8 @@ def bind_outputs(
         missing: list[str] = []
         if output["kind"] in ("array", "state_dict"):
             try:
-                tensors = canonical_tensors(load(content))
-            except (KeyError, FormatError):  # bfloat16, float8: bound as the bytes that they are
+                tensors = canonical_tensors(load_tensors(content))
+            except FormatError:  # such as float8: bound as the bytes that they are
                 tensors = {}
                 missing.append(output["name"])
             for name, array in sorted(tensors.items()):

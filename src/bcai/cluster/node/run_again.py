@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import anyio
-from safetensors.numpy import load
 
 from bcai.base.errors import RefusedError, ResourceError
 from bcai.bridge.sandbox.jail import JailRequest
@@ -36,6 +35,7 @@ from bcai.jobs.placement import environment_of, misfit
 from bcai.jobs.spec import JobSpec
 from bcai.proof.capture_receipt import decode_capture
 from bcai.proof.keys import own_key
+from bcai.proof.tensors import load_tensors
 from bcai.settings import Settings
 
 _TENANT = "challenger"
@@ -100,7 +100,7 @@ def _launched(
         why = ended.message or ended.cause.value
         raise ResourceError(f"run again, the script did not come to its end here: {why}")
     given = session.folder / OUTPUTS / GIVEN_FILE
-    return RanAgain(decode_capture(ended.receipt), load(given.read_bytes()), ran_in)
+    return RanAgain(decode_capture(ended.receipt), load_tensors(given.read_bytes()), ran_in)
 
 
 def _reader(blobs: Mapping[str, bytes]) -> Download:
