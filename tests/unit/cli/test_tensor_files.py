@@ -37,7 +37,11 @@ def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
 
 def test_what_was_saved_wider_is_narrowed_where_it_was_signed_so() -> None:
     half = np.array([1.5, -0.0, np.inf], ml_dtypes.bfloat16)
-    found = {"half": half.astype(np.float32), "single": np.float32([1]), "third": np.float32([0.1])}
+    found = {
+        "half": half.astype(np.float32),
+        "single": np.array([1], np.float32),
+        "third": np.array([0.1], np.float32),
+    }
     types = {"half": "bfloat16[3]", "single": "float32[1]", "third": "bfloat16[1]"}
     named = as_signed(found, types)
     assert named["half"].tobytes() == half.tobytes()
