@@ -74,13 +74,24 @@ def _run_record(f: Function, target: Target, record: Value, pool: Value) -> Valu
             done = call_kernel(f, entry, arguments, f.number(0), units, scratch)
             done_in = f.block
         with no:
-            most = f.mul(threads, CHUNKS_PER_THREAD)
-            even = f.div(f.sub(f.add(units, most), 1), most)
-            chunk = f.maximum(grain, even)
             share = write_share(f.module, target)
+            chunk = _chunk(f, units, grain, threads)
             shared = f.call(share, [pool, entry, arguments, units, chunk])
             shared_in = f.block
     return f.merge([(done, done_in), (shared, shared_in)])
+
+
+def _chunk(f: Function, units: Value, grain: Value, threads: Value) -> Value:
+    """Units to be taken at once: about a grain or more, and as many chunks for every thread."""
+    even = _quotient(f, units, f.mul(threads, CHUNKS_PER_THREAD))
+    parts = _quotient(f, units, grain)
+    alike = f.maximum(f.sub(parts, f.rem(parts, threads)), f.minimum(parts, threads))
+    return f.b.select(f.less(even, grain), _quotient(f, units, alike), even)
+
+
+def _quotient(f: Function, number: Value, divisor: Value) -> Value:
+    """Rounded up."""
+    return f.div(f.sub(f.add(number, divisor), 1), divisor)
 
 
 @dataclass(frozen=True, slots=True)

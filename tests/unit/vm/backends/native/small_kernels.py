@@ -47,6 +47,23 @@ class Sign:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Writes the number of units it is called with to number `i` for every unit `i`."""
+
+    symbol: str = "test_part"
+    library: str | None = None
+
+    def write(self, module: Module, target: Target) -> None:
+        del target
+        e = entry(module, self.symbol)
+        f = e.f
+        base = e.pointer(0)
+        with f.loop(e.begin, e.end) as loop:
+            f.store(f.sub(e.end, e.begin), f.offset(base, loop.index, I64))
+        f.give(0)
+
+
+@dataclass(frozen=True)
 class Halve:
     """Halves the float32 number `i` for every unit `i`."""
 

@@ -19,7 +19,7 @@ from bcai.vm.backends.native.tape import ALL_DONE, ARGUMENTS, ENTRY, GRAIN, RECO
 from bcai.vm.backends.native.target import Target
 from bcai.vm.isa.types import Array
 
-from .small_kernels import Count, Sign
+from .small_kernels import Count, Part, Sign
 
 HOST = this_machine()
 pytestmark = pytest.mark.skipif(HOST is None, reason="no native code for this processor")
@@ -59,6 +59,35 @@ def test_every_unit_is_done_once_a_launch(pool: Pool, units: int, grain: int) ->
     assert (counters.numbers == 400).all()
     assert pool.run(counters.tape, 390, 10, 0) == ALL_DONE
     assert (counters.numbers == 410).all()
+
+
+@pytest.mark.parametrize(
+    ("units", "grain", "threads", "part"),
+    [
+        (32, 11, 2, 16),  # three parts would keep one thread waiting for the other
+        (32, 16, 2, 16),
+        (32, 17, 2, 32),  # less than two grains: the caller alone
+        (100, 12, 2, 13),
+        (100, 1, 2, 13),
+        (7, 1, 2, 1),
+        (7, 2, 4, 2),
+        (100, 40, 4, 34),  # fewer parts than threads
+        (90, 10, 4, 12),
+        (1000, 1, 3, 84),
+    ],
+)
+def test_threads_get_as_many_chunks_each(units: int, grain: int, threads: int, part: int) -> None:
+    pool = Pool(host(), CACHE, threads)
+    code = load_kernels([Part()], host(), CACHE)
+    parts: Array = np.zeros(units, np.int64)
+    arguments = np.array([address_of(parts)], np.int64)
+    tape: Array = np.zeros((1, RECORD_WORDS), np.int64)
+    tape[:, ENTRY], tape[:, ARGUMENTS] = code.addresses[Part().symbol], address_of(arguments)
+    tape[:, UNITS], tape[:, GRAIN] = units, grain
+    assert pool.run(tape, 0, 1, 0) == ALL_DONE
+    assert parts[0] == part
+    assert parts.tolist() == [min(part, units - at // part * part) for at in range(units)]
+    pool.close()
 
 
 def test_the_caller_works_from_the_front_and_the_others_from_the_back(pool: Pool) -> None:

@@ -138,8 +138,10 @@ def _blocks(product: Product, scope: Scope, position: int) -> Launch:
         blocks.panels_max(scope.target, dtype),
     )
     useful = product.multiplications // THREAD_MULTIPLICATIONS
-    direct, direct_panels = _direct_left(product)
-    row_blocks, column_blocks = cut(panels, useful, scope.threads, cost, direct_panels)
+    direct, costs = _direct_left(product)
+    free_panels = 0 if costs else DIRECT_PANELS
+    row_blocks, column_blocks = cut(panels, useful, scope.threads, cost, free_panels)
+    direct_panels = max(1, free_panels)
     left_form = direct if panels.columns / column_blocks <= direct_panels else blocks.PACKED_HERE
     units = matrices * row_blocks * column_blocks
     least = THREAD_MULTIPLICATIONS * units / max(1, product.multiplications)
@@ -178,17 +180,20 @@ def _address(view: View) -> Address:
     return Address(view.buffer, view.offset * view.type.dtype.itemsize)
 
 
-def _direct_left(product: Product) -> tuple[int, int]:
-    """In which form rows are read where they lie, and by how many panels of columns at most."""
+def _direct_left(product: Product) -> tuple[int, bool]:
+    """In which form rows are read, and whether that costs a unit as much as to pack them.
+
+    It does where they push each other out of a cache; then only a unit of one panel of columns
+    reads them where they lie.
+    """
     rows, depth, size = product.rows, product.depth, product.left.type.dtype.itemsize
     if depth.left == 1 or rows.size == 1 or depth.size <= 1:
         form, step = blocks.APART, rows.left * size
     elif rows.left == 1:
         form, step = blocks.ADJACENT, depth.left * size
     else:
-        return blocks.PACKED_HERE, 0
-    aliases = rows.size > 1 and step % ALIASING_BYTES[form] == 0
-    return form, 1 if aliases else DIRECT_PANELS
+        return blocks.PACKED_HERE, True
+    return form, rows.size > 1 and step % ALIASING_BYTES[form] == 0
 
 
 def _right_form(product: Product, tile: Tile, scope: Scope) -> int:

@@ -25,7 +25,7 @@ class Panels:
 
 
 def cut(
-    panels: Panels, useful: int, threads: int, packing_cost: float, direct_panels: int
+    panels: Panels, useful: int, threads: int, packing_cost: float, free_panels: int
 ) -> tuple[int, int]:
     """Blocks of rows and of columns of one matrix: few if large, some for every thread.
 
@@ -38,8 +38,8 @@ def cut(
         Pieces that are worth a thread.
     packing_cost
         Time for a unit to pack a panel of columns, in parts of the time of a tile on it.
-    direct_panels
-        Panels of columns of a block up to which it does not pack its rows.
+    free_panels
+        Panels of columns of a block up to which its rows cost nothing but their tiles.
     """
     least = -(-panels.rows // panels.rows_max)
     useful = min(threads * CHUNKS_PER_THREAD, useful)
@@ -49,7 +49,7 @@ def cut(
     def end(rows: int, columns: int) -> float:
         sizes = [
             UNIT_COST
-            + height * (width + (ROWS_COST if width > direct_panels else 0.0))
+            + height * (width + (ROWS_COST if width > free_panels else 0.0))
             + width * packing_cost
             for width in _even(panels.columns, columns)
             for height in _even(panels.rows, rows)
