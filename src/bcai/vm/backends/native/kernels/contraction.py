@@ -18,8 +18,8 @@ from bcai.vm.backends.native.lowering import Scope
 from bcai.vm.backends.native.narrow import NARROW
 from bcai.vm.compiler.plan import OpTask, View
 
-THREAD_MULTIPLICATIONS = 800_000
-"""Multiplications that are worth a thread of their own: about 15 microseconds."""
+THREAD_MULTIPLICATIONS = 250_000
+"""Multiplications that are worth a thread of their own: about 5 microseconds."""
 THREAD_MULTIPLICATIONS_OF_VECTORS = 200_000
 """The same where each is an element read from memory."""
 THREAD_PACKED = 30_000
