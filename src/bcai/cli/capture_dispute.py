@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bcai.base.errors import EXIT_OK
 from bcai.cli.capture_receipt import backend_of, given_file, given_values, read_sound
 from bcai.cli.make_folder import make_folder
-from bcai.cli.settled_document import settled_document
+from bcai.cli.settled import print_settled, settled_document
 from bcai.cli.terminal import print_json, stdout_console
 
 if TYPE_CHECKING:
@@ -148,14 +148,7 @@ def _print(split: "Split", found: Found | None) -> None:
                 f"with `bcai replay FOLDER --keep EVIDENCE --leaf {found.leaf}`",
                 markup=False, soft_wrap=True,
             )  # fmt: skip
-    for name, settled in found.settled.items():
-        verdict = settled.verdict
-        for lie in verdict.lies.values():
-            console.print(
-                f"  {name}: {verdict.place or 'no leaf of the part'}: {lie} [{lie.code}]; "
-                f"{settled.messages} messages, {settled.nbytes} bytes, {settled.seconds:.2f} s",
-                markup=False, soft_wrap=True,
-            )  # fmt: skip
+    print_settled(found.settled, has_steps=False)
 
 
 def _document(split: "Split", found: Found | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
 from bcai.cli.receipt import read_receipt
 from bcai.cli.receipt_folder import look_around
 from bcai.cli.replay import BACKEND, DATA, RECEIPT, STATE, Counter, Work, prepare
-from bcai.cli.settled_document import settled_document
+from bcai.cli.settled import print_settled, settled_document
 from bcai.cli.terminal import print_json, stdout_console
 
 if TYPE_CHECKING:
@@ -163,15 +163,7 @@ def _print(found: Found, work: Work, folders: Mapping[str, Path | None]) -> None
                 "the folder that its node kept",
                 markup=False, soft_wrap=True,
             )  # fmt: skip
-    for name, settled in found.settled.items():
-        verdict = settled.verdict
-        for lie in verdict.lies.values():
-            console.print(
-                f"  {name}: step {verdict.where.step}, {verdict.place or 'no leaf'}: {lie} "
-                f"[{lie.code}]; {settled.messages} messages, {settled.nbytes} bytes, "
-                f"{settled.seconds:.2f} s",
-                markup=False, soft_wrap=True,
-            )  # fmt: skip
+    print_settled(found.settled, has_steps=True)
 
 
 def _document(found: Found, work: Work) -> dict[str, Any]:
