@@ -65,9 +65,8 @@ def rounds() -> list[tuple[Dispute, Request, dict[Side, Reply]]]:
 ROUNDS = rounds()
 
 
-def evidence() -> list[Reply]:
-    """What shows each kind of leaf."""
-    return [SIDES[Side.B].answer(AskEvidence(7, leaf)) for leaf in range(CASE.layout.size)]
+EVIDENCE = [SIDES[Side.B].answer(AskEvidence(7, leaf)) for leaf in range(CASE.layout.size)]
+"""What shows each kind of leaf. The side runs its step again for each."""
 
 
 def test_what_is_said_in_a_dispute_comes_back_as_it_was() -> None:
@@ -75,7 +74,7 @@ def test_what_is_said_in_a_dispute_comes_back_as_it_was() -> None:
         assert decode_request(encode_message(request)) == request
         for reply in replies.values():
             assert decode_reply(encode_message(reply)) == reply
-    for reply in evidence():
+    for reply in EVIDENCE:
         assert decode_reply(encode_message(reply)) == reply
 
 
@@ -170,8 +169,8 @@ def decoded(plain: Any) -> Reply:
 def test_whatever_a_side_sends_the_referee_goes_on_and_frames_nobody(data: st.DataObject) -> None:
     """The liar's answers are changed at will; the honest side's are its own."""
     dispute, _, replies = data.draw(st.sampled_from(ROUNDS))
-    others = st.sampled_from([each for _, _, pair in ROUNDS for each in pair.values()])
-    start = data.draw(st.one_of(st.just(replies[Side.A]), others, st.sampled_from(evidence())))
+    others = [each for _, _, pair in ROUNDS for each in pair.values()]
+    start = data.draw(st.one_of(*map(st.sampled_from, ([replies[Side.A]], others, EVIDENCE))))
     plain = cbor.decode(encode_message(start)[len(MAGIC) :])
     for _ in range(data.draw(st.integers(0, 3))):
         plain = changed(data, plain)
