@@ -87,10 +87,9 @@ class StepLayout:
         self.size = self.last + 1
         self.parameters = tuple(port.name for port in plain.parameters)
         self._places = [Place(number, 0) for number in range(len(self.ports))]
-        ends = [*program.first_result[1:], len(program.types)]
-        for position, (first, end) in enumerate(zip(program.first_result, ends, strict=False)):
-            leaf = self.first_instruction + position
-            self._places += [Place(leaf, result) for result in range(end - first)]
+        self._counts = [*map(len, program.results)]
+        for leaf, count in enumerate(self._counts, self.first_instruction):
+            self._places += [Place(leaf, result) for result in range(count)]
 
     def place(self, value: int) -> Place:
         """Where a value of the program is."""
@@ -103,9 +102,7 @@ class StepLayout:
 
     def result_count(self, position: int) -> int:
         """How many results an instruction has."""
-        first = self.program.first_result
-        end = first[position + 1] if position + 1 < len(first) else len(self.program.types)
-        return end - first[position]
+        return self._counts[position]
 
     def is_as_declared(self, index: int, leaf: Leaf) -> bool:
         """Whether a leaf says what the program says of it, whatever its contents are."""

@@ -79,14 +79,14 @@ class GraphBuilder:
             base = self._graph.base(port.type.dtype, port.type.elements)
             base.port = port.name
             values.append(Value(base, dense(port.type.shape)))
-        ends = (*self._verified.first_result[1:], len(self._verified.types))
-        for position, instruction in enumerate(program.instructions):
-            first, end = self._verified.first_result[position], ends[position]
+        for position, (instruction, results) in enumerate(
+            zip(program.instructions, self._verified.results, strict=True)
+        ):
             if position not in self._used:
-                values += [None] * (end - first)
+                values += [None] * len(results)
                 continue
             operands = [None if each is None else values[each] for each in instruction.operands]
-            types = self._verified.types[first:end]
+            types = self._verified.types[results.start : results.stop]
             values += self._results(self._place(position), instruction, operands, types)
         end = self._place(len(program.instructions))
         for name, value in program.outputs:

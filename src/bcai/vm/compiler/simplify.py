@@ -15,9 +15,8 @@ def simplify(verified: VerifiedProgram) -> VerifiedProgram:
     used = used_instructions(verified)
     kept: list[Instruction] = []
     count = len(program.ports)
-    ends = (*verified.first_result[1:], len(verified.types))
-    for position, (instruction, start, end) in enumerate(
-        zip(program.instructions, verified.first_result, ends, strict=False)
+    for position, (instruction, results) in enumerate(
+        zip(program.instructions, verified.results, strict=True)
     ):
         operands = tuple(None if each is None else number[each] for each in instruction.operands)
         attributes = tuple(_exact(each) for each in instruction.attributes.values())
@@ -26,11 +25,11 @@ def simplify(verified: VerifiedProgram) -> VerifiedProgram:
             first = seen[key]
         elif position in used:
             first = seen[key] = count
-            count += end - start
+            count += len(results)
             kept.append(Instruction(instruction.op, operands, instruction.attributes))
         else:
-            first = -1 - (end - start)  # nothing refers to it
-        number += range(first, first + end - start)
+            first = -1 - len(results)  # nothing refers to it
+        number += range(first, first + len(results))
     outputs = tuple((name, number[value]) for name, value in program.outputs)
     return verify(
         Program(
@@ -52,10 +51,8 @@ def used_instructions(verified: VerifiedProgram) -> set[int]:
     """Positions of the instructions that outputs depend on."""
     program = verified.program
     live, used = {value for _, value in program.outputs}, set[int]()
-    ends = (*verified.first_result[1:], len(verified.types))
-    for position in range(len(program.instructions) - 1, -1, -1):
-        first = verified.first_result[position]
-        if any(each in live for each in range(first, ends[position])):
+    for position, results in reversed([*enumerate(verified.results)]):
+        if any(each in live for each in results):
             used.add(position)
             operands = program.instructions[position].operands
             live.update(each for each in operands if each is not None)

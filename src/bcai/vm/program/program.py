@@ -76,6 +76,12 @@ class VerifiedProgram:
         return f"<VerifiedProgram ({ports}) -> ({outputs}), {counts}>"
 
     @property
+    def results(self) -> list[range]:
+        """Numbers of each instruction's results."""
+        ends = (*self.first_result[1:], len(self.types))
+        return [*map(range, self.first_result, ends)]
+
+    @property
     def output_types(self) -> dict[str, TensorType]:
         """Type of each output, by name."""
         return {name: self.types[value] for name, value in self.program.outputs}

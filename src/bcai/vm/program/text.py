@@ -49,11 +49,9 @@ def print_program(verified: VerifiedProgram) -> str:
     for number, port in enumerate(program.ports):
         word = "input" if number < len(program.inputs) else "parameter"
         lines.append(f"{word} %{number} {_quote(port.name)}: {port.type}")
-    ends = (*verified.first_result[1:], len(verified.types))
-    for instruction, start, end in zip(
-        program.instructions, verified.first_result, ends, strict=False
-    ):
-        lines.append(_print_instruction(instruction, start, verified.types[start:end]))
+    for instruction, results in zip(program.instructions, verified.results, strict=True):
+        types = verified.types[results.start : results.stop]
+        lines.append(_print_instruction(instruction, results.start, types))
     lines += [f"output {_quote(name)} = %{value}" for name, value in program.outputs]
     return "\n".join(lines) + "\n"
 

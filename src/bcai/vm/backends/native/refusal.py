@@ -41,13 +41,11 @@ def _live_values(verified: VerifiedProgram) -> set[int]:
     """All results of instructions that outputs depend on."""
     program = verified.program
     live = {value for _, value in program.outputs}
-    ends = (*verified.first_result[1:], len(verified.types))
-    for position in range(len(program.instructions) - 1, -1, -1):
-        results = range(verified.first_result[position], ends[position])
+    pairs = zip(program.instructions, verified.results, strict=True)
+    for instruction, results in reversed([*pairs]):
         if any(value in live for value in results):
-            operands = program.instructions[position].operands
             live.update(results)
-            live.update(each for each in operands if each is not None)
+            live.update(each for each in instruction.operands if each is not None)
     return live
 
 
@@ -56,14 +54,11 @@ def _numbered(verified: VerifiedProgram) -> list[int]:
     program = verified.program
     number = list(range(len(verified.types)))
     seen: dict[Hashable, int] = {}
-    ends = (*verified.first_result[1:], len(verified.types))
-    for instruction, first, end in zip(
-        program.instructions, verified.first_result, ends, strict=False
-    ):
+    for instruction, results in zip(program.instructions, verified.results, strict=True):
         operands = tuple(None if each is None else number[each] for each in instruction.operands)
         key = (instruction.op.opcode, operands, repr(instruction.attributes))
-        earlier = seen.setdefault(key, first) if instruction.op.pure else first
-        number[first:end] = range(earlier, earlier + end - first)
+        first = seen.setdefault(key, results.start) if instruction.op.pure else results.start
+        number[results.start : results.stop] = range(first, first + len(results))
     return number
 
 
