@@ -250,7 +250,7 @@ def test_bits_do_not_depend_on_target_threads_or_split(
 
 @pytest.mark.parametrize("target", each_target())
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", [(1, 530, 150), (1, 37, 3), (150, 40, 1)])
+@pytest.mark.parametrize("shape", [(1, 530, 150), (1, 37, 3), (150, 40, 1), (1, 1024, 21)])
 def test_vectors(target: Target, layout: str, shape: tuple[int, int, int]) -> None:
     rows, depth, columns = shape
     a = laid_out(numbers(14, (rows, depth)), layout[0])

@@ -76,17 +76,21 @@ def _product(product: Product, scope: Scope, position: int) -> Launch:
 def _vector(product: Product, scope: Scope, position: int) -> Launch:
     dtype = product.result.type.dtype
     size, columns, depth = dtype.itemsize, product.columns, product.depth
-    adjacent = columns.right == 1
-    large = columns.size * depth.size * size >= vectors.STRIP_BYTES_MIN
-    share = -(-columns.size // vectors.unit_columns(scope.target, dtype, 1)) // scope.threads
-    groups = max(1, min(vectors.STRIP_GROUPS, share)) if large else 1
-    groups = groups if adjacent else 0
-    width = vectors.unit_columns(scope.target, dtype, groups)
+    lanes = scope.target.lanes(dtype)
+    if columns.right == 1:
+        group = lanes * vectors.WIDE_VECTORS
+        large = columns.size * depth.size * size >= vectors.STRIP_BYTES_MIN
+        share = -(-columns.size // group) // scope.threads
+        groups = max(1, min(vectors.STRIP_GROUPS, share)) if large else 1
+        chains, width = 0, groups * group
+    else:
+        groups, chains = 0, vectors.chains_of(scope.target, dtype, columns.right * size)
+        width = chains * lanes
     matrices, axes = _batch(product, size)
     units = matrices * -(-columns.size // width)
     least = THREAD_MULTIPLICATIONS_OF_VECTORS * units / max(1, product.multiplications)
     return Launch(
-        vectors.ContractVector(dtype, adjacent),
+        vectors.ContractVector(dtype, chains),
         (
             _address(product.left),
             _address(product.right),

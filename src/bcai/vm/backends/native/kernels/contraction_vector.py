@@ -47,10 +47,8 @@ STRIP_BYTES_MIN = 8 << 20
 """A matrix from this size on, which a processor's table of pages no longer covers, is large."""
 
 
-def unit_columns(target: Target, dtype: DType, groups: int) -> int:
-    """Columns of one unit of work; no `groups` where k is adjacent."""
-    lanes = target.lanes(dtype)
-    return lanes * (groups * WIDE_VECTORS or squares_of(target, dtype))
+ALIASING_BYTES = 4096
+"""Columns a multiple of this apart push each other out of a first level cache: better few."""
 
 
 def scratch_bytes(target: Target) -> int:
@@ -58,25 +56,29 @@ def scratch_bytes(target: Target) -> int:
     return (2 * STRIP_GROUPS * WIDE_VECTORS + 1) * target.vector_bytes
 
 
-def squares_of(target: Target, dtype: DType) -> int:
-    """Chains of additions that a unit has under way where k is adjacent: enough for 16 lanes."""
-    return max(1, 16 // target.lanes(dtype)) if target.fused else 1
+def chains_of(target: Target, dtype: DType, column_bytes: int) -> int:
+    """Chains of additions that a unit has under way where k is adjacent: as registers allow."""
+    lanes = target.lanes(dtype)
+    if not target.fused:
+        return 1
+    return 2 if lanes == 16 and column_bytes % ALIASING_BYTES else max(1, 16 // lanes)
 
 
 @dataclass(frozen=True, slots=True)
 class ContractVector:
     """`T[batch, depth]` times `T[batch, depth, columns]`, floats or whole numbers.
 
-    `adjacent`: the matrix's columns lie side by side; otherwise its elements along k do.
+    `chains`: vectors of columns that a unit takes at once where elements along k are adjacent; 0
+    where the matrix's columns lie side by side.
     """
 
     dtype: DType
-    adjacent: bool
+    chains: int
 
     @property
     def symbol(self) -> str:
         """Name of the entry point."""
-        form = "adjacent" if self.adjacent else "transposed"
+        form = f"transposed.{self.chains}" if self.chains else "adjacent"
         return f"contraction.{self.dtype.name}.vector.{form}"
 
     @property
@@ -89,17 +91,18 @@ class ContractVector:
         e = entry(module, self.symbol)
         f = e.f
         writer = _Writer(e, target, self.dtype)
-        width = unit_columns(target, self.dtype, int(self.adjacent))
-        if self.adjacent:
-            width = f.mul(writer["groups"], width)
+        lanes = target.lanes(self.dtype)
+        width = f.number(self.chains * lanes)
+        if not self.chains:
+            width = f.mul(writer["groups"], WIDE_VECTORS * lanes)
         count = f.div(f.sub(f.add(writer["columns"], width), 1), width)
         with f.loop(e.begin, e.end) as unit:
             writer.go_to(f.div(unit.index, count))
             column = f.mul(f.rem(unit.index, count), width)
-            if self.adjacent:
-                writer.adjacent_columns(column)
+            if self.chains:
+                writer.transposed_columns(column, self.chains)
             else:
-                writer.transposed_columns(column)
+                writer.adjacent_columns(column)
         f.give(0)
 
 
@@ -267,10 +270,9 @@ class _Writer:
         for at, (total, part) in enumerate(zip(totals, sums, strict=True)):
             following[at] = self.f.b.select(first, part, registers.add(total, part))
 
-    def transposed_columns(self, column: Value) -> None:
+    def transposed_columns(self, column: Value, count: int) -> None:
         """Some vectors of columns, each column adjacent along k."""
         f, lanes = self.f, self.lanes
-        count = squares_of(self.target, self.dtype)
         wide = self.registers(lanes)
         last = f.sub(self["columns"], 1)
         places = [f.minimum(f.add(column, at), last) for at in range(count * lanes)]
