@@ -18,16 +18,18 @@ class _Tensor(TypedDict):
 
 
 _DTYPES = {
-    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "C64": "<c8", "BOOL": "?",
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "C64": "<c8", "BOOL": "?",
     "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1",
 }  # fmt: skip
+_ML_DTYPES = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
 
 
 def read_arrays(content: bytes, name: str, *, widen: bool = True) -> "dict[str, Array]":
     """Decode a safetensors file; `bfloat16`, which NumPy lacks, is widened to `float32` exactly.
 
-    With `widen` false it stays what it is, an element type of ml_dtypes.
+    With `widen` false it stays what it is, an element type of ml_dtypes; so do the floats of 8 bits
+    in any case: which NaN they hold is lost in a wider type.
 
     Raises
     ------
@@ -46,18 +48,19 @@ def read_arrays(content: bytes, name: str, *, widen: bool = True) -> "dict[str, 
         raise FormatError(f"output {name!r}: not a safetensors file: {error}") from error
     arrays: dict[str, Array] = {}
     for key, tensor in tensors:
-        dtype = _DTYPES.get(tensor["dtype"])
-        if dtype is None:
-            raise FormatError(
-                f"output {name!r}: NumPy has no {tensor['dtype']} ({key})",
-                hint="save it with result.save(folder) and open it with safetensors and torch",
-            )
-        array = np.frombuffer(tensor["data"], dtype=dtype).reshape(tensor["shape"])
-        if tensor["dtype"] == "BF16" and not widen:
+        if tensor["dtype"] in _ML_DTYPES:
             import ml_dtypes
 
-            array = array.view(ml_dtypes.bfloat16)
-        elif tensor["dtype"] == "BF16":
-            array = (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
+            dtype = np.dtype(getattr(ml_dtypes, _ML_DTYPES[tensor["dtype"]]))
+        elif tensor["dtype"] in _DTYPES:
+            dtype = np.dtype(_DTYPES[tensor["dtype"]])
+        else:
+            raise FormatError(
+                f"output {name!r}: NumPy has no {tensor['dtype']} ({key})",
+                hint="result.save(folder) leaves it in a .safetensors file, which torch can open",
+            )
+        array = np.frombuffer(tensor["data"], dtype=dtype).reshape(tensor["shape"])
+        if tensor["dtype"] == "BF16" and widen:
+            array = array.astype(np.float32)
         arrays[key] = array
     return arrays

@@ -211,9 +211,10 @@ class Result:
     def save(self, folder: str | PathLike[str]) -> dict[str, Path]:
         """Write everything to a folder; return what was written, by name.
 
-        A state_dict becomes NAME.safetensors, an array NAME.npy, a file keeps its name; plain
-        values are in outputs.json, the rest in metrics.jsonl, logs.txt and result.json. Each file
-        appears whole or not at all; result.json comes last.
+        A state_dict becomes NAME.safetensors, an array NAME.npy (NAME.safetensors where NumPy has
+        no such type), a file keeps its name; plain values are in outputs.json, the rest in
+        metrics.jsonl, logs.txt and result.json. The files take their places when all are written,
+        result.json last; where that fails, the folder stays as it was.
         """
         return save_result(self, Path(folder))
 

@@ -1,37 +1,46 @@
-"""A result as files in a folder. Each file is written beside its place and then moved there."""
+"""A result as files in a folder, in place of an earlier one."""
 
-import errno
 import io
 import json
-import os
 import re
-import uuid
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bcai.base.errors import BcaiError, InputError, ResourceError
+from bcai.base.errors import FormatError, InputError, ResourceError
+from bcai.sdk.whole_files import RECORD, swapped_in, write_synced
 
 if TYPE_CHECKING:
+    from bcai.sdk.outputs import Outputs
     from bcai.sdk.result import Result
 
 RECEIPT = "receipt.bcai"
 ATTESTATION = "attestation.bcai"  # beside a receipt that covers a part of the job
-_OWN_NAMES = ("outputs.json", "metrics.jsonl", "logs.txt", "result.json", RECEIPT, ATTESTATION)
+_OWN_NAMES = ("outputs.json", "metrics.jsonl", "logs.txt", RECORD, RECEIPT, ATTESTATION)
 _UNSAFE = re.compile(r"[^\w.\-]+")
 _NAME_BYTES_MAX = 200  # file systems take 255; a suffix has to fit too
 
 
 def save_result(result: "Result", folder: Path) -> dict[str, Path]:
-    """Write a result's files; `result.json` is last, so that its presence says all are there.
+    """Write a result's files; return them by name.
 
     Raises
     ------
     InputError, ResourceError
-        The folder cannot be written, or the disk is full.
+        The folder cannot be written, or the disk is full: it has what it had.
     """
+    with saving(result, folder) as beside:
+        written = write_result(result, beside)
+    return {name: folder / path.name for name, path in written.items()}
+
+
+@contextmanager
+def saving(result: "Result", folder: Path, stale: Iterable[str] = ()) -> Generator[Path]:
+    """`swapped_in`, for a result that can be fetched once more where it fails."""
     try:
-        return _save(result, folder)
+        with swapped_in(folder, stale) as beside:
+            yield beside
     except (InputError, ResourceError) as error:
         if not isinstance(error.__cause__, OSError):
             raise  # an output that no file can hold: it is no matter of the folder
@@ -41,8 +50,8 @@ def save_result(result: "Result", folder: Path) -> dict[str, Path]:
         raise type(error)(str(error), hint=hint) from error
 
 
-def _save(result: "Result", folder: Path) -> dict[str, Path]:
-    make_folder(folder)
+def write_result(result: "Result", folder: Path) -> dict[str, Path]:
+    """Write a result's files to an empty folder. Raises OSError."""
     written: dict[str, Path] = {}
     taken: set[str] = set(_OWN_NAMES)
     values: dict[str, object] = {}
@@ -51,42 +60,29 @@ def _save(result: "Result", folder: Path) -> dict[str, Path]:
         if item.digest is None:
             values[name] = item.value
             continue
-        suffix = {"state_dict": ".safetensors", "array": ".npy"}.get(item.kind, "")
-        path = folder / free_name(name, suffix, taken)
-        content = (
-            _npy(result.outputs[name]) if item.kind == "array" else result.outputs.content(name)
-        )
-        write_atomically(path, content)
-        written[name] = path
+        content, suffix = _file_of(result.outputs, name)
+        written[name] = folder / free_name(name, suffix, taken)
+        write_synced(written[name], content)
     receipt, attestation = result.receipt_bytes, result.attestation_bytes
     if attestation == receipt:
         attestation = None
     for name, content in ((RECEIPT, receipt), (ATTESTATION, attestation)):
         if content is not None:
-            write_atomically(folder / name, content)
+            write_synced(folder / name, content)
             stem = name.partition(".")[0]
             written[name if stem in written else stem] = folder / name  # an output may be `receipt`
     texts = {
         "outputs.json": _json(values),
         "metrics.jsonl": "".join(_json_line(metric) for metric in result.metrics),
         "logs.txt": result.logs,
-        "result.json": _json(
+        RECORD: _json(
             {**result.to_dict(), "files": {name: path.name for name, path in written.items()}}
         ),
     }
     for name, text in texts.items():
-        write_atomically(folder / name, text.encode("utf-8", "backslashreplace"))
+        write_synced(folder / name, text.encode("utf-8", "backslashreplace"))
         written[name] = folder / name
     return written
-
-
-def make_folder(folder: Path) -> None:
-    """Have a folder for a result, without the `result.json` of an earlier one."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "result.json").unlink(missing_ok=True)
-    except OSError as error:
-        raise _refused(f"folder {str(folder)!r}", error) from error
 
 
 def free_name(name: str, suffix: str, taken: set[str]) -> str:
@@ -103,32 +99,22 @@ def free_name(name: str, suffix: str, taken: set[str]) -> str:
     return candidate
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    temporary = path.with_name(f".bcai-{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise _refused(f"file {str(path)!r}", error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _refused(what: str, error: OSError) -> BcaiError:
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return (ResourceError if is_full else InputError)(f"{what}: {error.strerror}")
-
-
-def _npy(array: object) -> bytes:
+def _file_of(outputs: "Outputs", name: str) -> tuple[bytes, str]:
+    """Content and ending of an output's file; an array that `.npy` cannot hold stays as it is."""
     import numpy as np
 
+    kind, content = outputs.describe(name).kind, outputs.content(name)
+    if kind != "array":
+        return content, ".safetensors" if kind == "state_dict" else ""
+    try:
+        array = np.asarray(outputs[name])
+    except FormatError:  # what one output holds is no reason to lose the others
+        return content, ".safetensors"
+    if array.dtype.isbuiltin != 1:
+        return content, ".safetensors"
     buffer = io.BytesIO()
-    np.save(buffer, np.asarray(array), allow_pickle=False)
-    return buffer.getvalue()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue(), ".npy"
 
 
 def _json(data: Mapping[str, object]) -> str:

@@ -11,8 +11,9 @@ from bcai.bridge.report import TrainedState
 from bcai.jobs.training import FINAL_STATE, HISTORY
 from bcai.sdk.arrays import read_arrays
 from bcai.sdk.result import Result
-from bcai.sdk.save import RECEIPT, make_folder, write_atomically
+from bcai.sdk.save import RECEIPT, saving, write_result
 from bcai.sdk.training import TrainingPlan
+from bcai.sdk.whole_files import swapped_in, write_synced
 
 if TYPE_CHECKING:
     from bcai.proof.receipt import Receipt
@@ -128,17 +129,19 @@ class Trained:
         from safetensors.numpy import save
 
         tensors = {"rows": self.rows, "first_state": self.first_state}
-        if self.job_result is not None:
-            written = self.job_result.save(folder)
-        else:
-            make_folder(Path(folder))
-            written = {"receipt": Path(folder) / RECEIPT}
-            write_atomically(written["receipt"], self.receipt_bytes)
+        place, result = Path(folder), self.job_result
+        if result is None:
             tensors |= {FINAL_STATE: self.state, HISTORY: self.history}
-        for name, values in tensors.items():
-            written[name] = Path(folder) / f"{name}.safetensors"
-            write_atomically(written[name], save(values))
-        return written
+        with swapped_in(place) if result is None else saving(result, place) as beside:
+            if result is not None:
+                written = write_result(result, beside)
+            else:
+                written = {"receipt": beside / RECEIPT}
+                write_synced(written["receipt"], self.receipt_bytes)
+            for name, values in tensors.items():
+                written[name] = beside / f"{name}.safetensors"
+                write_synced(written[name], save(values))
+        return {name: place / path.name for name, path in written.items()}
 
 
 def trained_in_job(model: "Model", plan: TrainingPlan, left: TrainedState) -> Trained:

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
+from blake3 import blake3
 from safetensors.numpy import (
     save_file,  # pyright: ignore[reportUnknownVariableType]
 )
@@ -13,10 +15,12 @@ from tests.unit.proof.liars import WrongExecutable
 from tests.unit.proof.python_words import signed_spec, word
 from tests.unit.proof.small_run import NODE, OTHER_NODE, Training, training
 
+from bcai.bridge.tensor_file import TensorFile
 from bcai.cli.main import main
 from bcai.proof.execute import execute
 from bcai.proof.kept_evidence import keep_evidence
 from bcai.proof.keys import key_id
+from bcai.proof.python_commitment import PythonOutput
 from bcai.proof.python_receipt import PythonReceipt, encode_python_receipt
 from bcai.proof.receipt import encode_receipt
 from bcai.proof.side import ReplayingSide
@@ -269,6 +273,24 @@ def test_receipts_that_cannot_be_disputed(
     other: Training = SMALL.with_run(seed=1)
     (tmp_path / "other").write_bytes(encode_receipt(other.receipt()))
     assert "of different runs" in outcome(capsys, "dispute", good, tmp_path / "other")[2]
+
+
+def test_an_array_that_was_saved_as_it_was_stored_is_held_against_its_bytes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = TensorFile({"value": np.array([1, -2], ml_dtypes.float8_e5m2)}).content()
+    said = word(outputs=(PythonOutput("eight", "array", blake3(content).digest()),))
+    file = tmp_path / "receipt.bcai"
+    file.write_bytes(encode_python_receipt(PythonReceipt(signed_spec(), (said,))))
+    (tmp_path / "result.json").write_text('{"files": {"eight": "eight.safetensors"}}')
+    (tmp_path / "outputs.json").write_text("{}")
+    saved = tmp_path / "eight.safetensors"
+    check = ("receipt", "check", file, "--outputs", tmp_path)
+    saved.write_bytes(content)
+    status, out, _ = outcome(capsys, *check)
+    assert (status, "held against what you have: 1 output" in out) == (0, True)
+    saved.write_bytes(content[:-1] + b"\0")
+    assert outcome(capsys, *check)[0] == 1
 
 
 def test_outputs_of_another_job_of_python_are_not_taken_for_its_own(

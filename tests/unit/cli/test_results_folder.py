@@ -1,9 +1,11 @@
+import errno
 import json
 from pathlib import Path
 
 import pytest
 from tests.unit.cli.sample_jobs import SUCCESS, job
 
+from bcai.base.errors import ResourceError
 from bcai.cli import results_folder
 from bcai.cli.results_folder import save_to_folder
 from bcai.jobs.outcome import Outcome, Output
@@ -63,6 +65,23 @@ def test_an_earlier_result_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     assert saved.remarks == ()
     assert not (tmp_path / "curves.png").exists()
     assert (tmp_path / "notes.md").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_result_that_cannot_be_saved_leaves_the_earlier_one_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_to_folder(result(Output("loss", "value", value=1.0)), tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    monkeypatch.setattr(results_folder, "can_draw", lambda: True)
+
+    def no_room(*_: object) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(results_folder, "draw_curves", no_room)
+    with pytest.raises(ResourceError, match="No space left") as caught:
+        save_to_folder(result(Output("loss", "value", value=2.0)), tmp_path)
+    assert "bcai jobs results" in caught.value.hint
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_a_file_that_has_to_give_way_is_mentioned(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors import TensorSpec, serialize
@@ -11,6 +12,7 @@ from safetensors.numpy import save
 from bcai.base.digest import digest_of
 from bcai.base.errors import FormatError
 from bcai.base.values import encode_value
+from bcai.bridge.tensor_file import TensorFile
 from bcai.jobs.outcome import Output
 from bcai.sdk.outputs import Outputs
 
@@ -83,6 +85,14 @@ def test_bfloat16_is_widened_exactly(blobs: Blobs) -> None:
     outputs = Outputs([blobs.output("w", "array", content)], blobs.fetch, blocking=True)
     assert outputs["w"].dtype == np.float32
     assert outputs["w"].tolist() == [1.0, -3.0, math.inf, 2.0**-133]
+
+
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2"])
+def test_floats_of_8_bits_stay_what_they_are(name: str, blobs: Blobs) -> None:
+    bits = np.arange(256, dtype=np.uint8)  # every value, the NaNs too
+    content = TensorFile({"value": bits.view(getattr(ml_dtypes, name))}).content()
+    found = Outputs([blobs.output("w", "array", content)], blobs.fetch, blocking=True)["w"]
+    assert (found.dtype.name, found.tobytes()) == (name, bits.tobytes())
 
 
 def test_a_missing_name_lists_those_there_are_nearest_first(blobs: Blobs) -> None:

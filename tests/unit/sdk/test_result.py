@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -22,6 +23,7 @@ from bcai.base.errors import (
     JobTimedOutError,
     ResourceError,
 )
+from bcai.bridge.tensor_file import TensorFile
 from bcai.jobs.outcome import Output, ReasonCode
 from bcai.jobs.states import JobState, Move
 from bcai.sdk.history import Metric
@@ -139,6 +141,23 @@ def test_it_is_kept_in_a_folder(tmp_path: Path) -> None:
     assert summary["warnings"] == ["no ledger: nothing was paid"]
 
 
+def test_an_array_that_no_npy_file_holds_is_kept_as_it_was_stored(tmp_path: Path) -> None:
+    eight = TensorFile({"value": np.array([1, -2], ml_dtypes.float8_e4m3fn)}).content()
+    unknown = eight.replace(b"F8_E4M3", b"F8_E8M0")
+    contents = {"eight": eight, "unknown": unknown, "w": ARRAY}
+    items = [Output(name, "array", digest=digest_of(each)) for name, each in contents.items()]
+
+    async def fetched(digest: str) -> bytes:
+        return next(each for each in contents.values() if digest_of(each) == digest)
+
+    view = job_view(outcome=outcome(outputs=tuple(items)))
+    written = Result(view, Outputs(items, fetched, blocking=True)).save(tmp_path)
+    assert written["eight"] == tmp_path / "eight.safetensors"
+    assert written["eight"].read_bytes() == eight
+    assert written["unknown"].read_bytes() == unknown
+    np.testing.assert_array_equal(np.load(written["w"]), WEIGHT)
+
+
 def test_a_second_save_replaces_the_first(tmp_path: Path) -> None:
     result(Output("loss", "value", value=1), logs="first").save(tmp_path)
     result(Output("loss", "value", value=2), logs="second").save(tmp_path)
@@ -162,6 +181,33 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file'"):
         result().save(tmp_path / "file")
+
+
+def test_a_save_that_fails_leaves_the_earlier_result_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result(Output("w", "array", digest=digest_of(ARRAY)), logs="first").save(tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    synced = iter(range(2))  # so many files of the new result fit
+
+    def fills_up(descriptor: int) -> None:
+        if next(synced, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fills_up)
+    model = Output("model", "state_dict", digest=digest_of(MODEL))
+    with pytest.raises(ResourceError, match="No space left"):
+        result(model, logs="second").save(tmp_path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_a_folder_in_the_place_of_a_file_is_named_and_nothing_changes(tmp_path: Path) -> None:
+    result(Output("loss", "value", value=1), logs="first").save(tmp_path)
+    (tmp_path / "w.npy").mkdir()
+    with pytest.raises(InputError, match=r"w\.npy': a folder has this name"):
+        result(Output("w", "array", digest=digest_of(ARRAY)), logs="second").save(tmp_path)
+    assert (tmp_path / "logs.txt").read_text() == "first"
+    assert (tmp_path / "result.json").is_file()
 
 
 @example([".hidden", "..", "../../etc/passwd", "a/b", "a_b", "RESULT.json"], "")
