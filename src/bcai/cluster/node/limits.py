@@ -13,12 +13,15 @@ from bcai.settings import EnhancedVmSettings
 DISK_SHARE = 4
 OUTPUT_SHARE = 8  # twice that is reserved, for results that are replaced
 LOG_BYTES_MAX = GIB  # the network keeps it in its database
+_USUAL = Limits()
 
 
 def cap_limits(
     wanted: Limits, owner: EnhancedVmSettings, machine_bytes: int
 ) -> tuple[JailLimits, list[str]]:
     """Return the limits in force, and a warning for each that the owner or the machine lowered.
+
+    A limit at its default is one that nobody asked for: whoever meets it is told its number.
 
     Parameters
     ----------
@@ -27,16 +30,16 @@ def cap_limits(
     """
     warnings: list[str] = []
 
-    def capped(
-        noun: str, asked: float, most: float, form: Callable[[float], str], who: str
-    ) -> float:
+    def capped(noun: str, limit: str, most: float, form: Callable[[float], str], who: str) -> float:
+        asked: float = getattr(wanted, limit)
         if asked <= most:
             return asked
-        warnings.append(f"{who} {form(most)} of {noun}, the job asked for {form(asked)}")
+        if asked != getattr(_USUAL, limit):
+            warnings.append(f"{who} {form(most)} of {noun}, the job asked for {form(asked)}")
         return most
 
-    def size(noun: str, asked: int, most: int, who: str = "the node has room for") -> int:
-        return int(capped(noun, asked, most, format_size, who))
+    def size(noun: str, limit: str, most: int, who: str = "the node has room for") -> int:
+        return int(capped(noun, limit, most, format_size, who))
 
     allows = "the node's owner allows"
     python = owner.python_constraints
@@ -45,24 +48,22 @@ def cap_limits(
     file_bytes_max = None if python.max_file_mb is None else python.max_file_mb * MIB
     memory_bytes_max = (owner.max_memory_mb or 0) * MIB or wanted.memory_bytes
     limits = JailLimits(
-        wall_s=capped("run time", wanted.wall_s, wall_s_max, format_duration_s, allows),
+        wall_s=capped("run time", "wall_s", wall_s_max, format_duration_s, allows),
         # A job that asked for more than the machine has was refused: this one asked for nothing.
-        memory_bytes=min(
-            size("memory", wanted.memory_bytes, memory_bytes_max, allows), machine_bytes
-        ),
-        log_bytes=size("log", wanted.log_bytes, LOG_BYTES_MAX),
-        output_bytes=size("outputs", wanted.output_bytes, machine_bytes // OUTPUT_SHARE),
-        disk_bytes=size("files", wanted.disk_bytes, machine_bytes // DISK_SHARE),
+        memory_bytes=min(size("memory", "memory_bytes", memory_bytes_max, allows), machine_bytes),
+        log_bytes=size("log", "log_bytes", LOG_BYTES_MAX),
+        output_bytes=size("outputs", "output_bytes", machine_bytes // OUTPUT_SHARE),
+        disk_bytes=size("files", "disk_bytes", machine_bytes // DISK_SHARE),
         processes=wanted.processes,
         cpu_s=_least(wanted.cpu_s, cpu_s_max),
         file_bytes=_least(wanted.file_bytes, file_bytes_max),
-        inodes=int(capped("files and folders", wanted.inodes, python.max_inodes, str, allows)),
+        inodes=int(capped("files and folders", "inodes", python.max_inodes, str, allows)),
     )
     # Whoever asked for no limit of these two asked for nothing: it is not lowered.
     if wanted.cpu_s is not None and cpu_s_max is not None:
-        capped("processor time", wanted.cpu_s, cpu_s_max, format_duration_s, allows)
+        capped("processor time", "cpu_s", cpu_s_max, format_duration_s, allows)
     if wanted.file_bytes is not None and file_bytes_max is not None:
-        size("one file", wanted.file_bytes, file_bytes_max, allows)
+        size("one file", "file_bytes", file_bytes_max, allows)
     return limits, warnings
 
 

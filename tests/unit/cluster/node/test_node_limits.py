@@ -19,10 +19,10 @@ def test_the_owner_lowers_limits_and_says_so() -> None:
     owner = EnhancedVmSettings(
         max_memory_mb=512, python_constraints=PythonConstraints(max_execution_time_ms=300_000)
     )
-    limits, warnings = cap_limits(Limits(wall_s=3600, memory_bytes=4 * GIB), owner, MACHINE)
+    limits, warnings = cap_limits(Limits(wall_s=7200, memory_bytes=5 * GIB), owner, MACHINE)
     assert (limits.wall_s, limits.memory_bytes) == (300, 512 * MIB)
     assert "5m 0s" in warnings[0]
-    assert "1h 0m" in warnings[0]
+    assert "2h 0m" in warnings[0]
     assert "512.0 MiB" in warnings[1]
 
 
@@ -43,9 +43,18 @@ def test_what_lies_in_memory_is_bounded_by_the_machine() -> None:
 
 
 def test_memory_is_lowered_to_what_the_machine_has() -> None:
-    limits, warnings = cap_limits(Limits(), EnhancedVmSettings(), 2 * GIB)
+    limits, _ = cap_limits(Limits(), EnhancedVmSettings(), 2 * GIB)
     assert limits.memory_bytes == 2 * GIB
-    assert not any("memory" in warning for warning in warnings)
+
+
+def test_what_nobody_asked_for_is_lowered_without_a_warning() -> None:
+    python = PythonConstraints(max_execution_time_ms=300_000, max_inodes=100)
+    owner = EnhancedVmSettings(max_memory_mb=512, python_constraints=python)
+    limits, warnings = cap_limits(Limits(), owner, GIB)
+    assert (limits.wall_s, limits.memory_bytes, limits.inodes) == (300, 512 * MIB, 100)
+    assert (limits.disk_bytes, limits.output_bytes, warnings) == (256 * MIB, 128 * MIB, [])
+    _, warnings = cap_limits(Limits(disk_bytes=2 * GIB), owner, GIB)
+    assert warnings == ["the node has room for 256.0 MiB of files, the job asked for 2.0 GiB"]
 
 
 def test_the_owner_caps_processor_time_files_and_their_number() -> None:
