@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from tests.conformance.scheduler.round_samples import Clock, schedule
+from tests.conformance.scheduler.round_samples import Clock, schedule, submit
 from tests.conformance.store.test_store_replicas import BOXES, answer, settlement, submitted
 
 from bcai.cluster.store.protocol import JobStore
@@ -61,6 +61,21 @@ async def test_too_few_nodes_are_waited_for_by_name(
     await see(store, 3)
     await schedule(settings, store, clock)
     assert (await store.get(job.id)).state is JobState.ASSIGNED
+
+
+async def test_a_replicated_job_has_one_place_in_line(
+    settings: Settings, store: JobStore, clock: Clock
+) -> None:
+    await see(store, 1, 2, 3)
+    await submitted(store)
+    for _ in range(3):
+        await schedule(settings, store, clock)
+    waiting, behind = await submitted(store), await submit(store)
+    await schedule(settings, store, clock)
+    for job_id, position in ((waiting.id, 1), (f"{waiting.id}-3", 1), (behind.id, 2)):
+        told = (await store.get(job_id)).waiting
+        assert told is not None
+        assert told.message.startswith(f"position {position}; ")
 
 
 async def test_without_a_further_node_two_that_differ_are_disputed(

@@ -40,7 +40,10 @@ async def empty_queued(
     """
     limit = SCAN_FIRST
     jobs = await store.queued(limit)
-    for position, job in enumerate(jobs, start=1):
+    line: dict[str, int] = {}  # positions; the replicas of a job have one
+    for job in jobs:
+        order = job.id if job.replica is None else job.replica.order
+        position = line.setdefault(order, len(line) + 1)
         answer = await _place(store, floor, job, lease_s, now)
         if answer is not None:
             await _explain(store, job, answer, position, thorough)
