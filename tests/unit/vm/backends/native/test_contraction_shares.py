@@ -1,7 +1,10 @@
 """Products are cut evenly, and only where that pays."""
 
+from collections.abc import Sequence
+
 import pytest
 
+from bcai.vm.backends.native.kernels import contraction_shares
 from bcai.vm.backends.native.kernels.contraction_shares import Panels, cut, grain_of, last_end
 
 
@@ -31,6 +34,22 @@ def test_small_products_and_large_batches_stay_whole() -> None:
     assert cut(Panels(10, 10, 96, 12), 1000, 2, 0.0, 4) == (1, 1)
     assert cut(Panels(10, 10, 1, 12), 1000, 1, 0.0, 4) == (1, 1)
     assert cut(Panels(30, 10, 1, 12), 1000, 1, 0.0, 4) == (3, 1)
+
+
+@pytest.mark.parametrize("threads", [8, 64, 256])
+def test_many_threads_do_not_make_the_cut_long(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def count(sizes: Sequence[float], threads: int) -> float:
+        tried.append(len(sizes))
+        return last_end(sizes, threads)
+
+    monkeypatch.setattr(contraction_shares, "last_end", count)
+    row_blocks, column_blocks = cut(Panels(1000, 1000, 1, 8), 1 << 40, threads, 0.3, 4)
+    assert row_blocks * column_blocks >= threads
+    assert len(tried) < 600
 
 
 @pytest.mark.parametrize("units", [1, 2, 7, 16, 64, 1000])

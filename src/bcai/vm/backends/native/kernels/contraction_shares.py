@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heapreplace
 
 from bcai.vm.backends.native.share import CHUNKS_PER_THREAD
 
@@ -12,6 +13,8 @@ UNIT_COST = 0.2
 """Time to begin a unit, in parts of the time of a tile."""
 GOOD_ENOUGH = 1.02
 """A cut that ends later than the best one by less than this is as good."""
+BLOCKS_TRIED = 32
+"""Every number of blocks of columns up to this is tried: as many as eight threads want."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ def cut(
     ends: dict[tuple[int, int], float] = {}
     for count in range(threads, useful + threads, threads):
         wanted = -(-count // panels.matrices)
-        for columns in range(1, min(panels.columns, wanted) + 1):
+        for columns in _column_blocks(min(panels.columns, wanted), wanted):
             fewest = max(least, min(panels.rows, -(-wanted // columns)))
             in_chunks = fewest if fewest <= useful else -(-fewest // useful) * useful
             for rows in {fewest, min(panels.rows, in_chunks)}:
@@ -67,6 +70,16 @@ def cut(
                     ends[rows, columns] = end(rows, columns)
     good = GOOD_ENOUGH * min(ends.values())
     return max((each for each, last in ends.items() if last <= good), key=math.prod)
+
+
+def _column_blocks(most: int, wanted: int) -> list[int]:
+    """Blocks of columns to be tried: all while they are few, else the fewest for as many of rows.
+
+    There are about two times the root of `wanted`: a machine has hundreds of threads.
+    """
+    fewest = {-(-wanted // rows) for rows in range(1, wanted // BLOCKS_TRIED + 1)}
+    tried = {*range(1, min(most, BLOCKS_TRIED) + 1), *fewest, most}
+    return sorted(each for each in tried if each <= most)
 
 
 def _even(panels: int, blocks: int) -> list[int]:
@@ -79,7 +92,7 @@ def last_end(sizes: Sequence[float], threads: int) -> float:
     chunk = -(-len(sizes) // (threads * CHUNKS_PER_THREAD))
     ends = [0.0] * threads
     for start in range(0, len(sizes), chunk):
-        ends[ends.index(min(ends))] += sum(sizes[start : start + chunk])
+        heapreplace(ends, ends[0] + sum(sizes[start : start + chunk]))
     return max(ends)
 
 
