@@ -2,9 +2,10 @@
 
 import pytest
 
+from bcai.cli.main import main
 from bcai.cluster.store.protocol import Role
 
-from .gateway_process import Gateway, submitted
+from .gateway_process import SECRETS, Gateway, submitted
 
 HEAD = {"size": 3, "root": "ab" * 32}
 
@@ -58,3 +59,26 @@ def test_what_is_wrong_is_named(
         answer = challenger.post(f"/v1/audits/job_{'0' * 26}/{path}", json=body)
     assert answer.status_code == 422
     assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("role", "says"),
+    [(Role.ADMIN, "no result of a job '{job_id}' is checked"), (Role.NODE, "'last'")],
+)
+def test_a_challenger_knows_the_last_job_where_its_key_may_list_jobs(
+    gateway: Gateway,
+    role: Role,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with gateway.client() as client:
+        job_id = submitted(client)
+    monkeypatch.setenv("BCAI_HOME", str(gateway.home))
+    monkeypatch.setenv("BCAI_CONFIG", str(gateway.home / "none.toml"))
+    monkeypatch.setenv("BCAI_ENDPOINT", gateway.url)
+    monkeypatch.setenv("BCAI_API_KEY", SECRETS[role])
+    with pytest.raises(SystemExit) as ended:
+        main(("node", "challenge", "--job", "last"))
+    assert ended.value.code != 0
+    assert says.format(job_id=job_id) in capsys.readouterr().err

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from bcai.base.errors import EXIT_FAILED, EXIT_OK, BcaiError, FormatError
+from bcai.base.errors import EXIT_FAILED, EXIT_OK, BcaiError, ForbiddenError, FormatError
 from bcai.cli.options import DEFAULT_NETWORK, NetworkOptions
 from bcai.cli.session import with_network
 from bcai.cli.terminal import print_json, say, stdout_console
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 POLL_S = 2.0
 BATCH = 20
 _ONCE = Parameter(negative="", help="Do the audits that are due, then end; 1 if a node lied.")
-_JOB = Parameter(help="Do this job's audit, due or settled already, then end; 1 if its node lied.")
+_JOB = Parameter(
+    help="Do this job's audit, due or settled already, then end; 1 if its node lied. The job's id, "
+    "or its beginning or end, or `last`."
+)
 
 
 def challenge(
@@ -82,12 +85,19 @@ class _Challenger:
             if not new:
                 await anyio.sleep(POLL_S)
 
-    async def do(self, job_id: str, client: "AsyncSDK") -> None:
+    async def do(self, job: str, client: "AsyncSDK") -> None:
         """Do one audit, wherever the result stands."""
+        from bcai.cli.find_job import find_id
         from bcai.cli.vouch import audit_path
         from bcai.wire.jobs import JobView
 
-        await self._audit(client, await client.transport.get(audit_path(job_id), JobView))
+        try:
+            path = audit_path(await find_id(client, job))
+        except ForbiddenError as error:
+            raise ForbiddenError(
+                f"--job {job!r}: {error}", hint="give the job's whole id"
+            ) from error
+        await self._audit(client, await client.transport.get(path, JobView))
 
     async def _audit(self, client: "AsyncSDK", job: "JobView") -> None:
         import anyio.to_thread

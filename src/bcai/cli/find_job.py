@@ -23,9 +23,7 @@ async def find_job(client: AsyncSDK, text: str) -> AsyncJob:
     InputError
         Several have; the message names them.
     """
-    if _WHOLE.match(text):
-        return await client.job(text)
-    return await client.job(await _complete(client, text))
+    return await client.job(await find_id(client, text))
 
 
 async def view_of(job: AsyncJob) -> JobView:
@@ -33,7 +31,10 @@ async def view_of(job: AsyncJob) -> JobView:
     return job.summary if isinstance(job.summary, JobView) else await job.refresh()
 
 
-async def _complete(client: AsyncSDK, text: str) -> str:
+async def find_id(client: AsyncSDK, text: str) -> str:
+    """Return the whole id, as `find_job` does, of a job that one may not be allowed to see."""
+    if _WHOLE.match(text):
+        return text
     if text == LATEST:
         latest = await client.list_jobs(limit=1)
         if latest:

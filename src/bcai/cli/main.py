@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import bcai
 from bcai.base.errors import EXIT_OK, BcaiError, InputError
+from bcai.cli.after_dashes import AFTER_DASHES
 from bcai.cli.failure import report_failure
 
 EXIT_INTERRUPTED = 130  # what shells give for Ctrl-C: 128 + SIGINT
@@ -178,6 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(tokens: list[str]) -> int:
     own = tokens[: tokens.index("--")] if "--" in tokens else tokens
+    AFTER_DASHES.set(max(0, len(tokens) - len(own) - 1))
     as_json, verbose = "--json" in own, "--verbose" in own
     try:
         result: object = build_app()(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from bcai.base.errors import EXIT_OK, InputError
+from bcai.cli.after_dashes import AFTER_DASHES
 from bcai.cli.make_folder import make_folder
 from bcai.cli.options import OUTPUT, NetworkOptions
 from bcai.cli.project import Project
@@ -126,8 +127,8 @@ def run(
     options: RunOptions = DEFAULT_RUN,
 ) -> int:
     """Run a script or a project folder on a network and watch it."""
-    if options.code is not None and target is not None:
-        target, arguments = None, (target, *arguments)
+    if target is not None and options.code is not None and AFTER_DASHES.get() > len(arguments):
+        target, arguments = None, (target, *arguments)  # all of them follow after the dashes
     found = read_target(target, options.code)
     if found.program is not None:
         fields = program_fields(found, arguments, options)

@@ -22,6 +22,8 @@ def outcome(capsys: pytest.CaptureFixture[str], *tokens: str) -> tuple[int, str,
         (("jobs", "list", "--stat", "x"), "Did you mean --state"),
         (("run",), "nothing to run"),
         (("run", "absent.py"), "no file or folder"),
+        (("run", "rep.py", "--code", "x=1"), "found both 'rep.py' and --code"),
+        (("run", "rep.py", "--code", "x=1", "--", "a"), "found both 'rep.py' and --code"),
         (("run", "--code", "1", "--max-retries", "many"), "many"),
         (("jobs", "list", "--state", "RUNING"), "did you mean 'RUNNING'"),
         (("jobs", "show"), "JOB_ID"),
@@ -92,6 +94,14 @@ def test_explain_sends_nothing_and_says_who_sees_what(
     assert document["files"] == [{"path": "train.csv", "size_bytes": 4, "mount": "data"}]
     assert document["limits"]["wall_s"] == 90
     assert "weights" in document["visible_to_the_nodes_owner"]
+
+
+def test_arguments_of_a_line_of_code_follow_after_two_dashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BCAI_HOME", str(tmp_path / "home"))
+    given = ("run", "--explain", "--code", "print(1)", "--", "rep.py", "--fast")
+    assert "rep.py --fast" in outcome(capsys, *given)[1]
 
 
 def test_a_key_without_a_name_is_our_own_error(capsys: pytest.CaptureFixture[str]) -> None:
