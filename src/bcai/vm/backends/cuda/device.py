@@ -35,7 +35,7 @@ class Work(Protocol):
     """
 
     def allocate(self, nbytes: int) -> int:
-        """Address of new memory. Raises MemoryError."""
+        """Address of new memory. Raises ResourceError."""
         ...
 
     def upload(self, address: int, data: Array) -> None:
@@ -71,5 +71,5 @@ class Device(Protocol):
         ...
 
     def open(self) -> Work:
-        """Begin a run. Raises MemoryError."""
+        """Begin a run. Raises ResourceError."""
         ...

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bcai.base.errors import RefusedError
+from bcai.base.errors import RefusedError, ResourceError
 from bcai.vm.backends.cuda.work import CudaWork
 from bcai.vm.backends.native.launch import Kernel
 
@@ -69,7 +69,7 @@ class CudaDevice:
                 self._functions[kernel.symbol] = self._call("cuModuleGetFunction", module, name)
 
     def open(self) -> CudaWork:
-        """Begin a run, with streams of its own. Raises MemoryError."""
+        """Begin a run, with streams of its own. Raises ResourceError."""
         return CudaWork(self._call_here, self._functions)
 
     def _call_here(self, name: str, *arguments: Any) -> Any:
@@ -82,11 +82,14 @@ class CudaDevice:
         self._call("cuCtxSetCurrent", self._context)
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        """Call the driver; return what it gives. Raises MemoryError, RefusedError."""
+        """Call the driver; return what it gives. Raises ResourceError, RefusedError."""
         status, *results = getattr(self._driver, name)(*arguments)
         if int(status) == _OUT_OF_MEMORY:
             whose = "page-locked memory" if name == "cuMemAllocHost" else "GPU's memory"
-            raise MemoryError(f"there is none of the {whose} left")
+            raise ResourceError(
+                f"there is none of the {whose} left",
+                hint="hardware_backend='native' needs the machine's memory only",
+            )
         if int(status):
             raise RefusedError(f"{name} failed with {status.name}")
         return results[0] if len(results) == 1 else results

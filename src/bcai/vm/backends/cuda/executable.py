@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bcai.base.errors import InputError, RefusedError
+from bcai.base.errors import InputError, RefusedError, ResourceError
+from bcai.base.units import format_size
 from bcai.vm.backends.cuda.device import Device, Work
 from bcai.vm.backends.cuda.loop import ROW_MAX, LoopKernel
 from bcai.vm.backends.cuda.memory import Memory
@@ -62,7 +63,13 @@ class CudaExecutable:
         return sum(each.nbytes for each in self._plan.buffers)
 
     def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        """Run on inputs and parameters by name; return the outputs by name."""
+        """Run on inputs and parameters by name; return the outputs by name.
+
+        Raises
+        ------
+        ResourceError
+            The GPU, or page-locked memory, has no room for it.
+        """
         check_inputs(self.program, values)
         work = self._device.open()
         try:
@@ -79,6 +86,9 @@ class CudaExecutable:
         except InputError:
             ReferenceInterpreter().run(self.program, values)  # says which instruction it was
             raise
+        except ResourceError as error:
+            needed = format_size(self.bytes_peak)
+            raise ResourceError(f"the program needs {needed}: {error}", hint=error.hint) from error
         finally:
             work.close()
 

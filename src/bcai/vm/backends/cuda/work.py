@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from bcai.base.errors import BcaiError
 from bcai.vm.backends.cuda.device import Event, Stream
 from bcai.vm.backends.cuda.grid import THREADS_PER_BLOCK
 from bcai.vm.isa.types import Array
@@ -48,11 +49,15 @@ class CudaWork:
         self._give_back: list[tuple[str, Any]] = []
         """Functions and what they take, in the order in which it was taken."""
         self._streams: dict[Stream, Any] = {}
-        for each in Stream:
-            self._streams[each] = call("cuStreamCreate", _NO_ORDER_WITH_STREAM_0)
+        try:
+            for each in Stream:
+                self._streams[each] = call("cuStreamCreate", _NO_ORDER_WITH_STREAM_0)
+        except BcaiError:
+            self.close()
+            raise
 
     def allocate(self, nbytes: int) -> int:
-        """Address of new memory. Raises MemoryError."""
+        """Address of new memory. Raises ResourceError."""
         address = int(self._call("cuMemAlloc", max(nbytes, 1)))
         self._give_back.append(("cuMemFree", address))
         return address
@@ -126,7 +131,7 @@ class CudaWork:
         return block
 
     def _lock(self, nbytes: int) -> int:
-        """Address of new page-locked memory of the host. Raises MemoryError."""
+        """Address of new page-locked memory of the host. Raises ResourceError."""
         address = int(self._call("cuMemAllocHost", nbytes))
         self._give_back.append(("cuMemFreeHost", address))
         return address

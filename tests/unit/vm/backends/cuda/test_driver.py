@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from tests.unit.vm.backends.cuda.emulated_device import EmulatedDevice, run_grid
 
-from bcai.base.errors import RefusedError
+from bcai.base.errors import RefusedError, ResourceError
 from bcai.vm.backends.cuda.backend import CudaBackend, what_is_missing
 from bcai.vm.backends.cuda.device import Stream
 from bcai.vm.backends.cuda.driver import CudaDevice
@@ -222,10 +222,36 @@ def test_a_block_is_not_filled_while_it_is_copied(
 @pytest.mark.parametrize(
     ("call", "whose"), [("allocate", "GPU's memory"), ("download", "page-locked memory")]
 )
-def test_no_memory_left_is_a_memory_error(driver: FakeDriver, call: str, whose: str) -> None:
+def test_no_memory_left_is_said(driver: FakeDriver, call: str, whose: str) -> None:
     work, too_much = CudaDevice().open(), MEMORY_BYTES + 1
-    with pytest.raises(MemoryError, match=whose):
+    with pytest.raises(ResourceError, match=whose):
         work.allocate(too_much) if call == "allocate" else work.download(1, too_much)
+
+
+@pytest.mark.parametrize("opened", [0, 1, 2])
+def test_streams_are_given_back_where_the_next_one_is_refused(
+    driver: FakeDriver, opened: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = driver.cuStreamCreate
+
+    def refuse(flags: int) -> Any:
+        full = len(driver.queues) == opened
+        return (Status.CUDA_ERROR_OUT_OF_MEMORY, 0) if full else create(flags)
+
+    monkeypatch.setattr(driver, "cuStreamCreate", refuse)
+    with pytest.raises(ResourceError, match="GPU's memory"):
+        CudaDevice().open()
+    destroyed = [each for name, (each, *_) in driver.calls if name == "cuStreamDestroy"]
+    assert destroyed == [*range(opened)]
+
+
+def test_a_program_that_does_not_fit_is_told_with_what_it_needs(driver: FakeDriver) -> None:
+    builder = Builder()
+    x = builder.input("x", parse_type(f"float32[{MEMORY_BYTES // 2}]"))
+    executable = CudaExecutable(builder.finish(y=x + 1), CudaDevice())
+    with pytest.raises(ResourceError, match=r"needs 24\.0 MiB: there is none of the GPU's memory"):
+        executable.run({"x": np.zeros(MEMORY_BYTES // 2, np.float32)})
+    assert not driver.memory
 
 
 def test_code_is_loaded_once_and_launched_in_whole_blocks(driver: FakeDriver) -> None:
