@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import torch
 from torch.nn import functional
@@ -29,7 +30,7 @@ RANDOM = np.random.default_rng(0)
 
 @dataclass
 class Case:
-    """One figure. What both give must agree, save of random numbers."""
+    """One figure. What both give must agree, save of random and of narrow numbers."""
 
     name: str
     program: VerifiedProgram
@@ -107,6 +108,43 @@ def padded(mode: str, width: int, *shape: int) -> Case:
     return Case(name, build.finish(y=y), {"x": x}, vendor)
 
 
+def narrow(x: Array) -> tuple[Array, torch.Tensor]:
+    """Numbers rounded to bfloat16, for both."""
+    rounded = x.astype(ml_dtypes.bfloat16)
+    return rounded, torch.from_numpy(rounded.view(np.int16)).view(torch.bfloat16)
+
+
+def narrow_product(rows: int, depth: int, columns: int) -> Case:
+    """Of bfloat16; PyTorch rounds otherwise inside."""
+    build = Builder()
+    a, left = narrow(drawn("float32", rows, depth))
+    b, right = narrow(drawn("float32", depth, columns))
+    ports = (
+        build.input("a", f"bfloat16[{rows},{depth}]"),
+        build.input("b", f"bfloat16[{depth},{columns}]"),
+    )
+    program = build.finish(y=ports[0] @ ports[1])
+    name = f"product bfloat16 {rows}x{depth}x{columns}"
+    return Case(name, program, {"a": a, "b": b}, lambda: left @ right, agrees=False)
+
+
+def narrow_conv(channels: int, stride: int, *shape: int) -> Case:
+    """Of bfloat16, 3 x 3; PyTorch rounds otherwise inside."""
+    build = Builder()
+    x, images = narrow(drawn("float32", *shape))
+    w, taps = narrow(drawn("float32", channels, shape[1], 3, 3))
+    port = build.input("x", f"bfloat16[{','.join(map(str, shape))}]")
+    weight = build.input("w", f"bfloat16[{channels},{shape[1]},3,3]")
+    pads = {"padding_before": (1, 1), "padding_after": (1, 1), "dilation": (1, 1)}
+    program = build.finish(y=port.emit("Conv", weight, stride=(stride, stride), **pads))
+    name = f"conv bfloat16 {channels}x3x3/{stride} of {'x'.join(map(str, shape))}"
+
+    def vendor() -> torch.Tensor:
+        return functional.conv2d(images, taps, stride=stride, padding=1)
+
+    return Case(name, program, {"x": x, "w": w}, vendor, agrees=False)
+
+
 CASES: tuple[Callable[[], Case], ...] = (
     lambda: product("int64", 512, 512, 512),
     lambda: product("int64", 128, 784, 128),
@@ -127,6 +165,11 @@ CASES: tuple[Callable[[], Case], ...] = (
     lambda: padded("reflect", 2, 32, 32, 32, 32),
     lambda: padded("replicate", 3, 1, 3, 512, 512),
     lambda: padded("circular", 8, 1, 1, 1000, 1000),
+    lambda: narrow_product(1024, 1024, 1024),
+    lambda: narrow_product(1, 1024, 1024),
+    lambda: narrow_conv(64, 1, 32, 64, 56, 56),
+    lambda: narrow_conv(32, 1, 8, 32, 28, 28),
+    lambda: narrow_conv(128, 2, 8, 64, 56, 56),
 )
 
 
@@ -134,8 +177,8 @@ def measure(make: Callable[[], Case], backend: NativeBackend, rounds: int) -> di
     """Medians of both, in turns."""
     case, threads = make(), backend.threads or 1
     executable = backend.compile(case.program)
-    found, expected = executable.run(case.values)["y"], case.vendor().numpy()
-    assert not case.agrees or np.array_equal(found, expected), case.name
+    found, expected = executable.run(case.values)["y"], case.vendor()
+    assert not case.agrees or np.array_equal(found, expected.numpy()), case.name
     ours_s, torch_s = in_turns(lambda: executable.run(case.values), case.vendor, rounds, threads)
     return {
         "name": case.name,
