@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bcai.base.errors import EXIT_OK
 from bcai.cli.capture_receipt import backend_of, given_file, given_values, read_sound
 from bcai.cli.make_folder import make_folder
-from bcai.cli.settled import print_settled, settled_document
+from bcai.cli.settled import print_settled, print_unused, settled_document, unused_evidence
 from bcai.cli.terminal import print_json, stdout_console
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def dispute_captured(
     folders: Mapping[str, Path | None],
     data: Path | None,
     backend: str | None,
+    evidence: Mapping[str, Path | None],
     *,
     json: bool,
 ) -> int:
@@ -44,6 +45,8 @@ def dispute_captured(
     ----------
     folders
         What the nodes kept of the part, as `keep_part` writes it.
+    evidence
+        Those of them that somebody named, rather than that they were found.
     """
     from bcai.proof.capture_dispute import first_difference
 
@@ -54,10 +57,17 @@ def dispute_captured(
         beside = next((each for each in map(given_file, files.values()) if each), None)
         given = given_values(data or beside, receipts["A"])
         found = _judge(receipts, split, given, backend_of(backend), folders)
-    if json:
-        print_json(_document(split, found))
+    if found is None:
+        given = {"--data": data, "--backend": backend}
+        unused = [*(name for name, value in given.items() if value), *unused_evidence(evidence, ())]
+        reason = "nothing is run again for that"
     else:
-        _print(split, found)
+        unused, reason = unused_evidence(evidence, found.wrong), "that receipt is right here"
+    if json:
+        print_json({**_document(split, found), "unused": unused})
+    else:
+        _print(split, found, folders)
+        print_unused(unused, reason)
     return EXIT_OK
 
 
@@ -130,7 +140,7 @@ def _settle(truth: "Part", claim: "Part", referee: "Answerer", folder: Path) -> 
     return settle(Case(claim.run, claim.program, heads), sides, time.perf_counter)
 
 
-def _print(split: "Split", found: Found | None) -> None:
+def _print(split: "Split", found: Found | None, folders: Mapping[str, Path | None]) -> None:
     console = stdout_console()
     console.print(
         f"the traces part at leaf {split.leaf}, found with {split.compared} pairs of hashes",
@@ -143,9 +153,11 @@ def _print(split: "Split", found: Found | None) -> None:
     console.print(f"WRONG: {who}, at leaf {found.leaf}: its part comes out otherwise", markup=False)
     for name in found.wrong:
         if name not in found.settled:
+            folder = folders[name]
+            lacks = f"there is no part-{found.leaf} in {folder}; " if folder is not None else ""
             console.print(
-                f"  {name}: for the instruction give --evidence-{name.lower()}, what its node kept "
-                f"with `bcai replay FOLDER --keep EVIDENCE --leaf {found.leaf}`",
+                f"  {name}: {lacks}for the instruction give --evidence-{name.lower()}, what its "
+                f"node kept with `bcai replay FOLDER --keep EVIDENCE --leaf {found.leaf}`",
                 markup=False, soft_wrap=True,
             )  # fmt: skip
     print_settled(found.settled, has_steps=False)

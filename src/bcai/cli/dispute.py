@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from bcai.base.errors import EXIT_OK, InputError
+from bcai.base.errors import EXIT_OK, InputError, NotFoundError
 from bcai.cli.options import DEFAULT_OUTPUT, OutputOptions
 from bcai.cli.receipt import read_receipt
 from bcai.cli.receipt_folder import look_around
-from bcai.cli.replay import BACKEND, DATA, RECEIPT, STATE, Counter, Work, prepare
-from bcai.cli.settled import print_settled, settled_document
+from bcai.cli.replay import (
+    BACKEND,
+    DATA,
+    RECEIPT,
+    STATE,
+    Counter,
+    Work,
+    prepare,
+    refuse_for_captures,
+)
+from bcai.cli.settled import print_settled, print_unused, settled_document, unused_evidence
 from bcai.cli.terminal import print_json, stdout_console
 
 if TYPE_CHECKING:
@@ -57,10 +66,13 @@ def dispute(
     from bcai.cli.capture_receipt import is_capture
 
     around = {"A": look_around(a), "B": look_around(b)}
-    folders = {"A": evidence_a or around["A"].evidence, "B": evidence_b or around["B"].evidence}
+    evidence = {"A": evidence_a, "B": evidence_b}
+    _require_folders(evidence)
+    folders = {name: evidence[name] or around[name].evidence for name in around}
     if all(is_capture(each.receipt) for each in around.values()):
+        refuse_for_captures(**{"--state": state})
         files = {name: each.receipt for name, each in around.items()}
-        return dispute_captured(files, folders, data, backend, json=options.json)
+        return dispute_captured(files, folders, data, backend, evidence, json=options.json)
     plain = {name: each.receipt for name, each in around.items() if not is_capture(each.receipt)}
     receipts = {name: read_receipt(file) for name, file in plain.items()}
     if len(receipts) < len(around):
@@ -70,11 +82,22 @@ def dispute(
     whole = (each.state for each in around.values() if each.state and not each.done)
     work = prepare(receipts["A"], data, state or next(whole, None), backend)
     found = _judge(receipts, work, folders, options.json)
+    unused = unused_evidence(evidence, found.wrong)
     if options.json:
-        print_json(_document(found, work))
+        print_json({**_document(found, work), "unused": unused})
     else:
         _print(found, work, folders)
+        print_unused(unused, "that receipt is right here")
     return EXIT_OK
+
+
+def _require_folders(evidence: Mapping[str, Path | None]) -> None:
+    for name, folder in evidence.items():
+        if folder is not None and not folder.is_dir():
+            raise NotFoundError(
+                f"--evidence-{name.lower()}: there is no folder {str(folder)!r}",
+                hint="expected what a node keeps of a job, or what bcai replay --keep wrote",
+            )
 
 
 def _require_dispute(receipts: "Mapping[str, Receipt]") -> None:

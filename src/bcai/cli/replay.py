@@ -77,7 +77,7 @@ def replay(
 
     found_there = look_around(receipt)
     if is_capture(found_there.receipt):
-        _refuse_for_captures(**{"--state": state, "--from": from_, "--step": step})
+        refuse_for_captures(**{"--state": state, "--from": from_, "--step": step})
         file = found_there.receipt
         if keep is None and leaf is None:
             return replay_captured(file, data, backend, json=options.json)
@@ -104,13 +104,6 @@ def replay(
     else:
         _print(found, about, work, took_s)
     return EXIT_OK if found.difference is None else EXIT_FAILED
-
-
-def _refuse_for_captures(**given: object) -> None:
-    """A captured script starts from what it gave, and has no steps."""
-    for option, value in given.items():
-        if value is not None:
-            raise InputError(f"{option}: the receipt is of a captured script; leave it out")
 
 
 def _half(missing: str, which: str) -> InputError:
@@ -145,6 +138,13 @@ def _keep(
     else:
         stdout_console().print(f"kept in {folder}: {', '.join(names)}", markup=False)
     return EXIT_OK
+
+
+def refuse_for_captures(**given: object) -> None:
+    """A captured script starts from what it gave, and has no steps."""
+    for option, value in given.items():
+        if value is not None:
+            raise InputError(f"{option}: the receipt is of a captured script; leave it out")
 
 
 def prepare(receipt: "Receipt", data: Path | None, state: Path | None, backend: str | None) -> Work:

@@ -1,11 +1,13 @@
 """How a dispute ended: as JSON, and line by line on the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bcai.cli.terminal import stdout_console
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bcai.proof.settle import Settled
 
 
@@ -39,3 +41,20 @@ def print_settled(found: "Mapping[str, Settled]", *, has_steps: bool) -> None:
                 f"{settled.nbytes} bytes, {settled.seconds:.2f} s",
                 markup=False, soft_wrap=True,
             )  # fmt: skip
+
+
+def unused_evidence(given: "Mapping[str, Path | None]", wrong: Sequence[str]) -> list[str]:
+    """The options that brought evidence of receipts that nobody calls wrong."""
+    return [
+        f"--evidence-{name.lower()}"
+        for name, folder in given.items()
+        if folder is not None and name not in wrong
+    ]
+
+
+def print_unused(options: Sequence[str], reason: str) -> None:
+    """Say which options had nothing to do."""
+    if options:
+        stdout_console().print(
+            f"  not looked at: {', '.join(options)}: {reason}", markup=False, soft_wrap=True
+        )

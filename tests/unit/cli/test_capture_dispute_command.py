@@ -102,3 +102,28 @@ def test_what_both_got_wrong_before_they_part_is_both_ones_lie(
     two = kept(tmp_path / "two", claimed(early, LEAF, (bytes(32), bytes(32))))
     _, out, _ = outcome(capsys, "dispute", one, two)
     assert "WRONG: receipt A and receipt B, at leaf 2" in out
+
+
+def test_evidence_that_is_not_looked_at_is_said(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    honest, liar = folders
+    other = kept(tmp_path / "other", captured(scale=2.0).receipt)
+    given = ("--data", honest / "inputs.safetensors", "--evidence-a", tmp_path)
+    _, out, _ = outcome(capsys, "dispute", honest, other, *given)
+    assert "not looked at: --data, --evidence-a: nothing is run again for that" in out
+    _, out, _ = outcome(capsys, "dispute", honest, other, *given, "--json")
+    assert json.loads(out)["unused"] == ["--data", "--evidence-a"]
+    both = ("--evidence-a", tmp_path, "--evidence-b", tmp_path)
+    _, out, _ = outcome(capsys, "dispute", honest, liar, *both)
+    assert "not looked at: --evidence-a: that receipt is right here" in out
+    assert f"B: there is no part-{LEAF} in {tmp_path}; for the instruction" in " ".join(out.split())
+
+
+def test_options_that_a_dispute_would_not_heed_are_refused(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, error = outcome(capsys, "dispute", *folders, "--state", tmp_path)
+    assert (status, "--state: the receipt is of a captured script" in error) == (2, True)
+    status, _, error = outcome(capsys, "dispute", *folders, "--evidence-b", tmp_path / "absent")
+    assert (status, "--evidence-b: there is no folder" in error) == (2, True)

@@ -33,8 +33,9 @@ def test_a_receipt_without_its_programs_is_refused_with_what_is_missing(tmp_path
     with pytest.raises(InputError, match=r"torn\.bcai does not fit together.*not enclosed"):
         replay_captured(torn, None, "reference", json=False)
     files = {"A": whole, "B": torn}
+    none = {"A": None, "B": None}
     with pytest.raises(InputError, match=r"torn\.bcai does not fit together"):
-        dispute_captured(files, {"A": None, "B": None}, None, "reference", json=False)
+        dispute_captured(files, none, None, "reference", none, json=False)
     with pytest.raises(InputError, match="--data is missing"):  # and the whole one is not
         replay_captured(whole, None, "reference", json=False)
 

@@ -253,6 +253,15 @@ def test_with_the_nodes_folder_it_says_step_and_instruction(
     assert found["messages"] > 10
 
 
+def test_evidence_of_the_right_receipt_is_said_to_be_of_no_use(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = dispute(capsys, folder, "--evidence-b", tmp_path)
+    assert "not looked at: --evidence-b: that receipt is right here" in out
+    _, out, _ = dispute(capsys, folder, "--evidence-b", tmp_path, "--json")
+    assert json.loads(out)["unused"] == ["--evidence-b"]
+
+
 def test_a_folder_without_the_answers_loses(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
