@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bcai.base.errors import NotFoundError, RefusedError
-from bcai.base.units import GIB, MIB
+from bcai.base.errors import NotFoundError, RefusedError, ResourceError
+from bcai.base.units import MIB, format_size
+from bcai.vm.backends.native.memory import memory_of_machine
 from bcai.vm.compiler.backend import Backend, Executable, Observer, PythonRunner
 from bcai.vm.isa.ops.hybrid import python_execute
 from bcai.vm.isa.types import Array, DType, TensorType
@@ -62,7 +63,8 @@ class EnhancedVM:
         Whether that code may ask for a GPU.
     max_memory_mb
         The largest program that is accepted, by its live values at the worst moment and by what
-        the backend needs for it, together with the other tensors that are kept.
+        the backend needs for it, together with the other tensors that are kept; None for what
+        this machine has.
     compress
         Whether tensors that were not used for long are kept compressed where they would not fit
         otherwise (Note [Kept tensors]).
@@ -103,7 +105,7 @@ class EnhancedVM:
         self._python = python if enable_python else None
         self._why_no_python = "" if enable_python else "enable_python is off"
         self._enable_gpu = enable_gpu
-        memory = 1024 * GIB if max_memory_mb is None else max_memory_mb * MIB
+        memory = memory_of_machine() if max_memory_mb is None else max_memory_mb * MIB
         self._limits = ProgramLimits(bytes_peak=memory)
         self._seed = seed
         self._clock = clock
@@ -163,7 +165,7 @@ class EnhancedVM:
         ------
         VerifyError
             The instructions are not a legal program; the message names the instruction.
-        InputError, RefusedError
+        InputError, RefusedError, ResourceError
             See `run`.
         """
         given = {
@@ -216,6 +218,8 @@ class EnhancedVM:
             A value is missing, unknown, or not of its port's type; or an index is out of range.
         RefusedError
             The program holds Python code that nothing here may run, or memory is too small for it.
+        ResourceError
+            There was not as much memory left as was allowed.
         """
         check_program(program)
         compiled = self._ready(program)
@@ -248,10 +252,15 @@ class EnhancedVM:
         self, compiled: _Compiled, inputs: Mapping[str, Array], observe: Observer | None
     ) -> ExecutionResult[str]:
         started = self._clock() if self._clock else 0.0
-        if observe is None:
-            outputs = compiled.executable.run(inputs)
-        else:
-            outputs = compiled.executable.run_traced(inputs, observe)
+        executable = compiled.executable
+        try:
+            if observe is None:
+                outputs = executable.run(inputs)
+            else:
+                outputs = executable.run_traced(inputs, observe)
+        except MemoryError as error:
+            needed = format_size(compiled.bytes_peak)
+            raise ResourceError(f"the program needs {needed}: {error or 'none is left'}") from error
         wall_s = self._clock() - started if self._clock else None
         return ExecutionResult(
             outputs, compiled.program, compiled.root, self.choice.backend.name,
@@ -272,8 +281,8 @@ class EnhancedVM:
     def _check_bytes(self, bytes_peak: int) -> None:
         if bytes_peak > self._limits.bytes_peak:
             raise RefusedError(
-                f"the program needs {bytes_peak} bytes at its peak, "
-                f"max_memory_mb allows {self._limits.bytes_peak}"
+                f"the program needs {format_size(bytes_peak)} at its peak, "
+                f"max_memory_mb allows {format_size(self._limits.bytes_peak)}"
             )
 
     def _admit(self, program: VerifiedProgram) -> None:

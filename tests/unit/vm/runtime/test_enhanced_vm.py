@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from tests.unit.vm.program.random_programs import run_nothing
 
-from bcai.base.errors import InputError, NotFoundError, RefusedError, VerifyError
+from bcai.base.errors import (
+    InputError,
+    NotFoundError,
+    RefusedError,
+    ResourceError,
+    VerifyError,
+)
 from bcai.vm import DataType, EnhancedVM, MLInstruction, SecurityLevel, TensorId
 from bcai.vm.backends.reference.backend import ReferenceBackend
 from bcai.vm.isa.types import Array
@@ -295,6 +301,30 @@ def test_limits_and_switches_refuse_before_anything_runs() -> None:
     big = [MLInstruction.TensorCreate(shape=[1 << 20], id=1)]
     with pytest.raises(VerifyError, match=r"needs 4\.0 MiB at its peak, the limit is 1\.0 MiB"):
         EnhancedVM(max_memory_mb=1).execute_program(big)
+
+
+def test_without_a_limit_this_machine_is_the_limit() -> None:
+    huge = [MLInstruction.TensorCreate(shape=[1 << 37], id=1)]
+    with pytest.raises(VerifyError, match=r"needs 512\.0 GiB at its peak, the limit is"):
+        EnhancedVM().execute_program(huge)
+    builder = Builder()
+    x = builder.input("x", "float32[1]")
+    with pytest.raises(RefusedError, match=r"needs 512\.0 GiB at its peak, max_memory_mb allows"):
+        EnhancedVM().run(builder.finish(y=x.expand(1 << 37)), {"x": np.ones(1, np.float32)})
+
+
+def test_memory_that_is_allowed_but_not_there_is_told_with_the_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> object:
+        raise MemoryError("no 8 bytes of memory to be had")
+
+    builder = Builder()
+    x = builder.input("x", "float32[1000]")
+    machine = EnhancedVM(hardware_backend="reference")
+    monkeypatch.setattr("bcai.vm.backends.reference.interpreter.ReferenceInterpreter.run", full)
+    with pytest.raises(ResourceError, match=r"the program needs 7\.8 KiB: no 8 bytes"):
+        machine.run(builder.finish(y=x + 1.0), {"x": np.ones(1000, np.float32)})
 
 
 def test_tensors_unused_for_long_are_compressed_before_anything_is_refused() -> None:
