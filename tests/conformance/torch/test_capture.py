@@ -13,6 +13,7 @@ pytest.importorskip("torch")
 
 MODELS = Path(__file__).with_name("capture_models.py")
 UNUSUAL = Path(__file__).with_name("capture_unusual.py")
+STRIDES = Path(__file__).with_name("capture_strides.py")
 TIMEOUT_S = 600
 RTOL = 5e-4
 
@@ -211,6 +212,15 @@ def test_views_share_what_is_written(tmp_path: Path) -> None:
     names: dict[str, Any] = {}
     exec(compile(ALIASES, "train.py", "exec"), names)
     assert captured(script, backend="reference")["found"] == [*names["found"], True]
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_results_lie_in_memory_as_torch_lays_them(backend: str) -> None:
+    names: dict[str, Any] = {}
+    exec(compile(STRIDES.read_text(), str(STRIDES), "exec"), names)
+    recorded = captured(STRIDES, backend=backend)
+    assert recorded["unmapped"] == []
+    assert recorded["found"] == names["found"]
 
 
 UNMAPPED = """

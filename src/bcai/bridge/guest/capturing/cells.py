@@ -20,9 +20,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from bcai.bridge.guest.capturing.geometry import (
     Geometry,
-    contiguous,
     geometry_of,
     put_view,
+    row_major,
     view_of,
 )
 from bcai.bridge.guest.capturing.inside_torch import (
@@ -131,17 +131,29 @@ class Cells:
         cell.views[at] = found
         return found
 
-    def new(self, symbol: Symbol) -> torch.Tensor:
-        """A tensor that stands for a value of the part."""
-        tensor = torch.empty(symbol.shape, dtype=getattr(torch, symbol.dtype.name))
+    def new(self, symbol: Symbol, like: torch.Tensor) -> torch.Tensor:
+        """A tensor that stands for a value of the part, and lies as `like` does."""
+        tensor = torch.empty_strided(like.shape, like.stride(), dtype=like.dtype)
         storage = storage_of(tensor)
-        ref = StorageWeakRef(storage)
-        self._cells[number_of(storage)] = Cell(ref, geometry_of(tensor), symbol)
+        at, ref = geometry_of(tensor), StorageWeakRef(storage)
+        if like.is_contiguous():
+            self._cells[number_of(storage)] = Cell(ref, at, symbol)
+            return tensor
+        order = at.order
+        if order is not None:
+            root = at.row_major(order)
+            cell = Cell(ref, root, row_major(symbol, order), views={at: symbol})
+            self._cells[number_of(storage)] = cell
+        else:  # with gaps
+            count = storage.nbytes() // tensor.element_size()
+            gaps = symbol.scalar(0.0).expand(count)
+            self._cells[number_of(storage)] = Cell(ref, at.flat(count), gaps)
+            self.write(tensor, symbol)
         return tensor
 
     def absent(self, like: torch.Tensor) -> torch.Tensor:
         """A result that no rule writes, since only torch's own backward pass would read it."""
-        tensor = torch.empty(tuple(like.shape), dtype=like.dtype)
+        tensor = torch.empty_strided(like.shape, like.stride(), dtype=like.dtype)
         storage = storage_of(tensor)
         self._absent[number_of(storage)] = StorageWeakRef(storage)
         return tensor
@@ -160,9 +172,14 @@ class Cells:
     def write(self, tensor: torch.Tensor, symbol: Symbol) -> None:
         """Put a value in a tensor's place, in all of its storage that it covers."""
         at = geometry_of(tensor)
-        if at.is_whole and at.elements * tensor.element_size() == storage_of(tensor).nbytes():
-            self._replace(tensor, at, symbol)
-            return
+        if at.offset == 0 and at.elements * tensor.element_size() == storage_of(tensor).nbytes():
+            if at.is_whole:
+                self._replace(tensor, at, symbol)
+                return
+            if (order := at.order) is not None:
+                cell = self._replace(tensor, at.row_major(order), row_major(symbol, order))
+                cell.views[at] = symbol
+                return
         cell = self._cell_or_given(tensor)
         if at.dtype != cell.root.dtype:
             raise UnsupportedError("writing through a view of another element type")
@@ -171,16 +188,16 @@ class Cells:
         cell.symbol, cell.is_read, cell.copy = flat.reshape(*cell.root.shape), False, None
         cell.views = {at: symbol}
 
-    def _replace(self, tensor: torch.Tensor, at: Geometry, symbol: Symbol) -> None:
+    def _replace(self, tensor: torch.Tensor, at: Geometry, symbol: Symbol) -> Cell:
         storage = storage_of(tensor)
         cell = self._cells.get(number_of(storage))
         if cell is None or cell.storage.expired():
             self._drop(number_of(storage))
-            ref = StorageWeakRef(storage)
-            self._cells[number_of(storage)] = Cell(ref, at, symbol)
-            return
+            cell = self._cells[number_of(storage)] = Cell(StorageWeakRef(storage), at, symbol)
+            return cell
         cell.root, cell.symbol, cell.is_read, cell.copy = at, symbol, False, None
         cell.views.clear()
+        return cell
 
     def holds_values(self, tensor: torch.Tensor) -> bool:
         """Whether the tensor's own memory holds what it stands for."""
@@ -315,8 +332,8 @@ class Cells:
         type_of(tensor)
         at = geometry_of(tensor)
         count = storage.nbytes() // tensor.element_size()
-        if not (at.is_whole and at.elements == count):
-            at = Geometry((count,), contiguous((count,)), 0, tensor.dtype)
+        order = at.order if at.offset == 0 and at.elements == count else None
+        at = at.flat(count) if order is None else at.row_major(order)
         ref = StorageWeakRef(storage)
         _, origin = self._origins.pop(number_of(storage), (None, ""))
         data = _bytes_of(storage, count * tensor.element_size())

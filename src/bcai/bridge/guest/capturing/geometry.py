@@ -28,6 +28,30 @@ class Geometry(NamedTuple):
         return self.offset == 0 and self.strides == contiguous(self.shape)
 
     @property
+    def order(self) -> tuple[int, ...] | None:
+        """Axes from the outermost to the innermost; None if the elements do not fill one stretch.
+
+        A transposed tensor, or one with its channels last, is row-major in this order.
+        """
+        axes = sorted(range(len(self.shape)), key=lambda axis: (-self.strides[axis], axis))
+        step = 1
+        for axis in reversed(axes):
+            if self.shape[axis] != 1:  # else its stride says nothing
+                if self.strides[axis] != step:
+                    return None
+                step *= self.shape[axis]
+        return tuple(axes)
+
+    def row_major(self, order: Sequence[int]) -> "Geometry":
+        """The same stretch with its axes in the order in which they lie."""
+        shape = tuple([self.shape[axis] for axis in order])
+        return Geometry(shape, contiguous(shape), self.offset, self.dtype)
+
+    def flat(self, count: int) -> "Geometry":
+        """So many elements in a row."""
+        return Geometry((count,), (1,), 0, self.dtype)
+
+    @property
     def elements(self) -> int:
         """How many elements it has."""
         count = 1
@@ -66,8 +90,9 @@ def put_view(flat: Symbol, count: int, at: Geometry, updates: Symbol) -> Symbol:
     if at.elements == 0:
         return flat
     length = at.elements
-    if at.strides == contiguous(at.shape):
-        row = updates.reshape(length)
+    order = at.order
+    if order is not None:
+        row = row_major(updates, order).reshape(length)
         end = at.offset + length
         before = [] if at.offset == 0 else [_slice(flat, 0, at.offset)]
         after = [] if end == count else [_slice(flat, end, count)]
@@ -75,6 +100,11 @@ def put_view(flat: Symbol, count: int, at: Geometry, updates: Symbol) -> Symbol:
         return row if len(parts) == 1 else flat.builder.emit("Concat", parts, {"axis": 0})[0]
     places = _constant(flat, _places(at).reshape(-1))
     return flat.emit("ScatterElements", places, updates.reshape(length), axis=0)
+
+
+def row_major(x: Symbol, order: Sequence[int]) -> Symbol:
+    """A value as it lies in memory where its axes have this order."""
+    return x if list(order) == sorted(order) else x.permute(*order)
 
 
 def _cut(flat: Symbol, count: int, at: Geometry) -> Symbol | None:

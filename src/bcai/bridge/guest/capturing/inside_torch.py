@@ -9,6 +9,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 _torch: Any = torch
 _dispatch: Any = __import__("torch.utils._python_dispatch", fromlist=["x"])
+FakeTensorMode: Any = __import__("torch._subclasses.fake_tensor", fromlist=["x"]).FakeTensorMode
 
 storage_of = cast(
     "Callable[[torch.Tensor], torch.UntypedStorage]", _torch._C.TensorBase.untyped_storage
@@ -66,6 +67,11 @@ def list_operations() -> list[str]:
     """Names of the operations on lists of tensors."""
     names: list[str] = dir(_torch._C._VariableFunctions)
     return [name for name in names if name.startswith("_foreach_")]
+
+
+def is_composite(func: Any) -> bool:
+    """Whether torch itself only ever says an operation in terms of others."""
+    return func.has_kernel_for_dispatch_key(_torch._C.DispatchKey.CompositeImplicitAutograd)
 
 
 def decomposition_of(func: Any) -> Callable[..., Any] | None:

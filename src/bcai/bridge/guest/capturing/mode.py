@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from bcai.base.errors import VerifyError
 from bcai.bridge.guest.capturing import backward, inplace, together
 from bcai.bridge.guest.capturing.cells import IN_CHILD, INSTRUCTIONS_MAX, Cells
-from bcai.bridge.guest.capturing.inside_torch import decomposition_of
+from bcai.bridge.guest.capturing.inside_torch import decomposition_of, is_composite
 from bcai.bridge.guest.capturing.lines import user_line
 from bcai.bridge.guest.capturing.recipe import ABSENT, Recipes, call_key, sharing
 from bcai.bridge.guest.capturing.shapes import Shapes, meta_like
@@ -82,8 +82,8 @@ class CaptureMode(TorchDispatchMode):
             return self._read
         if torch.Tag.inplace_view in func.tags:
             return self._seen_otherwise  # only how the tensor lies changes
-        if name in _OWN or (_returns_view(func) and name not in ("aten.to.dtype",)):
-            return self._seen_otherwise
+        if name in _OWN or _returns_view(func):  # some copy, where the tensor lies otherwise
+            return self._decomposed if is_composite(func) else self._seen_otherwise
         if name in together.EXPANDED:
             return self._expanded
         if name in inplace.WRITERS:
@@ -155,7 +155,7 @@ class CaptureMode(TorchDispatchMode):
         if results is None:
             return None
         if isinstance(results, Symbol):
-            return self.cells.new(results)
+            return self.cells.new(results, values)
         made = [self._tensor(each, value) for each, value in zip(results, values, strict=False)]
         return made if isinstance(values, list) else tuple(made)
 
@@ -163,7 +163,7 @@ class CaptureMode(TorchDispatchMode):
         """One result; torch has none where nobody asked for it."""
         if value is None:
             return None
-        return self.cells.absent(value) if symbol is None else self.cells.new(symbol)
+        return self.cells.absent(value) if symbol is None else self.cells.new(symbol, value)
 
     def _in_place(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Write to a tensor: the operation without the write, then its result in that place."""

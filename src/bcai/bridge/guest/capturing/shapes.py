@@ -1,4 +1,8 @@
-"""Shapes and element types of an operation's results, found by torch on tensors without memory."""
+"""How an operation's results lie and their element types, found by torch on tensors without memory.
+
+A tensor on the meta device does not say that it stands for one on the processor, where a
+convolution keeps channels last; torch's fake tensors do.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,8 +10,12 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_map
 
+from bcai.bridge.guest.capturing.inside_torch import FakeTensorMode
+
 KNOWN_MAX = 10_000
 _COUNTING = ("arange", "range", "linspace", "logspace")
+_WRAPPING = ("Scalar", "Scalar_mode")
+"""Overloads that make a tensor of a number, which then is of another shape than the other one."""
 
 
 class Shapes:
@@ -15,16 +23,19 @@ class Shapes:
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], Any] = {}
+        self._mode = FakeTensorMode()
 
     def of(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Results on the meta device. Raises what torch raises."""
         key = _key(func, args, kwargs)
         if key is not None and key in self._known:
             return self._known[key]
-        given = {name: _meta_of(name, each) for name, each in kwargs.items()}
-        if _takes_device(func):
-            given["device"] = torch.device("meta")
-        found = func(*tree_map(_meta, args), **given)
+        with self._mode:
+            given = {name: _fake_of(name, each) for name, each in kwargs.items()}
+            made = func(*tree_map(_fake, args), **given)
+        found = tree_map(_meta, made)
+        if _is_plain(func, args):
+            found = torch.empty(found.shape, dtype=found.dtype, device="meta")
         if key is not None and len(self._known) < KNOWN_MAX:
             self._known[key] = found
         return found
@@ -35,18 +46,45 @@ def meta_like(tensor: torch.Tensor) -> torch.Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
-def _takes_device(func: Any) -> bool:
-    return any(each.name == "device" for each in func._schema.arguments)
+def _is_plain(func: Any, args: Sequence[Any]) -> bool:
+    """Whether torch goes through all operands from the first element to the last.
+
+    Its fast way, on the processor alone, for contiguous operands of one shape; it only shows in
+    the strides of axes of one element.
+
+    Source: aten/src/ATen/TensorIterator.cpp, compute_fast_setup_type.
+    """
+    if torch.Tag.pointwise not in func.tags or func._overloadname in _WRAPPING:
+        return False
+    arguments = func._schema.arguments
+    if len(func._schema.returns) != 1 or any(each.name == "memory_format" for each in arguments):
+        return False
+    shapes: set[tuple[int, ...]] = set()
+    for argument, value in zip(arguments, args, strict=False):
+        if not isinstance(value, torch.Tensor):
+            if str(argument.type) == "Tensor":
+                return False  # a number, as a tensor of no axis
+        elif not value.is_contiguous():
+            return False
+        else:
+            shapes.add(tuple(value.shape))
+    return len(shapes) == 1
+
+
+def _fake(value: Any) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype)
 
 
 def _meta(value: Any) -> Any:
     return meta_like(value) if isinstance(value, torch.Tensor) else value
 
 
-def _meta_of(name: str, value: Any) -> Any:
+def _fake_of(name: str, value: Any) -> Any:
     if name in ("pin_memory", "generator"):
         return None
-    return tree_map(_meta, value)
+    return tree_map(_fake, value)
 
 
 def _key(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[object, ...] | None:
