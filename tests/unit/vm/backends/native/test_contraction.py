@@ -261,6 +261,42 @@ def test_vectors(target: Target, layout: str, shape: tuple[int, int, int]) -> No
 
 
 @pytest.mark.parametrize("target", each_target())
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("depth", "columns"), [(512, 37), (1024, 1), (1024, 40), (1536, 3), (4096, 18)]
+)
+def test_columns_in_one_set_of_a_cache(
+    target: Target, dtype: str, depth: int, columns: int
+) -> None:
+    a, apart = numbers(23, (1, depth), dtype), -(-depth // 1024) * 1024
+    b = numbers(24, (columns, apart), dtype)[:, :depth].T
+    b[:, 0] = -0.0
+    b[depth // 2, columns - 1] = np.inf
+    expected = matmul.body(a, b)
+    for threads in (1, 2):
+        same(multiply(a, b, target, splits=SPLITS_UNEVEN, threads=threads), expected)
+    same(multiply(a, b, target, spread=3), expected)
+    same(multiply(b.T, a.T, target, threads=2), expected.T)
+
+
+@pytest.mark.parametrize("target", each_target())
+def test_lanes_are_skewed_where_columns_are_in_one_set(target: Target) -> None:
+    for depth, skewed in ((1024, target.fused), (1040, False), (1000, False), (16_384, False)):
+        scope = Scope(target, 1, [])
+        left, right, result = (
+            View(number, TensorType(DType.float32, shape), strides)
+            for number, shape, strides in (
+                (0, (1, depth), (depth, 1)),
+                (1, (depth, 32), (1, depth)),
+                (2, (1, 32), (32, 1)),
+            )
+        )
+        made = contract(OpTask(matmul, {}, (left, right), (result,), 0), scope)
+        assert made is not None
+        assert [each.kernel.symbol.endswith("skewed") for each in made] == [skewed]
+
+
+@pytest.mark.parametrize("target", each_target())
 @pytest.mark.parametrize("depth", [5, 530])
 def test_large_matrix_times_vector(
     monkeypatch: pytest.MonkeyPatch, target: Target, depth: int

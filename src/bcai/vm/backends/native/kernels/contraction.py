@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from bcai.vm.backends.native.kernels import contraction_blocks as blocks
+from bcai.vm.backends.native.kernels import contraction_skewed as skewed
 from bcai.vm.backends.native.kernels import contraction_vector as vectors
 from bcai.vm.backends.native.kernels.contraction_cast import (
     cast_launch,
@@ -89,8 +90,14 @@ def _vector(product: Product, scope: Scope, position: int) -> Launch:
     matrices, axes = _batch(product, size)
     units = matrices * -(-columns.size // width)
     least = THREAD_MULTIPLICATIONS_OF_VECTORS * units / max(1, product.multiplications)
+    if chains and skewed.can_skew(product, scope.target):
+        kernel = skewed.ContractSkewed(dtype)
+        scratch = skewed.scratch_bytes(scope.target, dtype, depth.size)
+    else:
+        kernel = vectors.ContractVector(dtype, chains)
+        scratch = vectors.scratch_bytes(scope.target)
     return Launch(
-        vectors.ContractVector(dtype, chains),
+        kernel,
         (
             _address(product.left),
             _address(product.right),
@@ -111,7 +118,7 @@ def _vector(product: Product, scope: Scope, position: int) -> Launch:
         (product.result.buffer,),
         position,
         grain=grain_of(units, least, scope.threads),
-        scratch_bytes=vectors.scratch_bytes(scope.target),
+        scratch_bytes=scratch,
     )
 
 

@@ -90,7 +90,7 @@ class ContractVector:
         """Write the entry point."""
         e = entry(module, self.symbol)
         f = e.f
-        writer = _Writer(e, target, self.dtype)
+        writer = VectorWriter(e, target, self.dtype)
         lanes = target.lanes(self.dtype)
         width = f.number(self.chains * lanes)
         if not self.chains:
@@ -106,8 +106,8 @@ class ContractVector:
         f.give(0)
 
 
-class _Writer:
-    """Writes the columns of one unit."""
+class VectorWriter:
+    """Writes the columns of one unit, and finds the elements of the operands."""
 
     def __init__(self, e: Entry, target: Target, dtype: DType) -> None:
         self.e, self.f, self.target, self.dtype = e, e.f, target, dtype
