@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bcai.base.errors import InputError
-from bcai.base.units import MIB
+from bcai.base.units import MIB, format_count
 from bcai.jobs.spec import JobKind, Mount
 from bcai.jobs.training import CHECKPOINTS, ENTRY, ROWS, RUN, STATE
 from bcai.sdk.draft import Draft, Quantity, checked_draft, nearest
@@ -193,8 +193,9 @@ def _batches(columns: "Mapping[str | int, Array]", batch_size: int) -> int:
         raise InputError(f"data: expected the same number of rows, at least one: {found}")
     if rows < batch_size:
         raise InputError(
-            f"batch_size: found {batch_size}, expected at most the data's {rows} rows",
-            hint="only whole batches are used; what is left of an epoch's order is dropped",
+            f"batch_size: found {batch_size}, but the data has {format_count(rows, 'example')}: "
+            "only whole batches are used",
+            hint=f"give batch_size={rows}, or less",
         )
     return rows // batch_size
 

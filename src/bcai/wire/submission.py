@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from bcai.base.errors import InputError
+from bcai.base.units import MIB, format_size
 from bcai.jobs.environment import NAME_PATTERN
 from bcai.jobs.signature import SpecSignature
 from bcai.jobs.spec import (
@@ -23,6 +24,7 @@ from bcai.jobs.spec import (
 from bcai.jobs.verify import EXPECTED, parse_verify
 from bcai.wire.quantities import Count, Duration, Size, Text
 
+PYTHON_BYTES_MIN = 4 * MIB  # measured: an empty script of a warm Python ends well with it
 Digest = Annotated[str, Field(pattern=r"^blake3:[0-9a-f]{64}$")]
 
 
@@ -166,7 +168,7 @@ class JobSubmission(_Strict):
         InputError
             The parts do not fit together.
         """
-        memory_bytes = self.limits.memory or self.hardware.memory
+        memory_bytes = self._memory_bytes()
         wanted: dict[str, Any] = {
             "memory_bytes": memory_bytes,
             "log_bytes": self.limits.log,
@@ -208,3 +210,17 @@ class JobSubmission(_Strict):
             capture=self.capture,
             signature=SpecSignature(**self.signature.model_dump()) if self.signature else None,
         )
+
+    def _memory_bytes(self) -> int | None:
+        """Memory that the job asks for; None where it names none."""
+        for field, asked in (("limits", self.limits.memory), ("hardware", self.hardware.memory)):
+            if asked is None:
+                continue
+            if self.kind is JobKind.PYTHON and asked < PYTHON_BYTES_MIN:
+                raise InputError(
+                    f"{field}.memory: found {format_size(asked)}, expected at least "
+                    f"{format_size(PYTHON_BYTES_MIN)}: with less no Python starts",
+                    hint="a number without a unit counts bytes: '512MiB', '2GB'",
+                )
+            return asked
+        return None

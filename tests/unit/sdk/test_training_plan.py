@@ -71,7 +71,7 @@ def test_columns_go_by_place_or_by_name() -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"batch_size": 11}, "batch_size: found 11, expected at most the data's 10 rows"),
+        ({"batch_size": 11}, "batch_size: found 11, but the data has 10 examples"),
         ({"batch_size": 0}, "batch_size: found 0"),
         ({"epochs": 0}, "epochs: found 0"),
         ({"epochs": 1.5}, "epochs: found 1.5"),
@@ -93,6 +93,12 @@ def test_columns_go_by_place_or_by_name() -> None:
 def test_what_is_wrong_is_named(options: dict[str, object], complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
         plan(**options)
+
+
+def test_a_batch_larger_than_the_data_comes_with_one_that_fits() -> None:
+    with pytest.raises(InputError) as caught:
+        plan(batch_size=32)
+    assert caught.value.hint == "give batch_size=10, or less"
 
 
 @pytest.mark.parametrize(

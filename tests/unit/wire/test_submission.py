@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bcai.base.errors import BcaiError
+from bcai.base.errors import BcaiError, InputError
 from bcai.wire.submission import JobSubmission
 
 
@@ -33,6 +33,21 @@ def test_units_are_read() -> None:
     assert spec.limits.log_bytes == 2**20
     assert (spec.limits.cpu_s, spec.limits.file_bytes, spec.limits.inodes) == (120, 3072, 7)
     assert (spec.hardware.gpu_count, spec.hardware.gpu_memory_bytes) == (1, 8 * 10**9)
+
+
+@pytest.mark.parametrize("field", ["limits", "hardware"])
+def test_memory_with_which_no_python_starts_is_refused(field: str) -> None:
+    def asked(memory: object, **fields: object) -> JobSubmission:
+        return JobSubmission.model_validate({**fields, field: {"memory": memory}})
+
+    with pytest.raises(
+        InputError, match=rf"{field}\.memory: found 512 B, expected at least 4.0 MiB"
+    ):
+        asked(512, code="x").to_spec()
+    assert asked("4MiB", code="x").to_spec().limits.memory_bytes == 4 * 2**20
+    program = {"path": "p.bcai", "digest": f"blake3:{'0' * 64}", "size": 1}
+    spec = asked(512, kind="program", entry="p.bcai", files=[program]).to_spec()
+    assert spec.limits.memory_bytes == 512  # a program knows what it needs
 
 
 def test_a_security_level_is_one_of_three_and_high_where_nobody_asks() -> None:
