@@ -26,6 +26,7 @@ from pydantic_settings import (
 from bcai.base.errors import InputError
 
 DEFAULT_PORT = 8080
+NODE_MEMORY_MB_MIN = 16  # below it hardly a Python starts, let alone one with NumPy
 SIGNING_KEY = r"^ed25519:[0-9a-f]{64}$"
 _SECRETS = frozenset({"api_key"})
 
@@ -79,7 +80,7 @@ class NodeSettings(BaseModel):
     slots: int | None = Field(default=None, ge=1, description="Jobs at once; None: one per core.")
     memory_mb: int | None = Field(
         default=None,
-        ge=1,
+        ge=NODE_MEMORY_MB_MIN,
         description="Memory that its jobs have together; None: the machine's or the container's, "
         "less an eighth, 4 GiB at most, for the node itself.",
     )

@@ -120,6 +120,7 @@ def test_a_tables_field_has_an_environment_variable(monkeypatch: pytest.MonkeyPa
         ('heartbeat_s = "often"', "heartbeat_s", "'often'"),
         ("[enhanced_vm]\nmax_memory_mb = -1", "enhanced_vm.max_memory_mb", "-1"),
         ("[node]\nslots = 0", "node.slots", "0"),
+        ("[node]\nmemory_mb = 1", "node.memory_mb", "1"),  # with which no Python starts
     ],
 )
 def test_a_wrong_value_is_named_with_its_field(

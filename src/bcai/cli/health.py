@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bcai.base.errors import BcaiError, InputError
-from bcai.base.units import GIB, format_size
+from bcai.base.units import GIB, format_count, format_size
 from bcai.cli.finding import Finding, Health
 from bcai.cli.ladder import examine_jail
 from bcai.settings import Settings
@@ -27,6 +27,7 @@ def examine(settings: Settings) -> list[Finding]:
     return [
         _python(),
         _platform(),
+        _offer(settings),
         _torch(),
         _gpu(),
         _programs(settings),
@@ -49,6 +50,30 @@ def _platform() -> Finding:
     if platform.system() != "Linux":
         return Finding("platform", Health.MISSING, found, "the jail needs Linux")
     return Finding("platform", Health.OK, found)
+
+
+def _offer(settings: Settings) -> Finding:
+    """What a node here offers to jobs: its owner may have said more than there is."""
+    from bcai.cluster.node.allowance import (
+        core_count,
+        memory_bytes,
+        offered_cores,
+        offered_memory_bytes,
+    )
+
+    if platform.system() != "Linux":
+        return Finding("offer", Health.OPTIONAL, "nothing: a node needs Linux")
+    cores, memory = offered_cores(settings.node), offered_memory_bytes(settings.node)
+    found = f"{format_count(cores, 'core')} and {format_size(memory)} of memory for jobs"
+    if memory > memory_bytes():
+        found += f"; this machine has {format_size(memory_bytes())}"
+        remedy = "lower memory_mb in [node]: jobs that use so much end the machine's other programs"
+        return Finding("offer", Health.OPTIONAL, found, remedy)
+    if cores > core_count():
+        found += f"; this machine has {format_count(core_count(), 'core')}"
+        remedy = "lower cpu_count in [node]: jobs that ask for cores share what there is"
+        return Finding("offer", Health.OPTIONAL, found, remedy)
+    return Finding("offer", Health.OK, found)
 
 
 def _torch() -> Finding:

@@ -1,5 +1,6 @@
 """What `bcai doctor` says of the network."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from bcai.cli import health
 from bcai.cli.finding import Finding, Health
 from bcai.sdk import local
-from bcai.settings import Settings
+from bcai.settings import NodeSettings, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +46,24 @@ def test_what_is_no_address_is_a_finding(tmp_path: Path) -> None:
     kind, text = _network(Settings(endpoint="ftp://host", home=tmp_path))
     assert kind is Health.OPTIONAL
     assert text.startswith("endpoint: found 'ftp://host'; expected an address")
+
+
+@pytest.mark.parametrize(
+    ("node", "says"),
+    [
+        (NodeSettings(memory_mb=99_999_999), "95.4 TiB of memory for jobs; this machine has"),
+        (NodeSettings(cpu_count=9_999), "9999 cores and .* for jobs; this machine has"),
+    ],
+)
+def test_a_node_that_would_offer_more_than_there_is_is_a_finding(
+    node: NodeSettings, says: str, tmp_path: Path
+) -> None:
+    offers = [
+        next(each for each in health.examine(settings) if each.name == "offer")
+        for settings in (Settings(home=tmp_path, node=node), Settings(home=tmp_path))
+    ]
+    assert [each.health for each in offers] == [Health.OPTIONAL, Health.OK]
+    assert re.search(says, offers[0].found)
 
 
 def _network(settings: Settings) -> tuple[Health, str]:

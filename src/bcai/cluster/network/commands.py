@@ -9,7 +9,7 @@ from pathlib import Path
 from bcai.base.units import MIB
 from bcai.cluster.network.child import Command
 from bcai.cluster.node.allowance import offered_cores, offered_memory_bytes
-from bcai.settings import Settings
+from bcai.settings import NODE_MEMORY_MB_MIN, Settings
 
 # What says where a client connects to is nobody's business here.
 _CLIENT_NAMES = ("BCAI_ENDPOINT", "BCAI_API_KEY")
@@ -46,7 +46,8 @@ def node_commands(settings: Settings, url: str, node_key: str, count: int) -> li
     node = settings.node
     machine = node.name or socket.gethostname()
     cores = node.cpu_count or max(1, offered_cores(node) // count)
-    memory_mb = node.memory_mb or max(1, offered_memory_bytes(node) // MIB // count)
+    share_mb = offered_memory_bytes(node) // MIB // count
+    memory_mb = node.memory_mb or max(NODE_MEMORY_MB_MIN, share_mb)
     commands: list[Command] = []
     for number in range(1, count + 1):
         suffix = "" if number == 1 else f"-{number}"
