@@ -8,6 +8,8 @@ from bcai.vm.program.program import Instruction, Program, VerifiedProgram
 from bcai.vm.program.verifier import verify
 
 _GROUPS = frozenset({"index", "random", "hybrid"})
+_INDEXED = frozenset({"MaxPoolGrad"})
+"""Instructions of other groups that take indices."""
 _WHOLE_NUMBERS = frozenset({"Div", "Mod", "Fmod", "Pow", "BitShiftLeft", "BitShiftRight"})
 _UNUSED = "unused %"
 """Begins the names of outputs that are added; no program's own output may be so named twice."""
@@ -64,7 +66,7 @@ def _numbered(verified: VerifiedProgram) -> list[int]:
 
 def may_refuse(op: Op, first: TensorType | None) -> bool:
     """Whether an instruction whose first operand is of this type may refuse its operands."""
-    if op.group in _GROUPS:
+    if op.group in _GROUPS or op.name in _INDEXED:
         return True
     return op.name in _WHOLE_NUMBERS and first is not None and not first.dtype.is_float
 
