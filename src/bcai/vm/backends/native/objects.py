@@ -14,6 +14,7 @@ Note [Cache of objects]
 import hashlib
 import os
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -55,9 +56,10 @@ class ObjectCache:
         path = self._folder / f"{key}.o"
         try:
             stored = path.read_bytes()
-            os.utime(path)
         except OSError:
             return None
+        with suppress(OSError):  # it may lie where nothing can be written
+            os.utime(path)
         content, checksum = stored[:-CHECKSUM_BYTES], stored[-CHECKSUM_BYTES:]
         return content if _checksum(key, content) == checksum else None
 
@@ -75,7 +77,8 @@ class ObjectCache:
             _remove_unused(self._folder)
         except OSError:
             if name is not None:
-                Path(name).unlink(missing_ok=True)
+                with suppress(OSError):
+                    Path(name).unlink(missing_ok=True)
 
 
 def _checksum(key: str, content: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """The cache of machine code: whole objects only, from nobody but ourselves; never in the way."""
 
+import errno
 import os
 import resource
 import subprocess
@@ -175,6 +176,29 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
         assert cache.get(KEY) == b"small"
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+def test_a_folder_that_cannot_be_written_is_still_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = ObjectCache(tmp_path)
+    cache.put(KEY, CONTENT)
+    monkeypatch.setattr(os, "utime", refuse)
+    assert cache.get(KEY) == CONTENT
+
+
+def test_a_disk_that_fails_while_it_is_written_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = ObjectCache(tmp_path)
+    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)  # the kernel makes such a disk read-only
+    cache.put(KEY, CONTENT)
+    assert cache.get(KEY) is None
 
 
 @pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])
