@@ -82,6 +82,16 @@ class VerifiedProgram:
         return [*map(range, self.first_result, ends)]
 
     @property
+    def input_types(self) -> dict[str, TensorType]:
+        """Type of each input, by name."""
+        return {port.name: port.type for port in self.program.inputs}
+
+    @property
+    def parameter_types(self) -> dict[str, TensorType]:
+        """Type of each parameter, by name."""
+        return {port.name: port.type for port in self.program.parameters}
+
+    @property
     def output_types(self) -> dict[str, TensorType]:
         """Type of each output, by name."""
         return {name: self.types[value] for name, value in self.program.outputs}

@@ -101,7 +101,7 @@ class EnhancedVM:
         check_count("max_memory_mb", max_memory_mb)
         there = local_backends(threads) if backends is None else backends
         self.choice = choose_backend(hardware_backend, there)
-        self._executables: dict[bytes, Executable] = {}
+        self._compiled: dict[bytes, _Compiled] = {}
         self._python = python if enable_python else None
         self._why_no_python = "" if enable_python else "enable_python is off"
         self._enable_gpu = enable_gpu
@@ -243,10 +243,17 @@ class EnhancedVM:
         return machine.run(instructions, memory, limits or machine.StackLimits())
 
     def _ready(self, program: VerifiedProgram) -> _Compiled:
-        """Admit and compile a program. Raises RefusedError."""
-        self._admit(program)
-        root = program_root(program.program)
-        return _Compiled(program, root, self._compile(program, root))
+        """Admit and compile a program, or take what was compiled for it. Raises RefusedError."""
+        # A step of a training has thousands of instructions: hashing them takes a quarter of its run.
+        known = (root for root, each in self._compiled.items() if each.program is program)
+        root = next(known, None)
+        if root is None:
+            self._admit(program)
+            root = program_root(program.program)
+        found = self._compiled.pop(root, None)
+        executable = self._compile(program) if found is None else found.executable
+        self._compiled[root] = _Compiled(program, root, executable)
+        return self._compiled[root]
 
     def _run(
         self, compiled: _Compiled, inputs: Mapping[str, Array], observe: Observer | None
@@ -267,16 +274,13 @@ class EnhancedVM:
             self.choice.reason, *self._job, wall_s,
         )  # fmt: skip
 
-    def _compile(self, program: VerifiedProgram, root: bytes) -> Executable:
-        """Compile, or take what was compiled for the same program. Raises RefusedError."""
-        found = self._executables.pop(root, None)
-        if found is None:
-            found = self.choice.backend.compile(program, python=self._python)
-            self._check_bytes(found.bytes_peak)
-            while len(self._executables) >= EXECUTABLES_MAX:
-                del self._executables[next(iter(self._executables))]
-        self._executables[root] = found
-        return found
+    def _compile(self, program: VerifiedProgram) -> Executable:
+        """Compile, and make room for it. Raises RefusedError."""
+        executable = self.choice.backend.compile(program, python=self._python)
+        self._check_bytes(executable.bytes_peak)
+        while len(self._compiled) >= EXECUTABLES_MAX:
+            del self._compiled[next(iter(self._compiled))]
+        return executable
 
     def _check_bytes(self, bytes_peak: int) -> None:
         if bytes_peak > self._limits.bytes_peak:

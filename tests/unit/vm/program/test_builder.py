@@ -40,6 +40,14 @@ def test_python_numbers_take_the_tensors_type() -> None:
         _ = whole + 1.5
 
 
+def test_a_program_names_the_types_of_what_goes_in() -> None:
+    builder = Builder()
+    x, w = builder.input("x", "float32[2,3]"), builder.parameter("w", "float32[3,4]")
+    program = builder.finish(y=x @ w)
+    assert program.input_types == {"x": TensorType(DType.float32, (2, 3))}
+    assert program.parameter_types == {"w": TensorType(DType.float32, (3, 4))}
+
+
 def test_constants_and_metadata_come_along() -> None:
     builder = Builder()
     builder.metadata["name"] = "example"

@@ -17,7 +17,11 @@ from bcai.vm import DataType, EnhancedVM, MLInstruction, SecurityLevel, TensorId
 from bcai.vm.backends.reference.backend import ReferenceBackend
 from bcai.vm.isa.types import Array
 from bcai.vm.program.builder import Builder
+from bcai.vm.program.merkle import program_root
+from bcai.vm.program.program import Program, VerifiedProgram
+from bcai.vm.runtime import enhanced_vm
 from bcai.vm.runtime.choose_backend import choose_backend
+from bcai.vm.runtime.enhanced_vm import EXECUTABLES_MAX
 from bcai.vm.stack.bytecode import StackInstruction, StackOp, encode
 from bcai.vm.stack.machine import StackUnderflowError
 
@@ -389,6 +393,38 @@ def test_programs_run_by_name() -> None:
     result = EnhancedVM().run(builder.finish(y=x + 1), {"x": np.zeros(2, np.float32)})
     assert result.outputs["y"].tolist() == [1, 1]
     assert "'y': float32[2]" in str(result)
+
+
+def test_a_program_that_runs_again_is_not_hashed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[Program] = []
+
+    def counting(program: Program) -> bytes:
+        hashed.append(program)
+        return program_root(program)
+
+    monkeypatch.setattr(enhanced_vm, "program_root", counting)
+    machine = EnhancedVM(hardware_backend="reference")
+    programs = [_times(float(factor)) for factor in range(EXECUTABLES_MAX)]
+    for program in 2 * programs:
+        assert _run(machine, program) == program_root(program.program)
+    assert hashed == [program.program for program in programs]
+    _run(machine, _times(0.0))  # equal, and another object
+    assert len(hashed) == EXECUTABLES_MAX + 1
+    assert _run(machine, _times(-1.0)) not in [program_root(each.program) for each in programs]
+    assert _run(machine, programs[1]) == program_root(programs[1].program)  # was forgotten
+    assert len(hashed) == EXECUTABLES_MAX + 3
+
+
+def _times(factor: float) -> VerifiedProgram:
+    build = Builder()
+    return build.finish(y=build.input("x", "float32[2]") * factor)
+
+
+def _run(machine: EnhancedVM, program: VerifiedProgram) -> bytes:
+    """Root that the result names."""
+    result = machine.run(program, {"x": np.ones(2, np.float32)})
+    assert result.program is program
+    return result.program_root
 
 
 def test_stack_code_runs_as_before() -> None:
