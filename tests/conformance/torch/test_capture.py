@@ -1,6 +1,7 @@
 """Captured scripts compute what torch computes, to the same bits on every machine and thread."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -259,6 +260,78 @@ def test_tensors_beyond_the_limit_are_refused_with_the_number(tmp_path: Path) ->
     recorded = captured(written(tmp_path, LARGE))
     assert "JobFailedError: capture: the captured tensors need" in recorded["found"]
     assert "1.0 GiB" in recorded["found"]
+
+
+INDICES = """
+import torch
+from torch.nn import functional as F
+w = torch.arange(12.).reshape(4, 3)
+i = torch.tensor([0, 9, 1])
+rows = torch.utils.data.TensorDataset(w, torch.tensor([0, 2, 1, 3]))
+def trained():
+    for x, y in torch.utils.data.DataLoader(rows, batch_size=2):
+        loss = F.cross_entropy(x, y)
+    return loss
+calls = {
+    "embedding": lambda: F.embedding(i, w),
+    "index_select": lambda: w.index_select(0, i),
+    "index": lambda: w[i],
+    "from the end": lambda: w[torch.tensor([-5])],
+    "computed": lambda: w[:, i.clamp(max=2) + 1],
+    "index_put": lambda: w.clone().__setitem__(i, 1.0),
+    "gather": lambda: w.gather(0, i[None]),
+    "scatter_": lambda: w.clone().scatter_(0, i[None], 1.0),
+    "index_add": lambda: w.index_add(0, i, w[:3]),
+    "take": lambda: w.take(torch.tensor([99])),
+    "nll": lambda: F.cross_entropy(w, torch.tensor([0, 1, 3, 1])),
+    "batches": trained,
+    "within": lambda: w[torch.tensor([-4, 3])] * w.gather(1, torch.tensor([[0], [2]])),
+    "ignored": lambda: F.nll_loss(w, torch.tensor([0, 1, -100, 2])),
+    "masked": lambda: w[torch.tensor([True, False, True, False])],
+}
+found = {}
+for name, call in calls.items():
+    try:
+        found[name] = call().tolist()
+    except (IndexError, RuntimeError) as error:
+        found[name] = f"{type(error).__name__}: {error}"
+"""
+
+
+def test_an_index_that_is_none_is_torchs_own_error_at_the_call(tmp_path: Path) -> None:
+    names: dict[str, Any] = {}
+    exec(compile(INDICES, "train.py", "exec"), names)
+    recorded = captured(written(tmp_path, INDICES), backend="reference")
+    assert recorded["said"] == []
+    assert {op for op, _, _ in recorded["unmapped"]} <= {"aten.nonzero.default"}  # of the mask
+    assert recorded["found"] == names["found"]
+
+
+DRAWN_INDICES = """
+import torch
+w = torch.randn(4, 3)
+i = torch.randint(5, 9, (3,))
+rows = w[i]
+errors = []
+for _ in range(2):
+    try:
+        errors.append(rows.sum().item())
+    except Exception as error:
+        errors.append(f"{error} / {error.hint}")
+found = errors
+"""
+
+
+def test_an_index_that_only_the_node_knows_ends_the_capture_with_value_range_and_line(
+    tmp_path: Path,
+) -> None:
+    recorded = captured(written(tmp_path, DRAWN_INDICES), backend="reference")
+    first, again = recorded["found"]
+    assert re.search(r"Index: index [5-8] is outside an axis of size 4 \(by aten", first)
+    assert "aten.index.Tensor at" in first
+    assert "train.py:5)" in first
+    assert "read the indices before" in first
+    assert "is outside an axis" in again
 
 
 WRONG = """

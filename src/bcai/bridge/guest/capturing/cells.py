@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from bcai.base.errors import JobFailedError
 from bcai.bridge.guest.capturing.geometry import (
     Geometry,
     geometry_of,
@@ -45,6 +46,8 @@ _COMPARED_BYTES = 1 << 16
 """What lies outside of torch's own memory is compared at every use up to here, then once a part."""
 
 
+_LINES_MAX = 20
+_KNOWN = "read the indices before (.tolist()): PyTorch's own error is then raised at the call"
 IN_CHILD = (
     "capture: a process that the script has started cannot ask the node for a tensor; read it "
     "before (.item(), .numpy()), or use num_workers=0 for a DataLoader"
@@ -109,6 +112,7 @@ class Cells:
         self._parts = 0
         self._programs: dict[tuple[object, ...], int] = {}
         self._recent: dict[tuple[object, ...], _Recent] = {}
+        self._indexing: dict[str, None] = {}  # what the node may find an index in that is none
 
     def symbol(self, tensor: torch.Tensor) -> Symbol:
         """The value of a tensor in the present part. Raises UnsupportedError."""
@@ -228,9 +232,21 @@ class Cells:
         with self.lock:
             self.hand_over()
             assert cell.handle is not None
-            data = self.link.fetch(cell.handle)
+            try:
+                data = self.link.fetch(cell.handle)
+            except JobFailedError as error:
+                if "index" not in str(error) or not self._indexing:
+                    raise
+                lines = ", ".join(self._indexing)
+                raise JobFailedError(f"{error} (by {lines})", hint=error.hint or _KNOWN) from None
+            self._indexing.clear()  # all of it is executed
             ctypes.memmove(storage.data_ptr(), data, len(data))
             cell.is_read = True
+
+    def note_indices(self, func: object, place: str) -> None:
+        """Only the node can tell whether the indices of an operation lie within their axis."""
+        if len(self._indexing) < _LINES_MAX:
+            self._indexing[f"{func} at {place}"] = None
 
     def forget(self, tensor: torch.Tensor, origin: str) -> None:
         """The script's own torch wrote to this memory: it is handed over when it is needed."""

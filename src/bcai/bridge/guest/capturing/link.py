@@ -49,6 +49,7 @@ class SocketLink:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._waiting = bytearray()
+        self._refusal: JobFailedError | None = None  # after which the node takes nothing
 
     def define(self, program: bytes) -> None:
         """See `Link`."""
@@ -75,6 +76,8 @@ class SocketLink:
 
     def fetch(self, handle: int) -> bytes:
         """See `Link`. Raises JobFailedError with the node's reason."""
+        if self._refusal is not None:
+            raise self._refusal
         self._put([Kind.FETCH, handle])
         self._send()
         return self._answer()
@@ -91,6 +94,8 @@ class SocketLink:
         try:
             self._channel.sendall(data)
         except OSError:
+            if self._refusal is not None:
+                raise self._refusal from None
             self._answer()  # why the node has closed its end
             raise JobFailedError("capture: the node is gone") from None
 
@@ -99,7 +104,8 @@ class SocketLink:
         fields = cbor.decode(self._read(size))
         if fields[0] == Reply.VALUE:
             return self._read(fields[1])
-        raise JobFailedError(f"capture: {fields[1]}", hint=fields[2])
+        self._refusal = JobFailedError(f"capture: {fields[1]}", hint=fields[2])
+        raise self._refusal
 
     def _read(self, count: int) -> bytes:
         found = bytearray()

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from bcai.base.errors import VerifyError
 from bcai.bridge.guest.capturing import backward, inplace, together
 from bcai.bridge.guest.capturing.cells import IN_CHILD, INSTRUCTIONS_MAX, Cells
+from bcai.bridge.guest.capturing.indices import BOUNDED, bounds_of
 from bcai.bridge.guest.capturing.inside_torch import decomposition_of, is_composite
 from bcai.bridge.guest.capturing.lines import user_line
 from bcai.bridge.guest.capturing.recipe import ABSENT, Recipes, call_key, sharing
@@ -30,6 +31,10 @@ _READS = {"aten._local_scalar_dense.default", "aten.equal.default", "aten.is_non
 _EXACT = frozenset({"add", "sub", "mul", "add_", "sub_", "mul_", "zero_", "fill_", "copy_"})
 """Of scalars: one rounding, the same everywhere, so the script's torch may do it as well."""
 _MADE = frozenset({"zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "clone"})
+_FOLLOWED = (
+    _EXACT | _MADE | {*("arange", "cat", "clamp", "index", "index_select", "remainder", "stack")}
+)
+_FOLLOWED_MAX = 4096
 _OWN = frozenset({"aten._unsafe_view.default", "aten.lift_fresh.default", "aten.lift.default"})
 _STRIDED = torch.strided
 _RULES = {**RULES, **backward.RULES}
@@ -89,8 +94,24 @@ class CaptureMode(TorchDispatchMode):
         if name in inplace.WRITERS:
             return self._writer
         if func._schema.is_mutable:
-            return self._in_place
-        return self._captured if self._has_rule(name) else self._decomposed
+            plan = self._in_place
+        else:
+            plan = self._captured if self._has_rule(name) else self._decomposed
+        is_bounded = func._schema.name.removeprefix("aten::").removesuffix("_") in BOUNDED
+        return self._bounded(plan) if is_bounded else plan
+
+    def _bounded(self, plan: Callable[..., Any]) -> Callable[..., Any]:
+        """The plan, for indices that lie within their axis: see Note [Indices that are known]."""
+
+        def look(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            for bound in bounds_of(func, args):
+                if not self.cells.holds_values(bound.indices):
+                    self.cells.note_indices(func, user_line())
+                elif not bound.is_kept:
+                    return self._unmapped(func, args, kwargs)
+            return plan(func, args, kwargs)
+
+        return look
 
     def _has_rule(self, name: str) -> bool:
         return name in _RULES
@@ -270,12 +291,30 @@ class CaptureMode(TorchDispatchMode):
 
     def _shadow(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], found: Any) -> Any:
         """Fill in a scalar that the script's torch can say as exactly: a counter of steps."""
-        if not isinstance(found, torch.Tensor) or found.ndim:
+        if not isinstance(found, torch.Tensor):
             return found
+        if found.ndim:
+            return self._follow(func, args, kwargs, found)
         name = func.__name__.split(".")[0]
         if name in _MADE or name in _EXACT:
             tensors = [each for each in args if isinstance(each, torch.Tensor)]
             if all(each.ndim == 0 and self.cells.holds_values(each) for each in tensors):
+                found.copy_(func(*args, **kwargs))
+                self.cells.mark_read(found)
+        return found
+
+    def _follow(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], found: torch.Tensor
+    ) -> torch.Tensor:
+        """Fill in a few whole numbers that the script's torch can say as exactly: a batch's labels.
+
+        They may be indices: see Note [Indices that are known].
+        """
+        if found.dtype is not torch.int64 or found.numel() > _FOLLOWED_MAX:
+            return found
+        if func.__name__.split(".")[0] in _FOLLOWED:
+            tensors = [each for each in tree_leaves(args) if isinstance(each, torch.Tensor)]
+            if all(each.dtype is torch.int64 and self.cells.holds_values(each) for each in tensors):
                 found.copy_(func(*args, **kwargs))
                 self.cells.mark_read(found)
         return found
