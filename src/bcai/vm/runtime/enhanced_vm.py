@@ -244,7 +244,7 @@ class EnhancedVM:
 
     def _ready(self, program: VerifiedProgram) -> _Compiled:
         """Admit and compile a program, or take what was compiled for it. Raises RefusedError."""
-        # A step of a training has thousands of instructions: hashing them takes a quarter of its run.
+        # A training step has thousands of instructions: hashing them takes a quarter of its run.
         known = (root for root, each in self._compiled.items() if each.program is program)
         root = next(known, None)
         if root is None:
