@@ -36,13 +36,14 @@ class Block:
         huge = nbytes >= HUGE_PAGE
         length = -(-max(nbytes, 1) // PAGE) * PAGE + (HUGE_PAGE - PAGE if huge else 0)
         self._map = mmap.mmap(-1, length, flags=_PRIVATE)
-        if huge and hasattr(mmap, "MADV_HUGEPAGE"):
-            self._map.madvise(mmap.MADV_HUGEPAGE)
         self._view = (ctypes.c_char * length).from_buffer(self._map)
         start = ctypes.addressof(self._view)
         self.address = -(-start // HUGE_PAGE) * HUGE_PAGE if huge else start
         """Of the first byte."""
         self.nbytes = nbytes
+        if huge and hasattr(mmap, "MADV_HUGEPAGE"):  # but not for what is left over: it would grow
+            whole = nbytes // HUGE_PAGE * HUGE_PAGE
+            self._map.madvise(mmap.MADV_HUGEPAGE, self.address - start, whole)
 
     def array(self, dtype: "np.dtype[Any]", shape: Sequence[int], offset: int = 0) -> Array:
         """The memory as an array that keeps the block alive."""

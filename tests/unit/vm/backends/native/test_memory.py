@@ -1,12 +1,14 @@
 """Blocks that are used again, and only when nobody sees them any more."""
 
 import gc
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bcai.vm.backends.native.memory import (
     HUGE_PAGE,
+    PAGE,
     POOLED_BYTES_MIN,
     BlockPool,
     address_of,
@@ -69,3 +71,16 @@ def test_arrays_of_every_type(dtype: DType) -> None:
         assert (array.shape, array.dtype) == (shape, dtype.numpy)
         assert array.flags.c_contiguous
         assert array.flags.writeable
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+
+
+def test_a_block_takes_no_huge_page_for_what_is_left_over() -> None:
+    nbytes, count = HUGE_PAGE + PAGE, 8
+    before = resident_bytes()
+    blocks = [map_block(nbytes) for _ in range(count)]
+    for block in blocks:
+        block.array(BYTE, (nbytes,))[:] = 1
+    assert resident_bytes() - before < count * nbytes + HUGE_PAGE
