@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from bcai.base.errors import InputError
+from bcai.base.wording import as_expected
 
 DEFAULT_PORT = 8080
 NODE_MEMORY_MB_MIN = 16  # below it hardly a Python starts, let alone one with NumPy
@@ -209,7 +210,7 @@ def read_settings(**flags: Any) -> Settings:
                 lines.append(f"{field}: unknown{_nearest(item['loc'])}")
                 continue
             found = "***" if field in _SECRETS else repr(item["input"])
-            lines.append(f"{field}: found {found}; {item['msg']}")
+            lines.append(f"{field}: found {found}; {as_expected(item['msg'])}")
         raise InputError("settings: " + "; ".join(lines)) from error
     except SettingsError as error:  # a variable whose table is no JSON, for one
         raise InputError(f"settings: {error}") from error

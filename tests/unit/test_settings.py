@@ -129,7 +129,7 @@ def test_a_wrong_value_is_named_with_its_field(
     (tmp_path / "bcai.toml").write_text(text, "utf-8")
     with pytest.raises(InputError) as caught:
         read_settings()
-    assert f"{field}: found {found}; " in str(caught.value)
+    assert f"{field}: found {found}; expected " in str(caught.value)
 
 
 @pytest.mark.parametrize(

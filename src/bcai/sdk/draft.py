@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from bcai.base.errors import FormatError, InputError, NotFoundError, TooLargeError
 from bcai.base.units import format_size
+from bcai.base.wording import as_expected
 from bcai.jobs.spec import CODE_BYTES_MAX, check_verify
 from bcai.jobs.verify import parse_verify
 from bcai.sdk.folder import LocalFile, data_files, entry_of, project_files
@@ -109,8 +110,8 @@ def check_submission(fields: Mapping[str, Any]) -> JobSubmission:
     Raises
     ------
     InputError
-        A field is wrong, an unknown one comes with the nearest right name; or `verify` is not for
-        this kind of job.
+        A field is wrong, an unknown one comes with the nearest right name; or `verify` or the
+        memory is not for this kind of job.
     """
     code = fields.get("code")
     if isinstance(code, str) and len(code.encode("utf-8", "replace")) > CODE_BYTES_MAX:
@@ -127,6 +128,7 @@ def check_submission(fields: Mapping[str, Any]) -> JobSubmission:
         raise InputError("; ".join(lines)) from error
     verify = parse_verify(submission.verify)
     check_verify(verify, submission.kind, captured=submission.capture)
+    submission.memory_bytes_asked()
     return submission
 
 
@@ -205,7 +207,7 @@ def _explain(place: tuple[int | str, ...], kind: str, message: str, found: objec
     table = _TABLES.get(place[:-1])
     if kind == "extra_forbidden" and table is not None:
         return f"{field}: unknown; {nearest(str(place[-1]), table.model_fields)}"
-    return f"{field}: found {_short(found)}; {message.removeprefix('Value error, ')}"
+    return f"{field}: found {_short(found)}; {as_expected(message)}"
 
 
 def _short(value: object, length_max: int = 80) -> str:

@@ -26,7 +26,8 @@ def _number_of(parse: Callable[[Any], float]) -> Callable[[object], float]:
         try:
             return parse(value)
         except (FormatError, OverflowError) as error:
-            raise ValueError(str(error)) from None
+            # Whoever tells of it says what was found.
+            raise ValueError(str(error).rpartition("; ")[2]) from None
 
     return parse_or_explain
 

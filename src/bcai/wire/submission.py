@@ -168,7 +168,7 @@ class JobSubmission(_Strict):
         InputError
             The parts do not fit together.
         """
-        memory_bytes = self._memory_bytes()
+        memory_bytes = self.memory_bytes_asked()
         wanted: dict[str, Any] = {
             "memory_bytes": memory_bytes,
             "log_bytes": self.limits.log,
@@ -211,8 +211,14 @@ class JobSubmission(_Strict):
             signature=SpecSignature(**self.signature.model_dump()) if self.signature else None,
         )
 
-    def _memory_bytes(self) -> int | None:
-        """Memory that the job asks for; None where it names none."""
+    def memory_bytes_asked(self) -> int | None:
+        """Memory that the job asks for; None where it names none.
+
+        Raises
+        ------
+        InputError
+            It is too little for this kind of job.
+        """
         for field, asked in (("limits", self.limits.memory), ("hardware", self.hardware.memory)):
             if asked is None:
                 continue
