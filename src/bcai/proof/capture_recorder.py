@@ -1,6 +1,6 @@
 """Records what a captured script has executed for it: values, and where each one comes from."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from bcai.proof.capture import GivenLeaf, Leaf, NamedLeaf, PartLeaf
@@ -24,7 +24,8 @@ class CaptureRecorder:
     def __init__(self) -> None:
         self.leaves: list[Leaf] = []
         self.unmapped: Counter[Origin] = Counter()
-        self._known: dict[tuple[TensorType, bytes], Place] = {}
+        self._known: defaultdict[TensorType, dict[bytes, Place]] = defaultdict(dict)
+        """By type, of which there are few: a result is kept as its hash and place alone."""
 
     def given(self, array: Array, origin: str) -> tuple[Place, bool]:
         """A value of the script's; equal to one that is there, it is that one.
@@ -32,11 +33,11 @@ class CaptureRecorder:
         Returns its place, and whether it is new.
         """
         type_, content = TensorType.of(array), content_hash(array)
-        known = self._known.get((type_, content))
+        known = self._known[type_].get(content)
         if known is not None:
             return known, False
         self.leaves.append(GivenLeaf(type_, content, origin))
-        place = self._known[type_, content] = Place(len(self.leaves) - 1, 0)
+        place = self._known[type_][content] = Place(len(self.leaves) - 1, 0)
         return place, True
 
     def ran(
@@ -48,13 +49,13 @@ class CaptureRecorder:
         leaf = len(self.leaves) - 1
         places = [Place(leaf, index) for index in range(len(hashes))]
         for place, array, content in zip(places, results, hashes, strict=True):
-            self._known.setdefault((TensorType.of(array), content), place)
+            self._known[TensorType.of(array)].setdefault(content, place)
         return places
 
     def named(self, name: str, array: Array) -> bool:
         """A tensor that leaves the job; False if it is no value of the trace."""
         type_, content = TensorType.of(array), content_hash(array)
-        place = self._known.get((type_, content))
+        place = self._known[type_].get(content)
         if place is None:
             return False
         self.leaves.append(NamedLeaf(name, place, type_, content))

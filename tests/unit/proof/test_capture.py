@@ -1,5 +1,6 @@
 """Receipts of captured scripts: what is signed fits together, and a flipped bit is found."""
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from bcai.proof.capture import (
 )
 from bcai.proof.capture_check import check_capture
 from bcai.proof.capture_receipt import CaptureReceipt, decode_capture, encode_capture
+from bcai.proof.capture_recorder import CaptureRecorder
 from bcai.proof.capture_replay import replay_capture
 from bcai.proof.evidence import EvidenceClass
 from bcai.proof.step_trace import Place
@@ -157,3 +159,16 @@ LEAVES = st.one_of(
 def test_a_leaf_comes_back(leaf: Leaf) -> None:
     assert leaf_of_fields(cbor.decode(encode_leaf(leaf))) == leaf
     assert leaf_fields(leaf)[0] in (0, 1, 2)
+
+
+def test_a_recorder_keeps_little_more_of_a_result_than_its_hash_and_place() -> None:
+    recorder, parts = CaptureRecorder(), 200
+    arrays: list[Array] = [np.zeros(4, np.float32) for _ in range(50)]
+    tracemalloc.start()
+    for number in range(parts):
+        for place, each in enumerate(arrays):
+            each[:2] = number, place
+        recorder.ran(bytes(32), [], arrays)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept / (parts * len(arrays)) < 230

@@ -33,6 +33,7 @@ from bcai.bridge.sandbox.capture_frames import (
 )
 from bcai.cluster.node.capture_account import LEAF_BYTES, RESULT_BYTES, Account, part_bytes
 from bcai.proof.capture_recorder import CaptureRecorder
+from bcai.proof.capture_replay import number_of
 from bcai.proof.state import canonical_tensors
 from bcai.proof.step_trace import Place
 from bcai.vm.compiler.backend import Backend, Executable
@@ -179,7 +180,7 @@ class CaptureHost:
         places: list[Place | bytes] = []
         for port, source in zip(program.inputs, sources, strict=True):
             if isinstance(source, bytes):
-                inputs[port.name] = scalar_of(source, port.type)
+                inputs[port.name] = number_of(source, port.type)
                 places.append(source)
                 continue
             array, place = self._value(source)
@@ -248,14 +249,6 @@ def serve(channel: socket.socket, host: CaptureHost) -> None:
         raise
     except (ConnectionError, BrokenPipeError):
         return  # the script is gone
-
-
-def scalar_of(content: bytes, type_: TensorType) -> Array:
-    """A number of the script's as the input that it is for. Raises FormatError."""
-    if type_.shape != () or len(content) != type_.dtype.itemsize:
-        raise FormatError(f"a scalar of {len(content)} bytes, the input is {type_}")
-    array = np.frombuffer(content, type_.dtype.numpy).reshape(())
-    return canonical_tensors({"scalar": array})["scalar"]
 
 
 def _own(array: Array) -> Array:

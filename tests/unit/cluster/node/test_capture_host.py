@@ -89,8 +89,8 @@ def test_a_value_that_is_there_already_is_that_one() -> None:
     [
         (Run(0, (7, HALF), (2,)), b"", "value 7: there is none, or it was freed"),
         (Run(0, (1,), (2,)), b"", "found 1 inputs, the program has 2"),
-        (Run(0, (HALF, HALF), (2,)), b"", "a scalar of 4 bytes, the input is float32\\[2,3\\]"),
-        (Run(0, (1, b"12345678"), (2,)), b"", "a scalar of 8 bytes"),
+        (Run(0, (HALF, HALF), (2,)), b"", "a number of 4 bytes, the input is float32\\[2,3\\]"),
+        (Run(0, (1, b"12345678"), (2,)), b"", "a number of 8 bytes"),
         (Run(0, (1, 1), (2,)), b"", "value 1 is float32\\[2,3\\], input i1 is float32\\[\\]"),
         (Run(0, (1, HALF), (2, 3)), b"", "found 2 outputs, the program has 1"),
         (Run(0, (1, HALF), (1,)), b"", "value 1: expected a number above 1"),
