@@ -342,6 +342,22 @@ def test_what_is_no_module_is_named() -> None:
         export(cast("nn.Module", nn.Linear), _floats(2, 3))
 
 
+class Scale(nn.Module):
+    """An argument has a parameter's name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return x * self.weight * weight
+
+
+def test_an_argument_with_the_name_of_a_parameter_is_named() -> None:
+    with pytest.raises(InputError, match="has an argument 'weight', and the module a parameter"):
+        export(Scale(), (_floats(3), _floats(3)))
+
+
 class Named(nn.Module):
     """Results by name, and a buffer that changes."""
 

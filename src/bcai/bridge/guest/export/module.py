@@ -169,6 +169,7 @@ class _Ports:
         self._whole = whole
         self._builder = builder
         self._environment = environment
+        self._inputs: set[str] = set()
 
     def write_inputs(self, call: _Call) -> None:
         """Declare the tensors among the arguments of `forward`."""
@@ -176,6 +177,7 @@ class _Ports:
         named = list(zip(inputs, call.names, strict=True))
         for (node, spec), name in named[call.targets :] + named[: call.targets]:
             if isinstance(spec.arg, TensorArgument):
+                self._inputs.add(name)
                 self._environment[node] = self._builder.input(name, _port_type(node, name))
             else:
                 self._environment[node] = getattr(spec.arg, "value", None)
@@ -188,6 +190,11 @@ class _Ports:
             if spec.kind not in (InputKind.PARAMETER, InputKind.BUFFER):
                 continue
             name = owner_of(self._whole, str(spec.target))
+            if name in self._inputs:
+                raise InputError(
+                    f"forward has an argument {name!r}, and the module a parameter of that name",
+                    hint="rename one of them: in a program a name stands for one value",
+                )
             if name not in symbols:
                 symbols[name] = self._builder.parameter(name, _port_type(node, name))
                 values[name] = to_array(find(self._whole, str(spec.target)))
