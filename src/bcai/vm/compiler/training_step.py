@@ -6,7 +6,7 @@ optimizer's state, which are parameters too: outputs of the same names are their
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class State:
     """What every element starts at."""
 
 
+@runtime_checkable
 class Optimizer(Protocol):
     """Writes the update of one parameter, and says what state it keeps."""
 
@@ -67,6 +68,14 @@ class AdamW:
     eps: float = 1e-8
     weight_decay: float = 0.01
     decoupled: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise InputError for what is no setting of Adam."""
+        for name in ("beta1", "beta2"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                found = getattr(self, name)
+                raise InputError(f"{name}: found {found}, expected a number from 0 to below 1")
+        _require_not_negative(eps=self.eps, weight_decay=self.weight_decay)
 
     def shared(self) -> Sequence[State]:
         """Running powers of both betas."""
@@ -108,6 +117,12 @@ class Sgd:
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise InputError for what is no setting of SGD."""
+        _require_not_negative(momentum=self.momentum, weight_decay=self.weight_decay)
+        if self.nesterov and self.momentum == 0.0:
+            raise InputError("nesterov: it needs a momentum above 0")
 
     def shared(self) -> Sequence[State]:
         """None."""
@@ -165,10 +180,12 @@ def training_step(
     Raises
     ------
     InputError
-        There is no such loss, nothing to train, or a name is taken.
+        It is no verified program or no optimizer; or there is no such loss, nothing to train, or
+        a name is taken.
     VerifyError
         The loss is not a float scalar, or an instruction on the way has no gradient.
     """
+    _check_arguments(forward, optimizer)
     program = forward.program
     if loss not in dict(program.outputs):
         there = ", ".join(name for name, _ in program.outputs)
@@ -203,6 +220,23 @@ def training_step(
         for state in states
     }
     return TrainingStep(builder.finish(**outputs), first)
+
+
+def _require_not_negative(**settings: float) -> None:
+    for name, value in settings.items():
+        if not 0.0 <= value < float("inf"):
+            raise InputError(f"{name}: found {value}, expected a number from 0")
+
+
+def _check_arguments(forward: object, optimizer: object) -> None:
+    """Name the mistakes that are easy to make: a program's bare list, an optimizer of PyTorch's."""
+    if not isinstance(forward, VerifiedProgram):
+        found = type(forward).__name__
+        raise InputError(f"forward: found {found}, expected a VerifiedProgram")
+    if isinstance(optimizer, type) or not isinstance(optimizer, Optimizer):
+        found = type(optimizer).__name__
+        expected = "bcai.AdamW(...), bcai.Sgd(...) or their protocol"
+        raise InputError(f"optimizer: found {found}, expected {expected}")
 
 
 def _refuse_taken(forward: VerifiedProgram, names: Sequence[str]) -> None:

@@ -85,3 +85,46 @@ def test_what_cannot_be_trained_is_named() -> None:
     rate, w = build.input("learning_rate", "float32[]"), build.parameter("w", "float32[2]")
     with pytest.raises(InputError, match="already has a 'learning_rate'"):
         training_step(build.finish(loss=(w * rate).sum()), AdamW())
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "beta1: found 1.0, expected a number from 0 to below 1",
+        "beta2: found -0.5, expected a number from 0 to below 1",
+        "eps: found -1e-08, expected a number from 0",
+        "weight_decay: found nan, expected a number from 0",
+        "momentum: found -0.9, expected a number from 0",
+        "nesterov: it needs a momentum above 0",
+        "optimizer: found SGD, expected bcai.AdamW(...), bcai.Sgd(...) or their protocol",
+        "optimizer: found str, expected bcai.AdamW(...), bcai.Sgd(...) or their protocol",
+        "optimizer: found type, expected bcai.AdamW(...), bcai.Sgd(...) or their protocol",
+        "forward: found Program, expected a VerifiedProgram",
+    ],
+)
+def test_a_wrong_setting_is_named(message: str) -> None:
+    builder = Builder()
+    w = builder.parameter("w", "float32[2]")
+    forward = builder.finish(loss=(w * w).sum())
+    wrong: Any = {
+        "beta1": lambda: AdamW(beta1=1.0),
+        "beta2": lambda: AdamW(beta2=-0.5),
+        "eps": lambda: AdamW(eps=-1e-8),
+        "weight_decay": lambda: Sgd(weight_decay=float("nan")),
+        "momentum": lambda: Sgd(momentum=-0.9),
+        "nesterov": lambda: Sgd(nesterov=True),
+        "SGD": lambda: training_step(forward, any_(torch.optim.SGD([torch.zeros(1)]))),
+        "str": lambda: training_step(forward, any_("adamw")),
+        "type": lambda: training_step(forward, any_(AdamW)),
+        "Program": lambda: training_step(any_(forward.program), AdamW()),
+    }
+    field, _, rest = message.partition(": ")
+    found = wrong.get(field) or wrong[rest.removeprefix("found ").partition(",")[0]]
+    with pytest.raises(InputError) as caught:
+        found()
+    assert str(caught.value) == message
+
+
+def any_(value: Any) -> Any:
+    """What the types forbid."""
+    return value
