@@ -31,6 +31,10 @@ def _products(a: Symbol, b: Symbol, c: Symbol, v: Symbol) -> Mapping[str, Symbol
     }
 
 
+def _rows_times_columns(x: Symbol, w: Symbol, v: Symbol) -> Mapping[str, Symbol]:
+    return {"row": x @ w.transpose(0, 1), "column": w @ v}
+
+
 def _convolutions(x: Symbol, w: Symbol, g: Symbol, d: Symbol) -> Mapping[str, Symbol]:
     def plane(stride: int, padding: int, dilation: int = 1) -> dict[str, tuple[int, int]]:
         both = (padding, padding)
@@ -133,6 +137,16 @@ PROGRAMS: Mapping[str, Callable[[], VerifiedProgram]] = MappingProxyType(
     {
         **{f"products.{each}": partial(_products_of, each) for each in ("float32", "float64")},
         **{f"products.{each}": partial(_products_of, each) for each in ("bfloat16", "int32")},
+        "columns 4096 bytes apart.float32": partial(
+            _program,
+            _rows_times_columns,
+            *("float32[1,1024]", "float32[37,1024]", "float32[1024]"),
+        ),
+        "columns 4096 bytes apart.float64": partial(
+            _program,
+            _rows_times_columns,
+            *("float64[1,512]", "float64[37,512]", "float64[512]"),
+        ),
         "convolutions": partial(
             _program,
             _convolutions,
