@@ -27,7 +27,10 @@ def note(name: str, tensor: Any) -> None:
     except RuntimeError as error:
         flat = str(error)
     last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-    lies = [list(tensor.stride()), tensor.is_contiguous(), last, tensor.storage_offset()]
+    lies: list[Any] = [list(tensor.stride()), tensor.is_contiguous(), last, tensor.storage_offset()]
+    array = tensor.detach().numpy()
+    steps = [step for size, step in zip(array.shape, array.strides, strict=True) if size > 1]
+    lies.append(steps if name != "strided" else [])  # an array is a copy, which has no gaps
     found[name] = [*lies, tensor.detach().tolist(), flat]
 
 
@@ -79,6 +82,7 @@ note("one: where", torch.where(one > 0, one, -one))
 note("one: clone", one.clone())
 note("one: with a plain one", one + whole(2, 1, 3, 3))
 
+note("slope forward", torch.func.jvp(torch.square, (u,), (u,))[1])
 note("expanded", whole(3, 1).expand(3, 4) + 1)
 note("turned by rows", u + whole(2))
 note("u @ u.t()", u @ u.t())

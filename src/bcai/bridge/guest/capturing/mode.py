@@ -28,6 +28,8 @@ from bcai.bridge.guest.export.types import DTYPES, UnsupportedError, type_of
 from bcai.vm.isa.symbol import Symbol
 
 _READS = {"aten._local_scalar_dense.default", "aten.equal.default", "aten.is_nonzero.default"}
+_LOOKS = {"aten._has_same_storage_numel.default"}
+"""They ask how tensors lie, and for no value."""
 _EXACT = frozenset({"add", "sub", "mul", "add_", "sub_", "mul_", "zero_", "fill_", "copy_"})
 """Of scalars: one rounding, the same everywhere, so the script's torch may do it as well."""
 _MADE = frozenset({"zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "clone"})
@@ -83,6 +85,8 @@ class CaptureMode(TorchDispatchMode):
         name = str(func)
         if not name.startswith("aten."):
             return self._unmapped if name.split(".")[0] not in ("prim", "profiler") else _as_it_is
+        if name in _LOOKS:
+            return _as_it_is
         if name in _READS:
             return self._read
         if torch.Tag.inplace_view in func.tags:

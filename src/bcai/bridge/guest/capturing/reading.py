@@ -53,7 +53,7 @@ def _plain_numpy(cells: Cells, method: Callable[..., Any]) -> Callable[..., Any]
     @functools.wraps(method)
     def numpy(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         with without_modes():
-            array = method(self, *args, **kwargs).copy()
+            array = method(self, *args, **kwargs).copy(order="K")
         array.flags.writeable = False
         return array
 
