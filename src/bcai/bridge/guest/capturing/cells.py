@@ -47,7 +47,7 @@ _COMPARED_BYTES = 1 << 16
 
 
 _LINES_MAX = 20
-_KNOWN = "read the indices before (.tolist()): PyTorch's own error is then raised at the call"
+_READ_BEFORE = "read the indices before (.tolist()): PyTorch's own error is then raised at the call"
 IN_CHILD = (
     "capture: a process that the script has started cannot ask the node for a tensor; read it "
     "before (.item(), .numpy()), or use num_workers=0 for a DataLoader"
@@ -238,7 +238,9 @@ class Cells:
                 if "index" not in str(error) or not self._indexing:
                     raise
                 lines = ", ".join(self._indexing)
-                raise JobFailedError(f"{error} (by {lines})", hint=error.hint or _KNOWN) from None
+                raise JobFailedError(
+                    f"{error} (by {lines})", hint=error.hint or _READ_BEFORE
+                ) from None
             self._indexing.clear()  # all of it is executed
             ctypes.memmove(storage.data_ptr(), data, len(data))
             cell.is_read = True

@@ -33,9 +33,8 @@ _LOOKS = {"aten._has_same_storage_numel.default"}
 _EXACT = frozenset({"add", "sub", "mul", "add_", "sub_", "mul_", "zero_", "fill_", "copy_"})
 """Of scalars: one rounding, the same everywhere, so the script's torch may do it as well."""
 _MADE = frozenset({"zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "clone"})
-_FOLLOWED = (
-    _EXACT | _MADE | {*("arange", "cat", "clamp", "index", "index_select", "remainder", "stack")}
-)
+_SELECTING = {"arange", "cat", "clamp", "index", "index_select", "remainder", "stack"}
+_FOLLOWED = _EXACT | _MADE | _SELECTING
 _FOLLOWED_MAX = 4096
 _OWN = frozenset({"aten._unsafe_view.default", "aten.lift_fresh.default", "aten.lift.default"})
 _STRIDED = torch.strided

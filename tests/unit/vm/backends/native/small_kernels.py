@@ -31,35 +31,26 @@ class Count:
 
 @dataclass(frozen=True)
 class Sign:
-    """Writes the address of the thread's scratch to number `i` for every unit `i`."""
+    """Writes to number `i`, for every unit `i`, the address of the thread's scratch.
 
-    symbol: str = "test_sign"
+    `part`: how many units it is called with at once instead.
+    """
+
+    part: bool = False
     library: str | None = None
+
+    @property
+    def symbol(self) -> str:
+        return "test_part" if self.part else "test_sign"
 
     def write(self, module: Module, target: Target) -> None:
         del target
         e = entry(module, self.symbol)
         f = e.f
         base = e.pointer(0)
+        value = f.sub(e.end, e.begin) if self.part else f.b.ptrtoint(e.scratch, I64)
         with f.loop(e.begin, e.end) as loop:
-            f.store(f.b.ptrtoint(e.scratch, I64), f.offset(base, loop.index, I64))
-        f.give(0)
-
-
-@dataclass(frozen=True)
-class Part:
-    """Writes the number of units it is called with to number `i` for every unit `i`."""
-
-    symbol: str = "test_part"
-    library: str | None = None
-
-    def write(self, module: Module, target: Target) -> None:
-        del target
-        e = entry(module, self.symbol)
-        f = e.f
-        base = e.pointer(0)
-        with f.loop(e.begin, e.end) as loop:
-            f.store(f.sub(e.end, e.begin), f.offset(base, loop.index, I64))
+            f.store(value, f.offset(base, loop.index, I64))
         f.give(0)
 
 

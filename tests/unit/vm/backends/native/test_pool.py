@@ -19,7 +19,7 @@ from bcai.vm.backends.native.tape import ALL_DONE, ARGUMENTS, ENTRY, GRAIN, RECO
 from bcai.vm.backends.native.target import Target
 from bcai.vm.isa.types import Array
 
-from .small_kernels import Count, Part, Sign
+from .small_kernels import Count, Sign
 
 HOST = this_machine()
 pytestmark = pytest.mark.skipif(HOST is None, reason="no native code for this processor")
@@ -78,11 +78,12 @@ def test_every_unit_is_done_once_a_launch(pool: Pool, units: int, grain: int) ->
 )
 def test_threads_get_as_many_chunks_each(units: int, grain: int, threads: int, part: int) -> None:
     pool = Pool(host(), CACHE, threads)
-    code = load_kernels([Part()], host(), CACHE)
+    code = load_kernels([Sign(part=True)], host(), CACHE)
     parts: Array = np.zeros(units, np.int64)
     arguments = np.array([address_of(parts)], np.int64)
     tape: Array = np.zeros((1, RECORD_WORDS), np.int64)
-    tape[:, ENTRY], tape[:, ARGUMENTS] = code.addresses[Part().symbol], address_of(arguments)
+    tape[:, ENTRY] = code.addresses[Sign(part=True).symbol]
+    tape[:, ARGUMENTS] = address_of(arguments)
     tape[:, UNITS], tape[:, GRAIN] = units, grain
     assert pool.run(tape, 0, 1, 0) == ALL_DONE
     assert parts[0] == part
