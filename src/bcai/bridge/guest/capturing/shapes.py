@@ -1,10 +1,13 @@
 """How an operation's results lie and their element types, found by torch on tensors without memory.
 
 A tensor on the meta device does not say that it stands for one on the processor, where a
-convolution keeps channels last; torch's fake tensors do.
+convolution keeps channels last; torch's fake tensors do. It is oneDNN that keeps them: `start`
+switches it off, since what it computes as one opaque operation cannot be captured, but a script
+expects its results to lie as with it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -30,7 +33,7 @@ class Shapes:
         key = _key(func, args, kwargs)
         if key is not None and key in self._known:
             return self._known[key]
-        with self._mode:
+        with _onednn(), self._mode:
             given = {name: _fake_of(name, each) for name, each in kwargs.items()}
             made = func(*tree_map(_fake, args), **given)
         found = tree_map(_meta, made)
@@ -39,6 +42,17 @@ class Shapes:
         if key is not None and len(self._known) < KNOWN_MAX:
             self._known[key] = found
         return found
+
+
+@contextmanager
+def _onednn() -> Generator[None]:
+    """With oneDNN, as a script is used to."""
+    before = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = True
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before
 
 
 def meta_like(tensor: torch.Tensor) -> torch.Tensor:
