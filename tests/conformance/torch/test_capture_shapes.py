@@ -17,7 +17,10 @@ def test_a_convolution_keeps_channels_last_though_onednn_is_off(
     convolution = torch.ops.aten.convolution.default
     arguments = (x, torch.zeros(8, 3, 3, 3), None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1)
     expected = convolution(*arguments).stride()
-    monkeypatch.setattr(ONEDNN, "enabled", False)
-    found = Shapes().of(convolution, arguments, {})
-    assert not ONEDNN.enabled
+    # As after `torch.backends.disable_global_flags()`, which a script may have called.
+    flags = torch.backends.disable_global_flags.__globals__
+    monkeypatch.setitem(flags, "__allow_nonbracketed_mutation_flag", False)
+    with ONEDNN.flags(enabled=False):
+        found = Shapes().of(convolution, arguments, {})
+        assert not ONEDNN.enabled
     assert found.stride() == expected

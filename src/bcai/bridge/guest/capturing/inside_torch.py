@@ -1,7 +1,7 @@
 """What is taken from torch's own rooms, in one place: a new version of torch is checked here."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, cast
 
 import torch
@@ -61,6 +61,17 @@ def without_modes() -> AbstractContextManager[Any]:
 def has_mode() -> bool:
     """Whether a dispatch mode is active in this thread."""
     return _dispatch._get_current_dispatch_mode() is not None
+
+
+@contextmanager
+def with_onednn() -> Generator[None]:
+    """OneDNN is switched on within; also where a script has frozen the flags of torch.backends."""
+    before = _torch._C._get_mkldnn_enabled()
+    _torch._C._set_mkldnn_enabled(True)
+    try:
+        yield
+    finally:
+        _torch._C._set_mkldnn_enabled(before)
 
 
 def list_operations() -> list[str]:

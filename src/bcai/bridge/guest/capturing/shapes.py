@@ -6,14 +6,13 @@ switches it off, since what it computes as one opaque operation cannot be captur
 expects its results to lie as with it.
 """
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch.utils._pytree import tree_flatten, tree_map
 
-from bcai.bridge.guest.capturing.inside_torch import FakeTensorMode
+from bcai.bridge.guest.capturing.inside_torch import FakeTensorMode, with_onednn
 
 KNOWN_MAX = 10_000
 _COUNTING = ("arange", "range", "linspace", "logspace")
@@ -33,7 +32,7 @@ class Shapes:
         key = _key(func, args, kwargs)
         if key is not None and key in self._known:
             return self._known[key]
-        with _onednn(), self._mode:
+        with with_onednn(), self._mode:
             given = {name: _fake_of(name, each) for name, each in kwargs.items()}
             made = func(*tree_map(_fake, args), **given)
         found = tree_map(_meta, made)
@@ -42,17 +41,6 @@ class Shapes:
         if key is not None and len(self._known) < KNOWN_MAX:
             self._known[key] = found
         return found
-
-
-@contextmanager
-def _onednn() -> Generator[None]:
-    """With oneDNN, as a script is used to."""
-    before = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = True
-    try:
-        yield
-    finally:
-        torch.backends.mkldnn.enabled = before
 
 
 def meta_like(tensor: torch.Tensor) -> torch.Tensor:
