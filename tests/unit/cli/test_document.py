@@ -1,8 +1,12 @@
 import json
+from dataclasses import replace
 
-from tests.unit.cli.sample_jobs import JOB_ID, failure, job
+from tests.unit.cli.sample_jobs import JOB_ID, SUCCESS, failure, job
 
+from bcai.bridge.sandbox.jail import JailLimits
+from bcai.bridge.sandbox.level import JailReport
 from bcai.cli.document import job_document
+from bcai.wire.jobs import OUTCOME
 
 
 def test_a_result_is_strict_json_with_values_at_hand() -> None:
@@ -29,3 +33,12 @@ def test_a_job_that_waits_has_no_outcome_yet() -> None:
     assert document["state"] == "QUEUED"
     assert document["outputs"] == {}
     assert document["usage"] is None
+
+
+def test_limits_that_count_are_whole_numbers_after_the_journey_too() -> None:
+    limits = JailLimits(90.5, 2**30, 2**20, 2**20, 2**20, processes=128)
+    outcome = replace(SUCCESS, jail=JailReport("A", limits=limits.in_force()))
+    arrived = OUTCOME.validate_json(OUTCOME.dump_json(outcome))
+    text = json.dumps(job_document(job(arrived))["limits"])
+    assert '"wall_s": 90.5, "memory_bytes": 1073741824, ' in text
+    assert '"processes": 128, "inodes": 65536, ' in text

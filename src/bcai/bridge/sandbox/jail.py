@@ -42,10 +42,10 @@ class JailLimits:
     inodes: int = 65536
     gpu_count: int = 0
 
-    def in_force(self) -> dict[str, float]:
+    def in_force(self) -> dict[str, int | float]:
         """Each limit that is set, by name, as it stands on a result."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {name: float(value) for name, value in values.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class JailReport:
 
     level: str
     layers: tuple[str, ...] = ()
-    limits: dict[str, float] = field(default_factory=dict[str, float])
+    limits: dict[str, int | float] = field(default_factory=dict[str, int | float])
     missing: tuple[str, ...] = ()
     asked: str = ""
     start: str = ""

@@ -56,5 +56,5 @@ def launch_program(
 
 def report_of(limits: JailLimits) -> JailReport:
     """What stands around a verified Program."""
-    in_force = {"wall_s": limits.wall_s, "memory_bytes": float(limits.memory_bytes)}
+    in_force = {"wall_s": limits.wall_s, "memory_bytes": limits.memory_bytes}
     return JailReport(REPORT.level, REPORT.layers, in_force)

@@ -46,7 +46,7 @@ def launch_wasm(
         "cache": str(_cache_of(folder)),
     }
     (folder / PLAN).write_text(json.dumps(plan))
-    report = JailReport("wasm", LAYERS, {k: float(v) for k, v in asdict(in_force).items()})
+    report = JailReport("wasm", LAYERS, asdict(in_force))
     command = (sys.executable, "-P", "-m", "bcai.cluster.node.wasm_worker", str(folder))
     worker = Worker("module", command, report, GRACE_S)
     ended = run_worker(worker, request, on_event, cancelled)
