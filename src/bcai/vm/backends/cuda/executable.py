@@ -19,6 +19,7 @@ from bcai.vm.backends.native.executable import plan
 from bcai.vm.backends.native.launch import Address
 from bcai.vm.backends.native.loops.canonical import canonical as canonical_form
 from bcai.vm.backends.native.refusal import keep_refusals
+from bcai.vm.backends.reference.float_mode import default_float_mode
 from bcai.vm.backends.reference.interpreter import ReferenceInterpreter, canonical, check_inputs
 from bcai.vm.compiler.backend import Observer
 from bcai.vm.compiler.expand import expand
@@ -43,6 +44,7 @@ Step = GridLaunch | OpTask
 class CudaExecutable:
     """A program, compiled for a device. Raises RefusedError if it holds Python code."""
 
+    @default_float_mode()
     def __init__(self, verified: VerifiedProgram, device: Device) -> None:
         if any(each.op is python_execute for each in verified.program.instructions):
             raise RefusedError(

@@ -10,7 +10,6 @@ import numpy as np
 from bcai.base.errors import InputError, RefusedError
 from bcai.base.units import format_size
 from bcai.vm.backends.native.bound import Bound, Fault
-from bcai.vm.backends.native.float_mode import default_float_mode
 from bcai.vm.backends.native.layout import Layout
 from bcai.vm.backends.native.memory import BlockPool
 from bcai.vm.backends.native.objects import ObjectCache, this_machine
@@ -216,8 +215,7 @@ class _Definition:
         if task.op is not python_execute or self._python is None:
             version = self._verified.program.isa_version
             try:
-                with default_float_mode():
-                    return ReferenceInterpreter().step(version, task.op, operands, task.attributes)
+                return ReferenceInterpreter().step(version, task.op, operands, task.attributes)
             except InputError as error:
                 raise Fault from error
         self._codes += 1

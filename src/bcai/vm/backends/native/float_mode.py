@@ -4,22 +4,16 @@ Note [Float mode]
     `torch.set_flush_denormal` and objects linked with -ffast-math set flush-to-zero in MXCSR (x86)
     or FPCR (AArch64) for the whole thread, and with it the bits of later work. Native code
     therefore runs in the default mode: no flushing, round to nearest, no traps. `run` sets it on
-    entry and puts the caller's back; a worker sets it once, since nothing else runs on it. The
-    definition's NumPy bodies run in `default_float_mode`, which goes through C's <fenv.h>.
+    entry and puts the caller's back; a worker sets it once, since nothing else runs on it. What
+    Python, NumPy and LLVM compute, which is the definition's bodies and the constants of compiled
+    code, is computed in `default_float_mode`, which goes through C's <fenv.h>.
 """
-
-import ctypes
-from collections.abc import Generator
-from contextlib import contextmanager
-from functools import cache
 
 from bcai.vm.backends.native.llvm import I32, I64, POINTER, VOID, Function, Value
 from bcai.vm.backends.native.target import Target
 
 MXCSR_DEFAULT = 0x1F80  # exceptions masked, round to nearest, neither FTZ nor DAZ
 FPCR_DEFAULT = 0
-_ENVIRONMENT_BYTES = 64  # fenv_t has 32 on x86-64 and 8 on AArch64
-_DEFAULT_ENVIRONMENT = ctypes.c_void_p(-1)  # FE_DFL_ENV of glibc and musl on both
 
 
 def enter_float_mode(f: Function, target: Target) -> Value:
@@ -47,21 +41,3 @@ def _set(f: Function, target: Target, mode: Value) -> None:
         f.b.call(f.module.declared("llvm.x86.sse.ldmxcsr", VOID, [POINTER]), [place])
     else:
         f.b.call(f.module.declared("llvm.aarch64.set.fpcr", VOID, [I64]), [mode])
-
-
-@contextmanager
-def default_float_mode() -> Generator[None, None, None]:
-    """Run the body, such as NumPy code, in the default mode, and put this thread's back."""
-    library = _libm()
-    before = ctypes.create_string_buffer(_ENVIRONMENT_BYTES)
-    library.fegetenv(before)
-    library.fesetenv(_DEFAULT_ENVIRONMENT)
-    try:
-        yield
-    finally:
-        library.fesetenv(before)
-
-
-@cache
-def _libm() -> ctypes.CDLL:
-    return ctypes.CDLL("libm.so.6")

@@ -11,6 +11,7 @@ from bcai.vm.backends.native.objects import ObjectCache, object_key
 from bcai.vm.backends.native.refusal import keep_refusals
 from bcai.vm.backends.native.steps import Lower, is_expanded, lower, lower_plan
 from bcai.vm.backends.native.target import Target
+from bcai.vm.backends.reference.float_mode import default_float_mode
 from bcai.vm.compiler.expand import expand
 from bcai.vm.compiler.plan import Plan
 from bcai.vm.program.codec import encode_program
@@ -42,6 +43,7 @@ class Machine:
     lower: Lower = lower
 
 
+@default_float_mode()
 def prepare(verified: VerifiedProgram, machine: Machine) -> tuple[Layout, Code]:
     """Layout and code of a program (Note [Stored layout])."""
     key = _key(verified, machine)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from bcai.vm.backends.native.bound import Fault
-from bcai.vm.backends.native.float_mode import default_float_mode
 from bcai.vm.backends.reference.interpreter import ReferenceInterpreter
 from bcai.vm.compiler.backend import PythonRunner
 from bcai.vm.isa.op import Op
@@ -57,8 +56,7 @@ class NativeInterpreter(ReferenceInterpreter):
             elements += self._defined.get(key, 0)
             if elements <= self._elements_max:
                 self._defined[key] = elements
-                with default_float_mode():
-                    return super().step(version, op, operands, attributes)
+                return super().step(version, op, operands, attributes)
             self._parts[key] = self._compile_part(_alone(version, op, types, attributes))
         named = {str(index): each for index, each in enumerate(operands) if each is not None}
         try:

@@ -6,6 +6,7 @@ from typing import Any, cast
 import numpy as np
 
 from bcai.base.errors import InputError
+from bcai.vm.backends.reference.float_mode import default_float_mode
 from bcai.vm.compiler.backend import Observer, PythonCode, PythonRunner
 from bcai.vm.compiler.expand import lower
 from bcai.vm.isa.op import Op
@@ -59,6 +60,7 @@ class ReferenceInterpreter:
                 observe(position, tuple(canonical(each) for each in results))
         return {name: canonical(live[value]) for name, value in program.outputs}
 
+    @default_float_mode()
     def step(
         self, version: int, op: Op, operands: Sequence[Array | None], attributes: Mapping[str, Any]
     ) -> tuple[Array, ...]:

@@ -1,19 +1,26 @@
-"""A library that flushes subnormals in this process changes no bit of native code."""
+"""A library that sets this process's float mode changes no bit, native or by the definition."""
 
 import ctypes
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bcai.vm.backends.native.backend import NativeBackend
 from bcai.vm.backends.native.code import load_kernels
-from bcai.vm.backends.native.float_mode import MXCSR_DEFAULT, default_float_mode
+from bcai.vm.backends.native.float_mode import MXCSR_DEFAULT
 from bcai.vm.backends.native.llvm import Module
 from bcai.vm.backends.native.memory import address_of
 from bcai.vm.backends.native.objects import ObjectCache, compile_assembly, this_machine
 from bcai.vm.backends.native.pool import Pool
 from bcai.vm.backends.native.tape import ALL_DONE, RECORD_WORDS, Probe
 from bcai.vm.backends.native.target import NEON
+from bcai.vm.backends.reference.backend import ReferenceBackend
+from bcai.vm.backends.reference.float_mode import default_float_mode
+from bcai.vm.isa.types import Array
+from bcai.vm.program.builder import Builder
+from bcai.vm.program.program import VerifiedProgram
 
 from .small_kernels import FLUSHING, Flush, Halve
 
@@ -65,6 +72,53 @@ def test_bodies_of_the_definition_keep_subnormals(mode: Callable[[], int]) -> No
         half = bits.view(np.float32) * np.float32(0.5)
         assert (half.view(np.uint32) == LEAST // 2).all()
     assert mode() == FLUSHING
+
+
+@pytest.fixture(params=["flushing", "rounding up"])
+def hostile(request: pytest.FixtureRequest, mode: Callable[[], int]) -> Iterator[None]:
+    """Runs a test in a float mode that is not the default one."""
+    assert mode() == FLUSHING
+    if request.param == "flushing":
+        yield
+        return
+    with default_float_mode():
+        ctypes.CDLL("libm.so.6").fesetround(0x800)
+        third = -np.ones(1, np.float32) / np.full(1, 3, np.float32)
+        assert third.view(np.uint32) == 0xBEAAAAAA  # the nearest ends in B
+        yield
+
+
+def roundings() -> tuple[VerifiedProgram, dict[str, Array]]:
+    """What flushing and rounding up change, with constants that are computed while compiling."""
+    builder = Builder()
+    x = builder.input("x", "float32[20,30]")
+    tiny, tenth = (
+        builder.emit("Full", (), {"shape": (), "value": value, "dtype": x.dtype})[0]
+        for value in (1e-40, 0.1)
+    )
+    halves, norm = x * tiny, x.emit("LayerNorm")
+    program = builder.finish(
+        third=x / 3.0, e=x.emit("Exp"), halves=halves, norm=norm, constant=tiny * tenth
+    )
+    return program, {"x": np.linspace(-1, 1, 600, dtype=np.float32).reshape(20, 30)}
+
+
+PROGRAM, VALUES = roundings()
+EXPECTED = ReferenceBackend().compile(PROGRAM).run(VALUES)
+
+
+@pytest.mark.usefixtures("hostile")
+def test_the_definition_keeps_its_bits() -> None:
+    found = ReferenceBackend().compile(PROGRAM).run(VALUES)
+    for name, array in EXPECTED.items():
+        assert found[name].tobytes() == array.tobytes(), name
+
+
+@pytest.mark.usefixtures("hostile")
+def test_code_that_is_compiled_then_keeps_its_bits(tmp_path: Path) -> None:
+    found = NativeBackend(cache=tmp_path).compile(PROGRAM).run(VALUES)
+    for name, array in EXPECTED.items():
+        assert found[name].tobytes() == array.tobytes(), name
 
 
 def test_the_other_processors_registers_are_set_too() -> None:
