@@ -11,6 +11,7 @@ import json
 import mmap
 import os
 import sys
+from itertools import accumulate, pairwise
 from typing import Any, cast
 
 from bcai.base.errors import FormatError
@@ -44,8 +45,21 @@ def is_module(value: object) -> bool:
     return hasattr(modules, "Module") and isinstance(value, modules.Module)
 
 
+def unfit(tensor: object) -> str:
+    """Why this cannot be written, such as `is a str, expected ...`; empty if it can."""
+    if not is_array(tensor) and not is_tensor(tensor):
+        return f"is a {type(tensor).__name__}, expected an array or a tensor"
+    found = cast("Any", tensor)
+    if is_tensor(found) and (
+        str(found.layout) != "torch.strided" or found.is_quantized or found.device.type == "meta"
+    ):
+        return f"is a {found.layout} tensor on {found.device}; make it dense"
+    dtype = _dtype_name(found)
+    return "" if dtype in _NAMES else f"has the type {dtype}; expected one of {', '.join(_NAMES)}"
+
+
 class TensorFile:
-    """A safetensors file that is about to be written.
+    """A safetensors file that is about to be written; its header lists the tensors as given.
 
     Attributes
     ----------
@@ -59,23 +73,27 @@ class TensorFile:
     """
 
     def __init__(self, tensors: dict[str, object]) -> None:
+        for name, tensor in tensors.items():
+            if wrong := unfit(tensor):
+                raise FormatError(f"{name!r} {wrong}")
+        dense = {name: _dense(tensor) for name, tensor in tensors.items()}
         # Larger elements first: then every tensor is aligned to its element size.
-        named = {name: _dense(name, tensor) for name, tensor in tensors.items()}
-        order = sorted(named, key=lambda name: (-named[name].itemsize, name))
-        self._tensors = [named[name] for name in order]
-        header: dict[str, object] = {}
-        end = 0
-        for name, tensor in zip(order, self._tensors, strict=True):
-            begin, end = end, end + int(tensor.nbytes)
-            header[name] = {
-                "dtype": _dtype_name(name, tensor),
+        order = sorted(dense, key=lambda name: -dense[name].itemsize)
+        self._tensors = [dense[name] for name in order]
+        ends = list(accumulate(int(tensor.nbytes) for tensor in self._tensors))
+        places = dict(zip(order, pairwise([0, *ends]), strict=True))
+        header = {
+            name: {
+                "dtype": _NAMES[_dtype_name(tensor)],
                 "shape": [int(length) for length in tensor.shape],
-                "data_offsets": [begin, end],
+                "data_offsets": places[name],
             }
+            for name, tensor in dense.items()
+        }
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % _ALIGNMENT)
         self._head = len(text).to_bytes(8, "little") + text
-        self.size = len(self._head) + end
+        self.size = len(self._head) + (ends[-1] if ends else 0)
 
     def content(self) -> bytes:
         """Return it whole."""
@@ -95,24 +113,14 @@ class TensorFile:
             offset = _write_tensor(file, tensor, offset)
 
 
-def _dense(name: str, tensor: object) -> Any:
-    """Check that a tensor is one block of numbers; nothing is copied yet."""
-    if is_array(tensor):
-        return tensor
-    if not is_tensor(tensor):
-        raise FormatError(f"{name!r} is a {type(tensor).__name__}, expected an array or a tensor")
-    found = cast("Any", tensor).detach()
-    if str(found.layout) != "torch.strided" or found.is_quantized or found.device.type == "meta":
-        raise FormatError(f"{name!r} is a {found.layout} tensor on {found.device}; make it dense")
-    return found
+def _dense(tensor: object) -> Any:
+    """The tensor as one block of numbers; nothing is copied yet."""
+    return tensor if is_array(tensor) else cast("Any", tensor).detach()
 
 
-def _dtype_name(name: str, tensor: Any) -> str:
-    dtype = str(tensor.dtype if not is_array(tensor) else tensor.dtype.name)
-    found = _NAMES.get(dtype.removeprefix("torch."))
-    if found is None:
-        raise FormatError(f"{name!r} has the type {dtype}; expected one of {', '.join(_NAMES)}")
-    return found
+def _dtype_name(tensor: Any) -> str:
+    """As NumPy calls it."""
+    return tensor.dtype.name if is_array(tensor) else str(tensor.dtype).removeprefix("torch.")
 
 
 def _write_tensor(file: int, tensor: Any, offset: int) -> int:

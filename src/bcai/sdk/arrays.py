@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from bcai.base.errors import FormatError
+from bcai.bridge.tensor_views import headers_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,9 @@ _ML_DTYPES = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8
 
 
 def read_arrays(content: bytes, name: str, *, widen: bool = True) -> "dict[str, Array]":
-    """Decode a safetensors file; `bfloat16`, which NumPy lacks, is widened to `float32` exactly.
+    """Decode a safetensors file, in the order of its header.
+
+    `bfloat16`, which NumPy lacks, is widened to `float32` exactly.
 
     With `widen` false it stays what it is, an element type of ml_dtypes; so do the floats of 8 bits
     in any case: which NaN they hold is lost in a wider type.
@@ -43,11 +46,12 @@ def read_arrays(content: bytes, name: str, *, widen: bool = True) -> "dict[str, 
     )
 
     try:
-        tensors = cast("list[tuple[str, _Tensor]]", deserialize(content))
+        tensors = dict(cast("list[tuple[str, _Tensor]]", deserialize(content)))  # in any order
     except SafetensorError as error:
         raise FormatError(f"output {name!r}: not a safetensors file: {error}") from error
     arrays: dict[str, Array] = {}
-    for key, tensor in tensors:
+    for key in headers_of(content):
+        tensor = tensors[key]
         if tensor["dtype"] in _ML_DTYPES:
             import ml_dtypes
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from bcai.bridge.guest.encode import NotKept, encode_output
+from bcai.bridge.guest.encode import NotKept, encode_output, encode_variable
 from bcai.vm.program.builder import Builder
 from bcai.vm.program.codec import decode_program, encode_program
 
@@ -34,3 +35,8 @@ def test_bytes_are_themselves(tmp_path: Path) -> None:
 def test_anything_else_says_what_could_be_kept() -> None:
     with pytest.raises(NotKept, match=r"cannot keep a Builder; expected .* a program, bytes"):
         encode_output(Builder())
+
+
+def test_a_lone_array_has_no_other_name_than_the_variable() -> None:
+    with pytest.raises(NotKept, match=r"^it has the type complex64; expected one of bool, "):
+        encode_variable(np.ones(3, np.complex64))

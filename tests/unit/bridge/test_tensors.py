@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bcai.base.errors import FormatError
 from bcai.bridge.sandbox.safetensors_check import check_safetensors
 from bcai.bridge.tensor_file import TensorFile
+from bcai.bridge.tensor_views import headers_of
 
 DTYPES = ("bool", "int8", "uint8", "int16", "int32", "int64", "float16", "float32", "float64")
 
@@ -47,6 +48,13 @@ def test_what_is_written_is_read_by_the_library_and_passes_the_check(
         np.testing.assert_array_equal(found[name], np.asarray(array))
     checked = check_safetensors(content)
     assert checked == {f"t{i}": (dtype, tuple(shape)) for i, (dtype, shape) in enumerate(kinds)}
+
+
+def test_tensors_are_listed_as_given_and_those_of_larger_elements_lie_first() -> None:
+    content = written({"z": np.ones(1, np.int8), "b": np.ones(2), "a": np.ones(1, np.float32)})
+    fields = headers_of(content)
+    assert list(fields) == ["z", "b", "a"]
+    assert [fields[name]["data_offsets"] for name in "zba"] == [[20, 21], [0, 16], [16, 20]]
 
 
 @given(st.binary(max_size=200))

@@ -70,6 +70,13 @@ def test_arrays_state_dicts_and_files(blobs: Blobs) -> None:
     assert outputs["curve.png"] == b"\x89PNG"
 
 
+def test_the_weights_of_a_state_dict_come_in_the_order_of_the_module(blobs: Blobs) -> None:
+    names = [f"{layer}.{part}" for layer in range(11) for part in ("weight", "bias", "count")]
+    tensors = {name: np.ones(2, np.int64 if name.endswith("count") else "f4") for name in names}
+    stored = blobs.output("model", "state_dict", TensorFile(dict(tensors)).content())
+    assert list(Outputs([stored], blobs.fetch, blocking=True)["model"]) == names
+
+
 def test_nothing_is_fetched_before_it_is_read_nor_twice(blobs: Blobs) -> None:
     outputs = Outputs([blobs.output("f", "file", b"x")], blobs.fetch, blocking=True)
     assert "f" in outputs

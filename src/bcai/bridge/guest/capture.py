@@ -27,20 +27,21 @@ def capture_variables(variables: dict[str, object], channel: Channel) -> None:
             found.append((name, encode_variable(value)))
         except NotKept as error:
             if not error.silent:
-                _warn(channel, name, str(error))
+                _warn(channel, name, str(error), too_large=error.too_large)
         except Exception as error:  # noqa: BLE001 - a module's state_dict() is the user's code
             _warn(channel, name, f"{type(error).__name__}: {error}")
     for name, encoded in sorted(found, key=lambda pair: pair[1].size):
         try:
             channel.keep(name, encoded)
         except NotKept as error:
-            _warn(channel, name, str(error))
+            _warn(channel, name, str(error), too_large=error.too_large)
 
 
-def _warn(channel: Channel, name: str, why: str) -> None:
+def _warn(channel: Channel, name: str, why: str, *, too_large: bool = False) -> None:
+    limit = ", ask for a higher limit" if too_large else ""
     channel.warn(
         f"the variable {name!r} was not kept: {why}. Keep a part of it with "
-        f"bcai.output({name!r}, ...), ask for a higher limit, or call it _{name}"
+        f"bcai.output({name!r}, ...){limit}, or call it _{name}"
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 from bcai.base.errors import FormatError
 from bcai.base.values import DEPTH_MAX, encode_value
 from bcai.bridge.limits import MESSAGE_BYTES_MAX, VALUE_BYTES_MAX
-from bcai.bridge.tensor_file import TensorFile, is_array, is_module, is_tensor, write_all
+from bcai.bridge.tensor_file import TensorFile, is_array, is_module, is_tensor, unfit, write_all
 
 _CHUNK_BYTES = 1 << 20
 _INLINE_BYTES_MAX = MESSAGE_BYTES_MAX // 2  # room for the name and the rest of the message
@@ -90,6 +90,8 @@ def encode_variable(value: object) -> Encoded:
     if hasattr(fit, "Trained") and isinstance(value, fit.Trained):
         return _encode_tensors("state_dict", dict(cast("Any", value).parameters))
     if (is_tensor(value) or is_array(value)) and cast("Any", value).ndim:
+        if wrong := unfit(value):
+            raise NotKept(f"it {wrong}")  # whoever tells of it knows its name
         return _encode_tensors("array", {"value": value})
     if isinstance(value, dict) and value:
         entries = cast("dict[object, object]", value)
