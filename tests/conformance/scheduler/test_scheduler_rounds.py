@@ -4,6 +4,7 @@ import anyio
 import pytest
 from tests.conformance.scheduler.round_samples import Clock, schedule, see_node, submit
 
+from bcai.cluster.scheduler.main import one_round
 from bcai.cluster.store.protocol import JobStore
 from bcai.jobs.outcome import ReasonCode
 from bcai.jobs.states import JobState
@@ -131,3 +132,16 @@ async def test_several_schedulers_assign_each_job_once(
         current = await store.get(job.id)
         assert current.state is JobState.ASSIGNED
         assert len(current.attempts) == 1
+
+
+async def test_a_patient_round_takes_no_job_from_its_node(
+    settings: Settings, store: JobStore, clock: Clock
+) -> None:
+    await see_node(store, "laptop")
+    job = await submit(store)
+    await schedule(settings, store, clock)
+    clock.now += settings.lease_s + 1
+    await one_round(settings, store, now=clock.now, thorough=True, patient=True)
+    assert (await store.get(job.id)).state is JobState.ASSIGNED
+    await schedule(settings, store, clock)
+    assert (await store.get(job.id)).state is JobState.QUEUED

@@ -2,30 +2,36 @@
 
 import logging
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import anyio
 
-from bcai.base.errors import BcaiError, ConflictError, DependencyError
+from bcai.base.errors import BcaiError, ConflictError
+from bcai.cluster.scheduler.absence import Absence
 from bcai.cluster.store.protocol import BlobStore, JobStore
 
 if TYPE_CHECKING:
     from bcai.cluster.scheduler.referee import Referee
 
 LOOK_S = 1.0  # clocks run out without a commit
+AWAY_S = 30.0  # many looks
 
 logger = logging.getLogger(__name__)
 
 
-async def judge_disputes(store: JobStore, blobs: BlobStore) -> None:
+async def judge_disputes(
+    store: JobStore, blobs: BlobStore, *, clock: Callable[[], float] = time.time
+) -> None:
     """Look after every change, for ever. Several may do so at once: every write is fenced."""
-    seen, restarted, referee = 0, False, None
+    seen, referee, absence = 0, None, Absence(AWAY_S)
     while True:
         try:
-            if not restarted:  # nobody kept time while no scheduler ran
+            began, now = time.monotonic(), clock()
+            if absence.is_over(now):  # nobody kept time
                 await store.restart_clocks()
-                restarted = True
-            referee = await empty_disputed(store, blobs, referee, now=time.time())
+            referee = await empty_disputed(store, blobs, referee, now=now)
+            absence.looked(now, time.monotonic() - began)
             seen = await store.wait_for_change(LOOK_S, seen=seen)
         except BcaiError as error:
             logger.warning("disputes wait: %s", error)
@@ -35,7 +41,10 @@ async def judge_disputes(store: JobStore, blobs: BlobStore) -> None:
 async def empty_disputed(
     store: JobStore, blobs: BlobStore, referee: "Referee | None", *, now: float
 ) -> "Referee | None":
-    """Look at every open dispute once. The referee is made for the first one."""
+    """Look at every open dispute once. The referee is made for the first one.
+
+    What stops one of them, which may be what a side has sent, stops no other.
+    """
     for record in await store.open_disputes():
         if referee is None:  # it brings the instruction set, which no other scheduler needs
             from bcai.cluster.scheduler.referee import Referee
@@ -47,8 +56,10 @@ async def empty_disputed(
                 await store.move_dispute(record, after)
         except ConflictError:  # it was answered, or moved on, meanwhile
             continue
-        except DependencyError as error:
+        except BcaiError as error:
             logger.warning("dispute %s waits: %s", record.id, error)
-        except MemoryError:
-            logger.exception("dispute %s needs more memory than the referee has", record.id)
+            await anyio.sleep(LOOK_S)  # not as often as others commit
+        except Exception:  # a process main of sorts: jobs are scheduled beside it
+            logger.exception("the referee failed over dispute %s, which waits", record.id)
+            await anyio.sleep(LOOK_S)
     return referee

@@ -4,11 +4,13 @@ import logging
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 import anyio
 
 from bcai.base.backoff import backoff_s
 from bcai.base.errors import BcaiError, exit_status
+from bcai.cluster.scheduler.absence import Absence
 from bcai.cluster.scheduler.assigned import empty_assigned
 from bcai.cluster.scheduler.disputed import judge_disputes
 from bcai.cluster.scheduler.placement import Floor
@@ -55,14 +57,24 @@ async def serve(settings: Settings, store: JobStore, blobs: BlobStore) -> None:
                 await store.stop()
 
 
-async def schedule(settings: Settings, store: JobStore) -> None:
-    """Do one round after the other, for ever; a store that fails is asked again later."""
-    seen, failures, thorough_at = 0, 0, 0.0
+async def schedule(
+    settings: Settings, store: JobStore, *, clock: Callable[[], float] = time.time
+) -> None:
+    """Do one round after the other, for ever; a store that fails is asked again later.
+
+    After an absence every node has a lease's time to call before its jobs count as lost.
+    """
+    seen, failures, thorough_at, patient_until = 0, 0, 0.0, 0.0
+    absence = Absence(settings.lease_s)
     while True:
-        began = time.monotonic()
+        began, now = time.monotonic(), clock()
         try:
+            if absence.is_over(now):
+                patient_until = now + settings.lease_s
             thorough = began - thorough_at >= THOROUGH_S
-            await one_round(settings, store, now=time.time(), thorough=thorough)
+            patient = now < patient_until
+            await one_round(settings, store, now=now, thorough=thorough, patient=patient)
+            absence.looked(now, time.monotonic() - began)
             thorough_at = began if thorough else thorough_at
             failures = 0
             timeout_s = min(LOOK_S_MAX, settings.lease_s / 4)
@@ -75,9 +87,14 @@ async def schedule(settings: Settings, store: JobStore) -> None:
         await anyio.sleep(max(0.0, began + ROUND_S_MIN - time.monotonic()))
 
 
-async def one_round(settings: Settings, store: JobStore, *, now: float, thorough: bool) -> None:
-    """Look at every state once, the last one first, so that what is freed is given out again."""
-    held = await store.running()
+async def one_round(
+    settings: Settings, store: JobStore, *, now: float, thorough: bool, patient: bool = False
+) -> None:
+    """Look at every state once, the last one first, so that what is freed is given out again.
+
+    A `patient` one takes no job from its node.
+    """
+    held = [] if patient else await store.running()
     nodes = await store.nodes(online_within_s=settings.lease_s)
     known = {node.id: node for node in nodes}
     await empty_running(store, held, known, now=now)
