@@ -11,14 +11,13 @@ Note [Tensors without contents]
 
 import ctypes
 import os
-from dataclasses import dataclass, field
 from threading import RLock
-from typing import NamedTuple
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from bcai.base.errors import JobFailedError
+from bcai.bridge.guest.capturing.cell import Cell, bytes_of
+from bcai.bridge.guest.capturing.exchange import IN_CHILD, Exchange
 from bcai.bridge.guest.capturing.geometry import (
     Geometry,
     geometry_of,
@@ -32,87 +31,31 @@ from bcai.bridge.guest.capturing.inside_torch import (
     storage_behind,
     storage_of,
 )
-from bcai.bridge.guest.capturing.link import Link
-from bcai.bridge.guest.capturing.part import Part, shape_key
 from bcai.bridge.guest.export.types import UnsupportedError, dtype_of, type_of
 from bcai.vm.isa.symbol import Symbol
 from bcai.vm.isa.types import TensorType
-from bcai.vm.program.codec import encode_program
 
-INSTRUCTIONS_MAX = 4096
-"""Of one part: a script that never reads a value must not collect for ever."""
-_RECENT_MAX = 16
 _COMPARED_BYTES = 1 << 16
 """What lies outside of torch's own memory is compared at every use up to here, then once a part."""
 
 
-_LINES_MAX = 20
-_READ_BEFORE = "read the indices before (.tolist()): PyTorch's own error is then raised at the call"
-IN_CHILD = (
-    "capture: a process that the script has started cannot ask the node for a tensor; read it "
-    "before (.item(), .numpy()), or use num_workers=0 for a DataLoader"
-)
-
-
-@dataclass(slots=True)
-class Cell:
-    """One storage.
-
-    Attributes
-    ----------
-    root
-        How the value lies in the storage: all of it, row-major.
-    symbol, handle
-        The value in the present part, and on the node; a symbol is newer.
-    is_read
-        Whether the storage holds the value, too.
-    copy
-        What was handed over, for storages that others than torch may write to.
-    """
-
-    storage: StorageWeakRef
-    root: Geometry
-    symbol: Symbol | None = None
-    handle: int | None = None
-    is_read: bool = False
-    copy: bytes | None = None
-    checked_in: int = -1
-    views: dict[Geometry, Symbol] = field(default_factory=dict[Geometry, Symbol])
-
-
-class _Recent(NamedTuple):
-    """A part whose like may come again; it is kept, since its key names objects of it."""
-
-    number: int
-    ports: list[int]
-    part: Part
-
-
 class Cells:
-    """Every cell, the part that is being written, and the values' numbers.
+    """Every cell, by its storage.
 
     Attributes
     ----------
+    exchange
+        Where what the cells stand for is written and handed over.
     lock
         Held by the thread of the script that hands something over.
-    job
-        The process that the node listens to; its children only have what was read before.
     """
 
-    def __init__(self, link: Link) -> None:
-        self.link = link
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
         self.lock = RLock()
-        self.job = os.getpid()
-        self.part = Part()
         self._cells: dict[int, Cell] = {}
         self._origins: dict[int, tuple[StorageWeakRef, str]] = {}
         self._absent: dict[int, StorageWeakRef] = {}
-        self._handles = 0
-        self._dead: list[int] = []  # handles that nobody can reach
-        self._parts = 0
-        self._programs: dict[tuple[object, ...], int] = {}
-        self._recent: dict[tuple[object, ...], _Recent] = {}
-        self._indexing: dict[str, None] = {}  # what the node may find an index in that is none
 
     def symbol(self, tensor: torch.Tensor) -> Symbol:
         """The value of a tensor in the present part. Raises UnsupportedError."""
@@ -199,8 +142,7 @@ class Cells:
             self._drop(number_of(storage))
             cell = self._cells[number_of(storage)] = Cell(StorageWeakRef(storage), at, symbol)
             return cell
-        cell.root, cell.symbol, cell.is_read, cell.copy = at, symbol, False, None
-        cell.views.clear()
+        cell.replace(at, symbol)
         return cell
 
     def holds_values(self, tensor: torch.Tensor) -> bool:
@@ -225,30 +167,16 @@ class Cells:
                     self._fetch(cell, storage)
 
     def _fetch(self, cell: Cell, storage: torch.UntypedStorage) -> None:
-        if os.getpid() != self.job:
+        if os.getpid() != self.exchange.job:
             raise RuntimeError(IN_CHILD)
         if not cell.root.elements:
             return
         with self.lock:
             self.hand_over()
             assert cell.handle is not None
-            try:
-                data = self.link.fetch(cell.handle)
-            except JobFailedError as error:
-                if "index" not in str(error) or not self._indexing:
-                    raise
-                lines = ", ".join(self._indexing)
-                raise JobFailedError(
-                    f"{error} (by {lines})", hint=error.hint or _READ_BEFORE
-                ) from None
-            self._indexing.clear()  # all of it is executed
+            data = self.exchange.fetch(cell.handle)
             ctypes.memmove(storage.data_ptr(), data, len(data))
             cell.is_read = True
-
-    def note_indices(self, func: object, place: str) -> None:
-        """Only the node can tell whether the indices of an operation lie within their axis."""
-        if len(self._indexing) < _LINES_MAX:
-            self._indexing[f"{func} at {place}"] = None
 
     def forget(self, tensor: torch.Tensor, origin: str) -> None:
         """The script's own torch wrote to this memory: it is handed over when it is needed."""
@@ -264,72 +192,23 @@ class Cells:
             self._drop(cdata)
         for cdata in [each for each, (ref, _) in self._origins.items() if ref.expired()]:
             del self._origins[cdata]
-        self._run([cell for cell in self._cells.values() if cell.symbol is not None])
+        self.exchange.run([cell for cell in self._cells.values() if cell.symbol is not None])
         for cdata in [each for each, ref in self._absent.items() if ref.expired()]:
             del self._absent[cdata]
-        if self._dead:
-            self.link.free(self._dead)
-            self._dead = []
+        self.exchange.free()
         for cell in self._cells.values():
             cell.views.clear()
 
-    def _run(self, cells: list[Cell]) -> None:
-        """Run the part with the values of these cells as its outputs, and begin another one."""
-        wanted: dict[int, list[Cell]] = {}
-        for cell in cells:
-            assert cell.symbol is not None
-            wanted.setdefault(cell.symbol.index, []).append(cell)
-        given = {index: handle for handle, index in self.part.handles.items()}
-        outputs: list[Symbol] = []
-        numbers: list[int] = []
-        for index, sharing in wanted.items():
-            known = given.get(index)
-            for cell in sharing:
-                if known is not None and cell.handle == known:
-                    cell.symbol = None  # only looked at
-                    continue
-                if cell.handle is not None:
-                    self._dead.append(cell.handle)
-                outputs.append(Symbol(self.part, index))
-                cell.handle, cell.symbol = self._next_handle(), None
-                numbers.append(cell.handle)
-        if outputs:
-            number, ports = self._program_of(outputs)
-            self.link.run(number, self.part.sources(ports), numbers)
-        self.part = Part()
-        self._parts += 1
-
-    def _program_of(self, outputs: list[Symbol]) -> tuple[int, list[int]]:
-        """Number of the part's program, and which symbols are its inputs."""
-        written = self.part.written_as(outputs)
-        known = self._recent.get(written)
-        if known is not None:
-            return known.number, known.ports
-        finished = self.part.finish_part(outputs)
-        key = shape_key(finished)
-        number = self._programs.get(key)
-        if number is None:
-            number = self._programs[key] = len(self._programs)
-            self.link.define(encode_program(finished.program))
-        if len(self._recent) >= _RECENT_MAX:
-            del self._recent[next(iter(self._recent))]
-        self._recent[written] = _Recent(number, finished.ports, self.part)
-        return number, finished.ports
-
     def _drop(self, cdata: int) -> None:
         cell = self._cells.pop(cdata, None)
-        if cell is not None and cell.handle is not None:
-            self._dead.append(cell.handle)
-
-    def _next_handle(self) -> int:
-        self._handles += 1
-        return self._handles
+        if cell is not None:
+            self.exchange.drop(cell)
 
     def _root_symbol(self, cell: Cell) -> Symbol:
         if cell.symbol is None:
             assert cell.handle is not None
             type_ = TensorType(dtype_of(cell.root.dtype), cell.root.shape)
-            cell.symbol = self.part.value(cell.handle, type_)
+            cell.symbol = self.exchange.part.value(cell.handle, type_)
         return cell.symbol
 
     def _cell_or_given(self, tensor: torch.Tensor) -> Cell:
@@ -354,22 +233,19 @@ class Cells:
         at = at.flat(count) if order is None else at.row_major(order)
         ref = StorageWeakRef(storage)
         _, origin = self._origins.pop(number_of(storage), (None, ""))
-        data = _bytes_of(storage, count * tensor.element_size())
-        cell = Cell(ref, at, handle=self._next_handle(), is_read=True)
+        data = bytes_of(storage, count * tensor.element_size())
+        handle = self.exchange.next_handle()
+        cell = Cell(ref, at, handle=handle, is_read=True)
         if not storage.resizable():  # NumPy's memory, or a file's: others may write to it
             cell.copy = data
         dtype = int(dtype_of(tensor.dtype))
-        self.link.give(self._handles, dtype, list(at.shape), origin, data)
+        self.exchange.link.give(handle, dtype, list(at.shape), origin, data)
         self._cells[number_of(storage)] = cell
         return cell
 
     def _has_changed(self, cell: Cell, storage: torch.UntypedStorage) -> bool:
         assert cell.copy is not None
-        if len(cell.copy) > _COMPARED_BYTES and cell.checked_in == self._parts:
+        if len(cell.copy) > _COMPARED_BYTES and cell.checked_in == self.exchange.parts:
             return False
-        cell.checked_in = self._parts
-        return cell.copy != _bytes_of(storage, len(cell.copy))
-
-
-def _bytes_of(storage: torch.UntypedStorage, count: int) -> bytes:
-    return ctypes.string_at(storage.data_ptr(), count) if count else b""
+        cell.checked_in = self.exchange.parts
+        return cell.copy != bytes_of(storage, len(cell.copy))

@@ -7,38 +7,32 @@ the node is told which operation it was, and its results are handed over as valu
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bcai.base.errors import VerifyError
-from bcai.bridge.guest.capturing import backward, inplace, together
-from bcai.bridge.guest.capturing.cells import IN_CHILD, INSTRUCTIONS_MAX, Cells
+from bcai.bridge.guest.capturing import inplace, together
+from bcai.bridge.guest.capturing.cells import Cells
+from bcai.bridge.guest.capturing.exchange import IN_CHILD
+from bcai.bridge.guest.capturing.following import can_follow_write, follow
 from bcai.bridge.guest.capturing.indices import BOUNDED, bounds_of
 from bcai.bridge.guest.capturing.inside_torch import decomposition_of, is_composite
 from bcai.bridge.guest.capturing.lines import user_line
-from bcai.bridge.guest.capturing.recipe import ABSENT, Recipes, call_key, sharing
-from bcai.bridge.guest.capturing.shapes import Shapes, meta_like
-from bcai.bridge.guest.capturing.site import Called, CaptureSite, Seeds
-from bcai.bridge.guest.export.graph import PLACES_ONLY
-from bcai.bridge.guest.export.table import RULES
+from bcai.bridge.guest.capturing.shapes import meta_like
+from bcai.bridge.guest.capturing.writing import RULES, Writer
 from bcai.bridge.guest.export.types import DTYPES, UnsupportedError, type_of
 from bcai.vm.isa.symbol import Symbol
 
 _READS = {"aten._local_scalar_dense.default", "aten.equal.default", "aten.is_nonzero.default"}
 _LOOKS = {"aten._has_same_storage_numel.default"}
 """They ask how tensors lie, and for no value."""
-_EXACT = frozenset({"add", "sub", "mul", "add_", "sub_", "mul_", "zero_", "fill_", "copy_"})
-"""Of scalars: one rounding, the same everywhere, so the script's torch may do it as well."""
-_MADE = frozenset({"zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "clone"})
-_SELECTING = {"arange", "cat", "clamp", "index", "index_select", "remainder", "stack"}
-_FOLLOWED = _EXACT | _MADE | _SELECTING
-_FOLLOWED_MAX = 4096
 _OWN = frozenset({"aten._unsafe_view.default", "aten.lift_fresh.default", "aten.lift.default"})
 _STRIDED = torch.strided
-_RULES = {**RULES, **backward.RULES}
+INSTRUCTIONS_MAX = 4096
+"""Of one part: a script that never reads a value must not collect for ever."""
 
 
 class CaptureMode(TorchDispatchMode):
@@ -47,10 +41,9 @@ class CaptureMode(TorchDispatchMode):
     def __init__(self, cells: Cells) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType]
         self.cells = cells
-        self._shapes = Shapes()
+        self._writer = Writer(cells)
         self._plans: dict[Any, Callable[..., Any]] = {}
         self._apart: set[Any] = set()
-        self._recipes = Recipes()
         self._writes: dict[Any, inplace.InPlace | None] = {}
 
     @classmethod
@@ -68,14 +61,14 @@ class CaptureMode(TorchDispatchMode):
         """Take one operation."""
         del types
         given = kwargs or {}
-        if os.getpid() != self.cells.job:
+        if os.getpid() != self.cells.exchange.job:
             return self._in_child(func, args, given)
         with self.cells.lock:
             plan = self._plans.get(func)
             if plan is None:
                 plan = self._plans[func] = self._plan_of(func)
             found = plan(func, args, given)
-            if len(self.cells.part.instructions) >= INSTRUCTIONS_MAX:
+            if len(self.cells.exchange.part.instructions) >= INSTRUCTIONS_MAX:
                 self.cells.hand_over()
             return found
 
@@ -95,11 +88,11 @@ class CaptureMode(TorchDispatchMode):
         if name in together.EXPANDED:
             return self._expanded
         if name in inplace.WRITERS:
-            return self._writer
+            return self._beside
         if func._schema.is_mutable:
             plan = self._in_place
         else:
-            plan = self._captured if self._has_rule(name) else self._decomposed
+            plan = self._captured if name in RULES else self._decomposed
         is_bounded = func._schema.name.removeprefix("aten::").removesuffix("_") in BOUNDED
         return self._bounded(plan) if is_bounded else plan
 
@@ -109,124 +102,63 @@ class CaptureMode(TorchDispatchMode):
         def look(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             for bound in bounds_of(func, args):
                 if not self.cells.holds_values(bound.indices):
-                    self.cells.note_indices(func, user_line())
+                    self.cells.exchange.note_indices(func, user_line())
                 elif not bound.is_kept:
                     return self._unmapped(func, args, kwargs)
             return plan(func, args, kwargs)
 
         return look
 
-    def _has_rule(self, name: str) -> bool:
-        return name in _RULES
-
     def _captured(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Write an operation's instructions; its results are new tensors."""
         try:
-            values, results = self._written(
-                func, args, kwargs, lambda: self._shapes.of(func, args, kwargs)
+            values, results = self._writer.write(
+                func, args, kwargs, lambda: self._writer.shown(func, args, kwargs)
             )
-            return self._shadow(func, args, kwargs, self._tensors(values, results))
+            return follow(self.cells, func, args, kwargs, self._writer.tensors(values, results))
         except (UnsupportedError, VerifyError):
             return self._taken_apart(func, args, kwargs)
         except _REFUSALS:
             return self._unmapped(func, args, kwargs)
-
-    def _written(
-        self, func: Any, args: Any, kwargs: dict[str, Any], values_of: Callable[[], Any]
-    ) -> tuple[Any, Any]:
-        """What torch says of the results, and their symbols: see Note [Calls that are alike]."""
-        key = call_key(func, args, kwargs)
-        known = self._recipes.of(key)
-        values = None if known else values_of()
-        operands: list[int] = []
-        given = {
-            name: self._symbols(each, operands)
-            for name, each in kwargs.items()
-            if name not in PLACES_ONLY
-        }
-        taken = [self._symbols(each, operands) for each in args]
-        shared, part = sharing(operands), self.cells.part
-        recipe = known.get(shared) if known else None
-        if recipe is not None:
-            return recipe.shown, part.write_again(recipe, operands)
-        if values is None:
-            values = values_of()
-        mark = part.mark
-        draws = Seeds(part, kwargs.get("generator"))
-        called: Any = Called(func, args, values)
-        results = _RULES[str(func)](CaptureSite(part, called, draws), *taken, **given)
-        _check(results, values)
-        if not draws.drawn:
-            self._recipes.keep(key, shared, part.recipe_since(mark, operands, results, values))
-        return values, results
-
-    def _symbols(self, value: Any, operands: list[int]) -> Any:
-        """Symbols in the place of tensors; their numbers are added to `operands`."""
-        if isinstance(value, torch.Tensor):
-            if value.device.type != "cpu":
-                raise UnsupportedError(f"a tensor on {value.device}")
-            if self.cells.is_absent(value):
-                operands.append(ABSENT)
-                return None
-            symbol = self.cells.symbol(value)
-            operands.append(symbol.index)
-            return symbol
-        if isinstance(value, (list, tuple)):
-            return [self._symbols(each, operands) for each in cast("list[Any]", value)]
-        return value
-
-    def _tensors(self, values: Any, results: Any) -> Any:
-        if results is None:
-            return None
-        if isinstance(results, Symbol):
-            return self.cells.new(results, values)
-        made = [self._tensor(each, value) for each, value in zip(results, values, strict=False)]
-        return made if isinstance(values, list) else tuple(made)
-
-    def _tensor(self, symbol: Symbol | None, value: torch.Tensor | None) -> torch.Tensor | None:
-        """One result; torch has none where nobody asked for it."""
-        if value is None:
-            return None
-        return self.cells.absent(value) if symbol is None else self.cells.new(symbol, value)
 
     def _in_place(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Write to a tensor: the operation without the write, then its result in that place."""
         plan = self._writes.get(func, ...)
         if plan is ...:
             plan = self._writes[func] = inplace.in_place(func)
-        if plan is None or not self._has_rule(str(plan.other)):
+        if plan is None or str(plan.other) not in RULES:
             return self._unmapped(func, args, kwargs)
         other = plan.other
         target, rest, given = plan.parts(func, args, kwargs)
 
         def value() -> Any:
-            return meta_like(target) if plan.keeps_type else self._shapes.of(other, rest, given)
+            return meta_like(target) if plan.keeps_type else self._writer.shown(other, rest, given)
 
         try:
-            _, result = self._written(other, rest, given, value)
+            _, result = self._writer.write(other, rest, given, value)
             if not isinstance(result, Symbol) or result.type != type_of(target):
                 return self._unmapped(func, args, kwargs)
-            shadowed = self._can_shadow(func, args)
+            is_followed = can_follow_write(self.cells, func, args)
             self.cells.write(target, result)
-            if shadowed:
+            if is_followed:
                 func(*args, **kwargs)
                 self.cells.mark_read(target)
             return target
         except _REFUSALS:
             return self._unmapped(func, args, kwargs)
 
-    def _writer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _beside(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An operation that also writes to some of its arguments, which its schema hides."""
         other, plain, written = inplace.written_beside(func, args, kwargs)
         try:
-            values = self._shapes.of(other, plain, {})
-            _, results = self._written(other, plain, {}, lambda: values)
+            values = self._writer.shown(other, plain, {})
+            _, results = self._writer.write(other, plain, {}, lambda: values)
         except _REFUSALS:
             return self._unmapped(func, args, kwargs)
         count = len(func._schema.returns)
         for target, place in written:
             self.cells.write(target, results[place])
-        return self._tensors(tuple(values)[:count], results[:count])
+        return self._writer.tensors(tuple(values)[:count], results[:count])
 
     def _expanded(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with self:
@@ -278,48 +210,10 @@ class CaptureMode(TorchDispatchMode):
             self.cells.read(each)
         found = func(*args, **kwargs)
         place = user_line()
-        self.cells.link.unmapped(str(func), place)
+        self.cells.exchange.link.unmapped(str(func), place)
         origin = f"{func} {place}"
         for each in [*inplace.written_by(func, args, kwargs), *_fresh(found, tensors)]:
             self.cells.forget(each, origin)
-        return found
-
-    def _can_shadow(self, func: Any, args: tuple[Any, ...]) -> bool:
-        name = func.__name__.split(".")[0]
-        return name in _EXACT and all(
-            each.ndim == 0 and self.cells.holds_values(each)
-            for each in args
-            if isinstance(each, torch.Tensor)
-        )
-
-    def _shadow(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], found: Any) -> Any:
-        """Fill in a scalar that the script's torch can say as exactly: a counter of steps."""
-        if not isinstance(found, torch.Tensor):
-            return found
-        if found.ndim:
-            return self._follow(func, args, kwargs, found)
-        name = func.__name__.split(".")[0]
-        if name in _MADE or name in _EXACT:
-            tensors = [each for each in args if isinstance(each, torch.Tensor)]
-            if all(each.ndim == 0 and self.cells.holds_values(each) for each in tensors):
-                found.copy_(func(*args, **kwargs))
-                self.cells.mark_read(found)
-        return found
-
-    def _follow(
-        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], found: torch.Tensor
-    ) -> torch.Tensor:
-        """Fill in a few whole numbers that the script's torch can say as exactly: a batch's labels.
-
-        They may be indices: see Note [Indices that are known].
-        """
-        if found.dtype is not torch.int64 or found.numel() > _FOLLOWED_MAX:
-            return found
-        if func.__name__.split(".")[0] in _FOLLOWED:
-            tensors = [each for each in tree_leaves(args) if isinstance(each, torch.Tensor)]
-            if all(each.dtype is torch.int64 and self.cells.holds_values(each) for each in tensors):
-                found.copy_(func(*args, **kwargs))
-                self.cells.mark_read(found)
         return found
 
     def _in_child(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -346,17 +240,6 @@ def _returns_view(func: Any) -> bool:
     return not schema.is_mutable and any(
         each.alias_info is not None and not each.alias_info.is_write for each in schema.returns
     )
-
-
-def _check(results: Any, values: Any) -> None:
-    """Hold results against what torch says of them. Raises UnsupportedError."""
-    if results is None:
-        raise UnsupportedError("no result")
-    ones: Any = [results] if isinstance(results, Symbol) else results
-    wanted: Any = [values] if isinstance(results, Symbol) else values
-    for each, value in zip(ones, wanted, strict=False):
-        if isinstance(each, Symbol) and value is not None and each.type != type_of(value):
-            raise UnsupportedError(f"found {each.type}, expected {type_of(value)}")
 
 
 def _fresh(found: Any, known: list[torch.Tensor]) -> list[torch.Tensor]:

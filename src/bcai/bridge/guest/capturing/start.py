@@ -36,6 +36,7 @@ def start_capture(channel: socket.socket, seed: int = SEED) -> None:
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
     from bcai.bridge.guest.capturing.cells import Cells
+    from bcai.bridge.guest.capturing.exchange import Exchange
     from bcai.bridge.guest.capturing.link import SocketLink
     from bcai.bridge.guest.capturing.mode import CaptureMode
     from bcai.bridge.guest.capturing.reading import fetch_before_reading
@@ -50,7 +51,7 @@ def start_capture(channel: socket.socket, seed: int = SEED) -> None:
     torch.backends.mkldnn.enabled = False  # its recurrent layers are one opaque operation
     torch.backends.cuda.enable_flash_sdp(False)  # and so is fused attention, on processors too
     torch.backends.cuda.enable_mem_efficient_sdp(False)
-    cells = Cells(SocketLink(channel))
+    cells = Cells(Exchange(SocketLink(channel)))
     fetch_before_reading(cells)
     CaptureMode(cells).__enter__()
     _capture_threads(lambda: CaptureMode(cells))
