@@ -54,18 +54,9 @@ class GatewayCourt:
 
 
 async def answer_with(side: "Answerer | None", question: bytes) -> bytes:
-    """A side's answer to a question, both as bytes; what it cannot say is said as nothing."""
+    """A side's answer to a question. Raises BcaiError where it cannot be computed now."""
     import anyio.to_thread
 
-    from bcai.base.errors import BcaiError
-    from bcai.proof.message_codec import decode_request, encode_message
+    from bcai.proof.answer import answer_bytes
 
-    def act() -> bytes:
-        if side is None:
-            return encode_message(None)
-        try:
-            return encode_message(side.answer(decode_request(question)))
-        except (BcaiError, LookupError):
-            return encode_message(None)
-
-    return await anyio.to_thread.run_sync(act, abandon_on_cancel=True)
+    return await anyio.to_thread.run_sync(answer_bytes, side, question, abandon_on_cancel=True)

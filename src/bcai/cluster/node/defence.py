@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE
@@ -29,7 +29,7 @@ from bcai.settings import Settings
 from bcai.wire.disputes import AnswerMessage, DisputeView
 from bcai.wire.nodes import Summon
 
-DEATHS_MAX = 3  # of the process that computes the answers, in one dispute
+DEATHS_MAX = 60  # of the process that computes the answers: four minutes of pauses at least
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ class Defender:
                 deaths += 1
                 if deaths == DEATHS_MAX:
                     raise
+            await pause(deaths)  # what it lacks, such as memory, may be there again
         if view.ruling is not None:
             lost = Party.NODE in view.ruling.faulty
             log = logger.error if lost else logger.info
@@ -153,7 +154,8 @@ async def _worker(
         try:
             yield process
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):  # it has died by itself
+                process.kill()
 
 
 async def _ask(process: Process, question: bytes) -> bytes:

@@ -3,7 +3,8 @@
 Called as `python -m ... FOLDER BACKEND THREADS [LEAF]`; 0 threads: one a processor. Of a captured
 script the questions are about the part at that leaf. Each question comes on stdin as 4 bytes that
 say how long it is, highest first, and its canonical bytes; each answer goes out in the same way,
-with 8 bytes. What cannot be answered here is answered with "nothing to say".
+with 8 bytes. What cannot be answered here is answered with "nothing to say"; where that may pass,
+such as a lack of memory, this process ends instead, and is started again.
 """
 
 import signal
@@ -14,7 +15,7 @@ from bcai.base.errors import BcaiError
 from bcai.bridge.sandbox import libc
 from bcai.cluster.node.defence_frames import ANSWER_LENGTH_BYTES, LENGTH_BYTES
 from bcai.cluster.node.evidence_folder import open_side
-from bcai.proof.message_codec import REPLY_BYTES_MAX, decode_request, encode_message
+from bcai.proof.answer import TRANSIENT, answer_bytes
 from bcai.proof.side import ReplayingSide
 from bcai.vm.runtime.choose_backend import choose_backend, local_backends
 
@@ -24,32 +25,25 @@ def main() -> None:
     libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
     folder, wish, threads = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) or None
     leaf = int(sys.argv[4]) if len(sys.argv) > 4 else None
-    side = _side(folder, wish, threads, leaf)
-    while head := sys.stdin.buffer.read(LENGTH_BYTES):
-        question = sys.stdin.buffer.read(int.from_bytes(head, "big"))
-        answer = _answer(side, question)
-        sys.stdout.buffer.write(len(answer).to_bytes(ANSWER_LENGTH_BYTES, "big") + answer)
-        sys.stdout.buffer.flush()
+    try:
+        side = _side(folder, wish, threads, leaf)
+        while head := sys.stdin.buffer.read(LENGTH_BYTES):
+            question = sys.stdin.buffer.read(int.from_bytes(head, "big"))
+            answer = answer_bytes(side, question)
+            sys.stdout.buffer.write(len(answer).to_bytes(ANSWER_LENGTH_BYTES, "big") + answer)
+            sys.stdout.buffer.flush()
+    except TRANSIENT as error:
+        sys.exit(f"the result cannot be defended now: {error}")
 
 
 def _side(folder: Path, wish: str, threads: int | None, leaf: int | None) -> ReplayingSide | None:
     try:
         return open_side(folder, choose_backend(wish, local_backends(threads)).backend, leaf)
+    except TRANSIENT:
+        raise
     except (BcaiError, LookupError) as error:
         sys.stderr.write(f"nothing defends the result: {error}\n")
         return None
-
-
-def _answer(side: ReplayingSide | None, question: bytes) -> bytes:
-    nothing = encode_message(None)
-    if side is None:
-        return nothing
-    try:
-        answer = encode_message(side.answer(decode_request(question)))
-    except (BcaiError, LookupError) as error:
-        sys.stderr.write(f"no answer: {error}\n")
-        return nothing
-    return answer if len(answer) <= REPLY_BYTES_MAX else nothing
 
 
 if __name__ == "__main__":

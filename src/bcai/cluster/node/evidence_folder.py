@@ -20,7 +20,7 @@ from safetensors.numpy import (
     load_file,  # pyright: ignore[reportUnknownVariableType]
 )
 
-from bcai.base.errors import FormatError, NotFoundError
+from bcai.base.errors import DependencyError, FormatError, NotFoundError
 from bcai.cluster.node.evidence_shelf import FIRST_STATE, RECEIPT, ROWS, STATES
 from bcai.cluster.node.worker_messages import INPUTS
 from bcai.proof.capture_dispute import inputs_of, part_of
@@ -58,6 +58,8 @@ def open_side(folder: Path, backend: Backend, leaf: int | None = None) -> Replay
     ------
     NotFoundError, FormatError, InputError
         A file is missing, or is not what the receipt is about.
+    DependencyError
+        The disk does not give a file.
     """
     if leaf is not None:
         return _open_part(folder, backend, leaf)
@@ -123,5 +125,7 @@ def _read(file: Path) -> dict[str, Array]:
         return load_file(file)
     except FileNotFoundError:
         raise NotFoundError(f"there is no {file}") from None
-    except (OSError, SafetensorError) as error:
+    except SafetensorError as error:
         raise FormatError(f"{file}: {error}") from error
+    except OSError as error:
+        raise DependencyError(f"{file} cannot be read: {error}") from error
