@@ -32,7 +32,9 @@ def report_to_people(
         result.job,
         curves=_curves(result),
         source=source,
-        written=f"{_folder(saved.folder)}  {', '.join(saved.files)}" if saved else "",
+        written=f"{_folder(saved.folder)}  {', '.join(saved.files)}"
+        if saved and saved.files
+        else "",
         remarks=saved.remarks if saved else (),
         hint=hint,
         unicode=is_unicode(),

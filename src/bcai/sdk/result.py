@@ -214,7 +214,8 @@ class Result:
         A state_dict becomes NAME.safetensors, an array NAME.npy (NAME.safetensors where NumPy has
         no such type), a file keeps its name; plain values are in outputs.json, the rest in
         metrics.jsonl, logs.txt and result.json. The files take their places when all are written,
-        result.json last; where that fails, the folder stays as it was.
+        result.json last, and those of an earlier result go; where that fails, the folder stays as
+        it was.
         """
         return save_result(self, Path(folder))
 

@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,10 +36,10 @@ def save_result(result: "Result", folder: Path) -> dict[str, Path]:
 
 
 @contextmanager
-def saving(result: "Result", folder: Path, stale: Iterable[str] = ()) -> Generator[Path]:
+def saving(result: "Result", folder: Path) -> Generator[Path]:
     """`swapped_in`, for a result that can be fetched once more where it fails."""
     try:
-        with swapped_in(folder, stale) as beside:
+        with swapped_in(folder) as beside:
             yield beside
     except (InputError, ResourceError) as error:
         if not isinstance(error.__cause__, OSError):

@@ -3,7 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.unit.cli.sample_jobs import SUCCESS, job
+from tests.unit.cli.sample_jobs import SUCCESS, failure, job
 
 from bcai.base.errors import ResourceError
 from bcai.cli import results_folder
@@ -23,6 +23,10 @@ async def no_fetch(digest: str) -> bytes:
 def result(*outputs: Output, metrics: tuple[Metric, ...] = METRICS) -> Result:
     view = job(Outcome(SUCCESS.move, SUCCESS.reason, outputs, jail=SUCCESS.jail))
     return Result(view, Outputs(outputs, no_fetch, blocking=True), "hello\n", metrics)
+
+
+def failed() -> Result:
+    return Result(job(failure("boom")), Outputs([], no_fetch, blocking=True), "boom\n")
 
 
 def test_everything_is_there_and_the_metrics_are_lines(tmp_path: Path) -> None:
@@ -82,6 +86,23 @@ def test_a_result_that_cannot_be_saved_leaves_the_earlier_one_whole(
         save_to_folder(result(Output("loss", "value", value=2.0)), tmp_path)
     assert "bcai jobs results" in caught.value.hint
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_a_job_that_failed_leaves_the_result_of_one_that_succeeded(tmp_path: Path) -> None:
+    save_to_folder(result(Output("loss", "value", value=1.0)), tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    saved = save_to_folder(failed(), tmp_path)
+    assert saved.files == ()
+    assert "which SUCCEEDED; what this job left: bcai jobs results job_" in saved.remarks[0]
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_what_a_failed_job_left_is_saved_where_no_better_result_is(tmp_path: Path) -> None:
+    for _ in range(2):  # to an empty folder, and in place of another failed one
+        assert "logs.txt" in save_to_folder(failed(), tmp_path).files
+    assert (tmp_path / "logs.txt").read_text(encoding="utf-8") == "boom\n"
+    assert save_to_folder(result(), tmp_path).remarks == ()
+    assert (tmp_path / "logs.txt").read_text(encoding="utf-8") == "hello\n"
 
 
 def test_a_file_that_has_to_give_way_is_mentioned(tmp_path: Path) -> None:

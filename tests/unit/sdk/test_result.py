@@ -159,10 +159,12 @@ def test_an_array_that_no_npy_file_holds_is_kept_as_it_was_stored(tmp_path: Path
 
 
 def test_a_second_save_replaces_the_first(tmp_path: Path) -> None:
-    result(Output("loss", "value", value=1), logs="first").save(tmp_path)
+    result(Output("w", "array", digest=digest_of(ARRAY)), logs="first").save(tmp_path)
+    (tmp_path / "notes.md").write_text("mine")
     result(Output("loss", "value", value=2), logs="second").save(tmp_path)
     assert (tmp_path / "logs.txt").read_text() == "second"
-    assert len(list(tmp_path.iterdir())) == 4
+    assert not (tmp_path / "w.npy").exists(), "it is no part of the second"
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_an_output_may_have_the_name_of_the_receipt(tmp_path: Path) -> None:
