@@ -21,12 +21,13 @@ from bcai.cluster.node.cache import BlobCache
 from bcai.cluster.node.capabilities import measure_capabilities
 from bcai.cluster.node.connection import Dial, dialler, is_loopback
 from bcai.cluster.node.defence import Defender
+from bcai.cluster.node.doorbell import Doorbell
 from bcai.cluster.node.environment_shelf import Shelf, first_look, keep_stocked
-from bcai.cluster.node.evidence_shelf import DISPUTED, EVIDENCE, Pins, forget_old
 from bcai.cluster.node.folders import fresh_work_folder, node_id, take_folder
 from bcai.cluster.node.gpus import GpuPool
 from bcai.cluster.node.run_job import KEY_FILE, Workbench, run_job
 from bcai.cluster.node.signatures import SignatureGate
+from bcai.cluster.node.tidy_evidence import keep_tidy
 from bcai.cluster.node.transfer import BlobTransfer
 from bcai.jobs.node import Capabilities
 from bcai.jobs.outcome import Outcome
@@ -138,11 +139,11 @@ async def _work(
     bench: Workbench, identity: Identity, dial: Dial, shelf: Shelf, defender: Defender
 ) -> None:
     """Take jobs until a signal says stop; environments come and go meanwhile."""
-    node, stop = bench.settings.node, anyio.Event()
+    node, stop, ended = bench.settings.node, anyio.Event(), Doorbell()
 
     async def run(attempt: Attempt) -> Outcome:
         outcome = await run_job(attempt, bench)  # a job keeps the one that it began with
-        await anyio.to_thread.run_sync(_tidy_evidence, bench.settings)
+        ended.ring()
         return outcome
 
     pinned = defender.pins.disputes().items()
@@ -161,21 +162,10 @@ async def _work(
 
     async with anyio.create_task_group() as group:
         group.start_soon(watch)
+        group.start_soon(keep_tidy, bench.settings, ended)
         group.start_soon(keep_stocked, bench.settings.node_folder, shelf, restock)
         await agent.serve(stop, grace_s=node.grace_s)
         group.cancel_scope.cancel()
-
-
-def _tidy_evidence(settings: Settings) -> None:
-    """Keep what defends earlier results within the owner's bounds."""
-    node = settings.node
-    forget_old(
-        settings.node_folder / EVIDENCE,
-        Pins(settings.node_folder / DISPUTED),
-        bytes_max=node.evidence_mb * MIB,
-        age_s_max=node.evidence_hours * 3600.0,
-        now=time.time(),
-    )
 
 
 def _scheme(endpoint: str, scheme: str) -> str:
