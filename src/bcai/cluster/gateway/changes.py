@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from bcai.base.errors import DependencyError
+from bcai.base.errors import BcaiError
 from bcai.cluster.gateway.limits import (
     CHANGE_S_MAX,
     CHANGE_S_MIN,
@@ -122,7 +122,7 @@ class Changes:
             try:
                 for feed in list(self._feeds.values()):
                     await feed.refresh()
-            except DependencyError as error:  # the database is away: it is asked again next round
+            except BcaiError as error:  # the database is away or full: it is asked again next round
                 _LOG.warning("watchers wait for the store: %s", error)
                 await anyio.sleep(CHANGE_S_MAX)
             await anyio.sleep(CHANGE_S_MIN)

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bcai.base.errors import AuthError, BcaiError, DependencyError, TooLargeError
+from bcai.base.errors import AuthError, BcaiError, TooLargeError
 from bcai.base.units import format_size
 from bcai.cluster.gateway import limits
 from bcai.cluster.gateway.auth import authenticate
@@ -76,7 +76,7 @@ async def _until_revoked(
                 {"type": "websocket.close", "code": limits.CLOSE_POLICY, "reason": str(error)}
             )
             session.cancel()
-        except DependencyError:  # the store is away: that says nothing about the key
+        except BcaiError:  # the store is away or full: that says nothing about the key
             continue
 
 

@@ -40,13 +40,13 @@ async def running_services(
     settings: Settings, store: JobStore, blobs: BlobStore
 ) -> AsyncGenerator[Services, None]:
     """Start the store and the watch over it; stop both at the end."""
+    key = own_key(settings.network_folder / KEY_FILE, os.urandom)
     await store.start()
     try:
         changes = Changes(store)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(changes.run)
             nodes = NodeCache(store, settings.lease_s)
-            key = own_key(settings.network_folder / KEY_FILE, os.urandom)
             yield Services(settings, store, blobs, changes, nodes, key)
             tasks.cancel_scope.cancel()
     finally:

@@ -8,7 +8,8 @@ from typing import cast
 import anyio
 import pytest
 
-from bcai.base.errors import DependencyError
+from bcai.base.errors import BcaiError, DependencyError, ResourceError
+from bcai.cluster.gateway import changes as changes_module
 from bcai.cluster.gateway.changes import Batch, Changes, Feed
 from bcai.cluster.gateway.limits import EVENTS_PAGE, LAG_EVENTS_MAX, RECENT_EVENTS_MAX
 from bcai.cluster.store.protocol import JobStore
@@ -25,6 +26,7 @@ class History:
         self.lines: list[JobEvent] = []
         self.reads = 0
         self.gets_failing = 0
+        self.failure: BcaiError = DependencyError("the database is away")
         self.gets_hanging = 0
         self._bell = anyio.Event()
         self.add(length)
@@ -45,7 +47,7 @@ class History:
             await anyio.sleep_forever()
         if self.gets_failing:
             self.gets_failing -= 1
-            raise DependencyError("the database is away")
+            raise self.failure
         return self.job
 
     async def events(
@@ -183,6 +185,36 @@ def test_the_end_is_seen_though_the_store_was_away_when_it_came() -> None:
     feed = anyio.run(run)
     assert feed.ended
     assert feed.job.state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("failure", [DependencyError("it is away"), ResourceError("it is full")])
+def test_watchers_are_served_again_after_the_store_has_failed(
+    failure: BcaiError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes_module, "CHANGE_S_MAX", 0.0)
+
+    async def run() -> list[Batch]:
+        history = History(1)
+        history.failure = failure
+        changes = watched(history)
+        seen: list[list[Batch]] = []
+
+        async def watch() -> None:
+            seen.append(await everything(changes))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(changes.run)
+            async with anyio.create_task_group() as watchers:
+                watchers.start_soon(watch)
+                await anyio.wait_all_tasks_blocked()
+                history.gets_failing = 1
+                history.end()
+                await anyio.wait_all_tasks_blocked()
+                history.add(0)  # the next change
+            tasks.cancel_scope.cancel()
+        return seen[0]
+
+    assert sequences(anyio.run(run)) == [1, 2]
 
 
 def test_a_watcher_that_leaves_while_it_reads_hides_nothing_from_others() -> None:

@@ -7,6 +7,7 @@ import anyio
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from bcai.base.errors import DependencyError, ResourceError
 from bcai.cluster.gateway import limits
 from bcai.cluster.gateway.admission import NodeCache
 from bcai.cluster.gateway.changes import Changes
@@ -18,12 +19,16 @@ from bcai.settings import Settings
 
 
 class Keys:
-    """A store that knows one key, for as many looks as it is told."""
+    """A store that knows one key, for as many looks as it is told; two more fail."""
 
     def __init__(self, looks: int) -> None:
         self.looks = looks
+        self.failures = iter([None, ResourceError("full"), DependencyError("away")])
 
     async def find_key(self, secret: str) -> ApiKey | None:
+        failure = next(self.failures, None)
+        if failure is not None:
+            raise failure
         self.looks -= 1
         return ApiKey("key_1", "laptop", Role.CLIENT, 0.0) if self.looks >= 0 else None
 
