@@ -35,7 +35,7 @@ class GatewayClient:
     async def has_work(self) -> bool:
         """Whether a job is unfinished; also true when we cannot know."""
         for state in UNFINISHED:
-            answer = await self._get("/v1/jobs", state=state, limit="1")
+            answer = await self._get("/v1/jobs", state=state, page_size="1")
             if answer is None or answer["items"]:
                 return True
         return False
