@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.utils import ClientDisconnected
 
 from bcai.base.errors import AuthError, BcaiError, TooLargeError
 from bcai.base.units import format_size
@@ -44,7 +45,10 @@ class Edge:
         if scope["type"] == "http":
             await _Exchange(self._app, scope, receive, send).serve()
         elif scope["type"] == "websocket":
-            await self._serve_websocket(scope, receive, send)
+            try:
+                await self._serve_websocket(scope, receive, send)
+            except* ClientDisconnected:
+                _LOG.info("the client left before its WebSocket was open")
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let only known callers open a WebSocket, and close it once their key is revoked."""
