@@ -194,6 +194,20 @@ def test_traced_runs_show_the_defined_bits(
     assert seen == expected
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_outputs_share_no_memory_with_inputs_or_each_other(backend: Backend) -> None:
+    builder = Builder()
+    x = builder.input("x", "float32[4,6]")
+    program = builder.finish(same=x, again=x, flat=x.reshape(24), turned=x.transpose())
+    given = {"x": np.ones((4, 6), np.float32)}
+    executable = backend.compile(program)
+    for found in (executable.run(given), executable.run_traced(given, lambda _, results: None)):
+        arrays = [*given.values(), *found.values()]
+        for number, array in enumerate(arrays):
+            assert not any(np.shares_memory(array, each) for each in arrays[:number])
+        assert all(each.flags.writeable for each in found.values())
+
+
 def differing_names(found: Values, expected: Values) -> list[str]:
     """Names of the outputs whose bits differ."""
     assert list(found) == list(expected)

@@ -39,6 +39,8 @@ class ReferenceInterpreter:
     ) -> dict[str, Array]:
         """Run a program on its inputs and parameters, by name; return its outputs, by name.
 
+        Outputs share no memory with inputs or each other.
+
         Raises
         ------
         InputError
@@ -58,7 +60,7 @@ class ReferenceInterpreter:
             live += results
             if observe is not None:
                 observe(position, tuple(canonical(each) for each in results))
-        return {name: canonical(live[value]) for name, value in program.outputs}
+        return {name: canonical(np.array(live[value])) for name, value in program.outputs}
 
     @default_float_mode()
     def step(
@@ -68,8 +70,7 @@ class ReferenceInterpreter:
         if op is python_execute and self._python is not None:
             return run_python(self._python, operands, attributes)
         if not op.is_macro:
-            with np.errstate(all="ignore"):
-                result = op.body(*operands, **attributes)
+            result = op.body(*operands, **attributes)
             results = cast("tuple[Array, ...]", result if isinstance(result, tuple) else (result,))
             return tuple(np.asarray(each) for each in results)
         types = tuple(None if each is None else TensorType.of(each) for each in operands)

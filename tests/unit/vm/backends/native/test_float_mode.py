@@ -18,6 +18,7 @@ from bcai.vm.backends.native.tape import ALL_DONE, RECORD_WORDS, Probe
 from bcai.vm.backends.native.target import NEON
 from bcai.vm.backends.reference.backend import ReferenceBackend
 from bcai.vm.backends.reference.float_mode import default_float_mode
+from bcai.vm.compiler.backend import Backend
 from bcai.vm.isa.types import Array
 from bcai.vm.program.builder import Builder
 from bcai.vm.program.program import VerifiedProgram
@@ -119,6 +120,23 @@ def test_code_that_is_compiled_then_keeps_its_bits(tmp_path: Path) -> None:
     found = NativeBackend(cache=tmp_path).compile(PROGRAM).run(VALUES)
     for name, array in EXPECTED.items():
         assert found[name].tobytes() == array.tobytes(), name
+
+
+@pytest.mark.parametrize(
+    "backend", [ReferenceBackend(), NativeBackend()], ids=["reference", "native"]
+)
+def test_a_process_that_raises_floating_point_errors_runs_programs(
+    backend: Backend, tmp_path: Path
+) -> None:
+    if isinstance(backend, NativeBackend):
+        backend.cache = tmp_path
+    builder = Builder()
+    x = builder.input("x", "float16[3]")
+    with np.errstate(all="raise"):
+        program = builder.finish(masked=x - 1e9, tiny=x * 1e-9)
+        found = backend.compile(program).run({"x": np.ones(3, np.float16)})
+    assert found["masked"].tolist() == [-np.inf] * 3
+    assert found["tiny"].tolist() == [0.0] * 3
 
 
 def test_the_other_processors_registers_are_set_too() -> None:
