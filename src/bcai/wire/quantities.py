@@ -13,7 +13,9 @@ DURATION_S_MAX = 31_536_000  # a year
 
 # What the schema promises is a little less than what the parsers take.
 _SIZE_TEXT = r"^[1-9][0-9]{0,5}(\.[0-9]{1,3})? ?([kKmMgG]i?)?[bB]?$"
-_DURATION_TEXT = r"^[1-9][0-9]{0,6}(\.[0-9]{1,3})?(s|m)?$"
+_DURATION_TEXT = (  # `90`, `90s`; `15m`, `1m30s`; `12h`, `1h30m`
+    r"^([1-9][0-9]{0,6}s?|[1-9][0-9]{0,4}m([1-9][0-9]?s)?|[1-9][0-9]{0,2}h([1-9][0-9]?m)?)$"
+)
 _NO_NUL = r"^[^\u0000]*$"
 
 
@@ -35,11 +37,11 @@ def _number_of(parse: Callable[[Any], float]) -> Callable[[object], float]:
 def _storable(text: str) -> str:
     """Refuse NUL and half surrogates: no file name, argument or database text can hold them."""
     if "\0" in text:
-        raise ValueError(f"holds a NUL character at position {text.index(chr(0))}")
+        raise ValueError(f"expected no NUL character at position {text.index(chr(0))}")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"holds half a surrogate pair at position {error.start}") from None
+        raise ValueError(f"expected no half surrogate pair at position {error.start}") from None
     return text
 
 

@@ -1,6 +1,7 @@
 """A submission is lowered to a spec, or every wrong field is named."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,12 @@ def places(**fields: object) -> set[str]:
     return {".".join(str(part) for part in error["loc"]) for error in refused.value.errors()}
 
 
+def _promised(field: str) -> str:
+    """The pattern that OpenAPI gives for the texts of a field."""
+    choices = JobSubmission.model_json_schema()["properties"][field]["anyOf"]
+    return next(choice["pattern"] for choice in choices if choice["type"] == "string")
+
+
 def test_units_are_read() -> None:
     submission = JobSubmission.model_validate(
         {
@@ -33,6 +40,16 @@ def test_units_are_read() -> None:
     assert spec.limits.log_bytes == 2**20
     assert (spec.limits.cpu_s, spec.limits.file_bytes, spec.limits.inodes) == (120, 3072, 7)
     assert (spec.hardware.gpu_count, spec.hardware.gpu_memory_bytes) == (1, 8 * 10**9)
+
+
+@given(st.from_regex(_promised("timeout"), fullmatch=True))
+def test_every_timeout_that_the_schema_promises_is_taken(text: str) -> None:
+    assert JobSubmission.model_validate({"code": "x", "timeout": text}).timeout > 0
+
+
+@pytest.mark.parametrize("text", ["90", "90s", "15m", "1m30s", "12h", "1h30m"])
+def test_the_schema_promises_what_its_description_shows(text: str) -> None:
+    assert re.search(_promised("timeout"), text)
 
 
 @pytest.mark.parametrize("field", ["limits", "hardware"])
