@@ -141,7 +141,7 @@ def _rows(
         if usage.memory_bytes_peak:
             used.append(f"{format_size(usage.memory_bytes_peak)} of memory")
         if usage.fuel:
-            used.append(f"{usage.fuel:,} units of fuel")
+            used.append(f"{usage.fuel:,} {'unit' if usage.fuel == 1 else 'units'} of fuel")
         rows.append(("used", Text(", ".join(used))))
     return rows
 

@@ -76,6 +76,9 @@ def test_statuses_are_told() -> None:
 def test_limits_name_their_number() -> None:
     assert "limit of 16" in cause_of(Facts(status=1, claim=claim(Cause.PROCESSES)))[1]
     assert "1.0 MiB" in cause_of(Facts(status=1, claim=claim(Cause.DISK_BYTES)))[1]
+    asked = replace(LIMITS, memory_bytes=200_000_000)  # --memory 200MB
+    by_memory = judge(Facts(status=1, claim=claim(Cause.MEMORY)), asked, killed_for_memory=False)
+    assert "its limit of 200 MB" in by_memory.message
 
 
 def test_a_jail_that_fell_over_is_not_the_users_fault() -> None:

@@ -12,7 +12,7 @@ Note [A limit behind an ending]
 
 import signal
 
-from bcai.base.units import format_duration_s, format_size
+from bcai.base.units import format_duration_s, format_limit, format_size
 from bcai.bridge.sandbox.jail import Cause, JailLimits
 from bcai.bridge.sandbox.supervisor import REPORT_BYTES_MAX, Facts
 from bcai.bridge.sandbox.text import one_line
@@ -103,7 +103,7 @@ def _stopped(facts: Facts, limits: JailLimits) -> Verdict:
         limit = REPORT_BYTES_MAX if facts.stop_detail == "metrics" else limits.log_bytes
         return Verdict(
             Cause.LOG_BYTES,
-            f"the script wrote more {facts.stop_detail} than its limit of {format_size(limit)}",
+            f"the script wrote more {facts.stop_detail} than its limit of {format_limit(limit)}",
             "log fewer metrics"
             if facts.stop_detail == "metrics"
             else "print less, or ask for more with limits.log",
@@ -133,16 +133,16 @@ def _limit(cause: Cause, limits: JailLimits, place: str = "", line: int | None =
             "do less work, or ask for more with limits.cpu",
         ),
         Cause.MEMORY: (
-            f"the script needed more memory than its limit of {format_size(limits.memory_bytes)}",
+            f"the script needed more memory than its limit of {format_limit(limits.memory_bytes)}",
             "use smaller batches or data, or ask for more with limits.memory",
         ),
         Cause.DISK_BYTES: (
-            f"{wrote} more files than its limit of {format_size(limits.disk_bytes)}",
+            f"{wrote} more files than its limit of {format_limit(limits.disk_bytes)}",
             "write less, or ask for more with limits.disk",
         ),
         Cause.FILE_BYTES: (
             f"{wrote} a file larger than its limit of "
-            f"{format_size(limits.file_bytes or limits.disk_bytes)}",
+            f"{format_limit(limits.file_bytes or limits.disk_bytes)}",
             "write several smaller ones, or ask for more with limits.file",
         ),
         Cause.INODES: (
