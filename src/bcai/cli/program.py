@@ -78,7 +78,8 @@ def run_program(
     /,
     *,
     input: Annotated[
-        tuple[str, ...], Parameter(help="Input or parameter: NAME=FILE.npy. Repeatable.")
+        tuple[str, ...],
+        Parameter(negative="", help="Input or parameter: NAME=FILE.npy. Repeatable."),
     ] = (),
     out: Annotated[
         Path | None, Parameter(help="Folder for the outputs, as NAME.npy. Default: none is kept.")

@@ -118,3 +118,9 @@ def test_an_empty_home_has_no_network(
     status, out, _ = outcome(capsys, "status", "--json")
     assert status == 1
     assert json.loads(out) == {"endpoint": None, "nodes": []}
+
+
+def test_a_list_has_no_option_that_empties_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (("run",), ("program", "run"), ("node", "env", "add")):
+        _, out, _ = outcome(capsys, *command, "--help")
+        assert "--empty-" not in out
