@@ -185,7 +185,9 @@ def test_json_that_breaks_off_is_located(gateway: Gateway) -> None:
     with gateway.client() as client:
         headers = {"Content-Type": "application/json"}
         answer = client.post("/v1/jobs", content=b'{\n  "code": }', headers=headers)
-    assert "line 2, column 11" in str(problem(answer, 422).errors)
+    found = problem(answer, 422)
+    assert found.code == "input.format"
+    assert "line 2, column 11" in str(found.errors)
 
 
 def test_a_body_over_the_limit_is_refused(gateway: Gateway) -> None:

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bcai.base.errors import AuthError, BcaiError, BusyError
+from bcai.base.errors import AuthError, BcaiError, BusyError, FormatError, InputError
 from bcai.wire.jobs import FieldError, Problem
 from bcai.wire.submission import FileMessage, HardwareMessage, JobSubmission, LimitsMessage
 
@@ -76,15 +76,10 @@ def validation_problem(request: Request, error: RequestValidationError) -> Probl
         content_type = request.headers.get("content-type", "nothing")
         if "json" not in content_type:
             hint = f"send the header 'Content-Type: application/json'; found {content_type[:80]!r}"
-    return Problem(
-        type="https://github.com/bcai-network/bcai/blob/main/docs/errors.md#input.invalid",
-        title="The caller sent something invalid and can fix it",
-        status=422,
-        detail=f"{len(fields)} field(s) of the request are wrong",
-        code="input.invalid",
-        hint=hint,
-        errors=fields,
-    )
+    if any(item["type"] == "json_invalid" for item in items):
+        return Problem.of(FormatError("the request's body cannot be read as JSON"), errors=fields)
+    message = f"{len(fields)} field(s) of the request are wrong"
+    return Problem.of(InputError(message, hint=hint), errors=fields)
 
 
 def _field_error(item: dict[str, Any], body: object) -> FieldError:
