@@ -8,7 +8,6 @@ folder. `$BCAI_CONFIG` names one file that stands in for both.
 
 import os
 import tomllib
-from difflib import get_close_matches
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,7 +23,8 @@ from pydantic_settings import (
 )
 
 from bcai.base.errors import InputError
-from bcai.base.wording import as_expected
+from bcai.base.suggest import did_you_mean
+from bcai.base.wording import found_and_expected
 
 DEFAULT_PORT = 8080
 NODE_MEMORY_MB_MIN = 16  # below it hardly a Python starts, let alone one with NumPy
@@ -206,11 +206,9 @@ def read_settings(**flags: Any) -> Settings:
         lines: list[str] = []
         for item in error.errors():
             field = ".".join(str(part) for part in item["loc"])
-            if item["type"] == "extra_forbidden":
-                lines.append(f"{field}: unknown{_nearest(item['loc'])}")
-                continue
             found = "***" if field in _SECRETS else repr(item["input"])
-            lines.append(f"{field}: found {found}; {as_expected(item['msg'])}")
+            near = _nearest(item["loc"]) if item["type"] == "extra_forbidden" else ""
+            lines.append(f"{field}: {found_and_expected(item['type'], item['msg'], found)}{near}")
         raise InputError("settings: " + "; ".join(lines)) from error
     except SettingsError as error:  # a variable whose table is no JSON, for one
         raise InputError(f"settings: {error}") from error
@@ -222,5 +220,4 @@ def _nearest(place: tuple[int | str, ...]) -> str:
     for part in place[:-1]:
         field = getattr(table, "model_fields", {}).get(part)
         table = None if field is None else field.annotation
-    near = get_close_matches(str(place[-1]), getattr(table, "model_fields", ()), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return did_you_mean(str(place[-1]), getattr(table, "model_fields", ()))

@@ -135,11 +135,13 @@ def test_an_id_that_is_none_is_not_found(gateway: Gateway, job_id: str) -> None:
 @pytest.mark.parametrize(
     ("body", "pointer", "words"),
     [
-        ({"cod": "x"}, "/cod", "did you mean 'code'"),
+        ({"cod": "x"}, "/cod", "unknown; did you mean 'code'?"),
         ({"code": "a\0b"}, "/code", "NUL character at position 1"),
-        ({"code": "x", "timeout": "soon"}, "/timeout", "soon"),
-        ({"code": "x", "hardware": {"memory": []}}, "/hardware/memory", "found []"),
-        ({"code": "x", "hardware": {"memory": 1e300}}, "/hardware/memory", "less than"),
+        ({"code": "x", "timeout": "soon"}, "/timeout", 'found "soon"; expected such as'),
+        ({"code": "x", "name": ""}, "/name", 'found ""; expected at least 1 character'),
+        ({"code": "x", "signature": {}}, "/signature/key", "found nothing; expected a value"),
+        ({"code": "x", "hardware": {"memory": []}}, "/hardware/memory", "found []; expected a num"),
+        ({"code": "x", "hardware": {"memory": 1e300}}, "/hardware/memory", "expected at most"),
         ({"code": "x", "arguments": ["ok", "\0"]}, "/arguments/1", "NUL"),
         ({"code": "x", "max_retries": "3"}, "/max_retries", "expected a number"),
         ({"code": "x", "labels": {"a\0": "b"}}, "/labels", "NUL"),

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from pydantic import ValidationError
 
 from bcai.base.errors import EXIT_OK, InputError
+from bcai.base.wording import found_and_expected
 from bcai.cli.figures import format_age
 from bcai.cli.options import DEFAULT_NETWORK, NetworkOptions
 from bcai.cli.session import with_network
@@ -48,8 +49,9 @@ def add_key(
     try:
         body = KeyRequest(name=name, role=role)
     except ValidationError as error:
-        why = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise InputError(f"name: found {name!r}; {why}") from error
+        wrong = error.errors()[0]
+        said = found_and_expected(wrong["type"], wrong["msg"], repr(name))
+        raise InputError(f"name: {said}") from error
 
     async def act(client: "AsyncSDK") -> KeyCreated:
         return await client.transport.post(_PATH, KeyCreated, body=body)

@@ -4,8 +4,10 @@ The commands are imported when they are called, so that `bcai --help` is quick.
 """
 
 import os
+import re
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -16,6 +18,7 @@ from bcai.cli.failure import report_failure
 
 EXIT_INTERRUPTED = 130  # what shells give for Ctrl-C: 128 + SIGINT
 EXIT_PIPE_CLOSED = 141  # and for a reader that left, such as `head`: 128 + SIGPIPE
+_NO_VALUE = re.compile(r"(?P<option>--[a-z-]+)=")
 
 _RUN_HELP = """Run a script or a project folder on a network.
 
@@ -182,6 +185,7 @@ def _run(tokens: list[str]) -> int:
     AFTER_DASHES.set(max(0, len(tokens) - len(own) - 1))
     as_json, verbose = "--json" in own, "--verbose" in own
     try:
+        _refuse_empty(own)
         result: object = build_app()(
             tokens, exit_on_error=False, print_error=False, result_action="return_value",
         )  # fmt: skip
@@ -196,6 +200,19 @@ def _run(tokens: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the process's main: no traceback reaches a user
         return report_failure(error, as_json=as_json, verbose=verbose)
     return result if isinstance(result, int) else EXIT_OK
+
+
+def _refuse_empty(own: Sequence[str]) -> None:
+    """Refuse what is empty: it would be taken for the default, or a path for this very folder."""
+    for before, token in pairwise(["", *own]):
+        glued = _NO_VALUE.fullmatch(token)
+        if token and glued is None:
+            continue
+        option = glued["option"] if glued else before
+        place = option if option.startswith("-") else "an argument"
+        raise InputError(
+            f"{place}: found '', expected a value", hint="a shell variable may be empty"
+        )
 
 
 def _usage_error(error: CycloptsError) -> InputError:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from bcai.base.errors import BcaiError, FormatError, InputError, NotFoundError
+from bcai.base.suggest import did_you_mean
 from bcai.base.units import parse_duration_s, parse_size
-from bcai.cli.suggest import did_you_mean
 from bcai.jobs.spec import SecurityLevel
 from bcai.settings import Settings
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bcai.base.errors import FormatError, InputError, NotFoundError
+from bcai.base.suggest import did_you_mean
 from bcai.cli.project import Project, read_project
-from bcai.cli.suggest import did_you_mean
 
 PROGRAM_SUFFIXES = (".bcai", ".bcaiasm")  # canonical bytes, assembly
 

@@ -6,10 +6,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from bcai.base.errors import InputError
+from bcai.base.suggest import nearest
 from bcai.jobs.node import Node
 from bcai.jobs.states import JobState
 from bcai.sdk.async_job import AsyncJob
-from bcai.sdk.draft import AnyPath, Draft, Quantity, draft_job, nearest
+from bcai.sdk.draft import AnyPath, Draft, Quantity, draft_job
 from bcai.sdk.result import Result
 from bcai.sdk.transport import Transport, job_path
 from bcai.wire.jobs import JobList, JobSummary, JobView, NodeList

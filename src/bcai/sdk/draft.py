@@ -1,6 +1,5 @@
 """A job before it is sent: keyword arguments as a checked submission, and the files it brings."""
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -10,8 +9,10 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from bcai.base.errors import FormatError, InputError, NotFoundError, TooLargeError
+from bcai.base.suggest import nearest
 from bcai.base.units import format_size
-from bcai.base.wording import as_expected
+from bcai.base.wording import found_and_expected
+from bcai.jobs.requirements import parse_requirement
 from bcai.jobs.spec import CODE_BYTES_MAX, check_verify
 from bcai.jobs.verify import parse_verify
 from bcai.sdk.folder import LocalFile, data_files, entry_of, project_files
@@ -111,7 +112,7 @@ def check_submission(fields: Mapping[str, Any]) -> JobSubmission:
     ------
     InputError
         A field is wrong, an unknown one comes with the nearest right name; or `verify` or the
-        memory is not for this kind of job.
+        memory is not for this kind of job; or a requirement is none.
     """
     code = fields.get("code")
     if isinstance(code, str) and len(code.encode("utf-8", "replace")) > CODE_BYTES_MAX:
@@ -129,6 +130,8 @@ def check_submission(fields: Mapping[str, Any]) -> JobSubmission:
     verify = parse_verify(submission.verify)
     check_verify(verify, submission.kind, captured=submission.capture)
     submission.memory_bytes_asked()
+    for text in submission.requirements:
+        parse_requirement(text)
     return submission
 
 
@@ -156,14 +159,6 @@ def read_script(path: Path) -> str:
             f"path: {str(path)!r}, line {line}: byte {content[error.start]:#04x} is not UTF-8 text",
             hint="save the script as UTF-8",
         ) from error
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Say which names there are, the nearest one first."""
-    known = sorted(map(str, names))
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    expected = ", ".join([*close, *(other for other in known if other not in close)])
-    return f"did you mean {close[0]!r}? known: {expected}" if close else f"known: {expected}"
 
 
 _TABLES: dict[tuple[int | str, ...], type[JobSubmission | HardwareMessage | LimitsMessage]] = {
@@ -204,10 +199,9 @@ def _source(
 
 def _explain(place: tuple[int | str, ...], kind: str, message: str, found: object) -> str:
     field = ".".join(str(part) for part in place) or "job"
-    table = _TABLES.get(place[:-1])
-    if kind == "extra_forbidden" and table is not None:
-        return f"{field}: unknown; {nearest(str(place[-1]), table.model_fields)}"
-    return f"{field}: found {_short(found)}; {as_expected(message)}"
+    said = f"{field}: {found_and_expected(kind, message, _short(found))}"
+    table = _TABLES.get(place[:-1]) if kind == "extra_forbidden" else None
+    return said if table is None else f"{said}; {nearest(str(place[-1]), table.model_fields)}"
 
 
 def _short(value: object, length_max: int = 80) -> str:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 from bcai.base.digest import digest_of
 from bcai.base.errors import FormatError
+from bcai.base.suggest import nearest
 from bcai.base.values import decode_value
 from bcai.jobs.outcome import Output
 from bcai.sdk.arrays import read_arrays
-from bcai.sdk.draft import nearest
 from bcai.sdk.portal import portal
 
 if TYPE_CHECKING:

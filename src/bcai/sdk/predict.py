@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bcai.base.errors import InputError
-from bcai.sdk.draft import nearest
+from bcai.base.suggest import nearest
 from bcai.sdk.training_data import columns_of
 
 if TYPE_CHECKING:

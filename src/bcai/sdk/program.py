@@ -56,7 +56,7 @@ def draft_program(
     usual_name = Path(program).stem if isinstance(program, str | PathLike) else "program"
     fields: dict[str, Any] = {
         "kind": JobKind.PROGRAM,
-        "name": name or usual_name,
+        "name": usual_name if name is None else name,
         "entry": ENTRY,
         "hardware": {"gpu_count": 1} if _asks_for_gpu(verified) else None,
         "limits": limits,

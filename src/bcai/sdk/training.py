@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bcai.base.errors import InputError
+from bcai.base.suggest import nearest
 from bcai.base.units import MIB, format_count
 from bcai.jobs.spec import JobKind, Mount
 from bcai.jobs.training import CHECKPOINTS, ENTRY, ROWS, RUN, STATE
-from bcai.sdk.draft import Draft, Quantity, checked_draft, nearest
+from bcai.sdk.draft import Draft, Quantity, checked_draft
 from bcai.sdk.folder import LocalFile
 from bcai.sdk.learning_rate import LearningRate, knots_of
 from bcai.sdk.training_data import columns_of, warn_of_columns

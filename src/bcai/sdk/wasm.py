@@ -43,7 +43,7 @@ def draft_wasm(
     usual_name = "module" if isinstance(module, bytes) else Path(module).stem
     fields: dict[str, Any] = {
         "kind": JobKind.WASM,
-        "name": name or usual_name,
+        "name": usual_name if name is None else name,
         "entry": ENTRY,
         "arguments": arguments,
         "limits": limits,

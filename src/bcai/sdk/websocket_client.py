@@ -10,8 +10,9 @@ from typing import Self
 import anyio.to_thread
 
 from bcai.base.errors import InputError
+from bcai.base.suggest import nearest
 from bcai.sdk.async_job import AsyncJob
-from bcai.sdk.draft import Draft, Quantity, draft_job, nearest
+from bcai.sdk.draft import Draft, Quantity, draft_job
 from bcai.sdk.portal import portal
 from bcai.sdk.result import Result
 from bcai.sdk.signing import sign_submission

@@ -28,6 +28,15 @@ def outcome(capsys: pytest.CaptureFixture[str], *tokens: str) -> tuple[int, str,
         (("jobs", "list", "--state", "RUNING"), "did you mean 'RUNNING'"),
         (("jobs", "show"), "JOB_ID"),
         (("create-project", "-x"), "-x"),
+        (("run", "--explain", "--code", "1", "--name", ""), "--name: found '', expected a value"),
+        (
+            ("run", "--explain", "--code", "1", "--require="),
+            "--require: found '', expected a value",
+        ),
+        (("run", "--explain", "--code", "1", "--data", ""), "--data: found ''"),
+        (("run", ""), "an argument: found ''"),
+        (("run", "absent.py", "--", ""), "no file or folder 'absent.py'"),
+        (("run", "--explain", "--code", "1", "--require", "a b"), "requirement 'a b'"),
         (("create-project", "a b"), "letters"),
     ],
 )
@@ -104,10 +113,10 @@ def test_arguments_of_a_line_of_code_follow_after_two_dashes(
     assert "rep.py --fast" in outcome(capsys, *given)[1]
 
 
-def test_a_key_without_a_name_is_our_own_error(capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, _ = outcome(capsys, "keys", "add", "", "--json")
+def test_a_key_with_too_long_a_name_is_our_own_error(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = outcome(capsys, "keys", "add", "k" * 201, "--json")
     assert status == 2
-    assert json.loads(out)["message"].startswith("name: found ''; ")
+    assert json.loads(out)["message"].endswith("k'; expected at most 200 characters")
 
 
 def test_an_empty_home_has_no_network(

@@ -68,6 +68,7 @@ def test_no_retry_is_no_retry() -> None:
         ({"code": "", "timeout": 0}, "timeout: found 0"),
         ({"code": "", "max_retries": -1}, "max_retries: found -1; expected at least 0"),
         ({"code": "", "requirements": "torch"}, r"requirements: .*expected a list.*\['torch'\]"),
+        ({"code": "", "requirements": ["torch >> 2"]}, "requirement 'torch >> 2': Expected"),
         ({"code": "", "reward_tokens": 1.5}, "reward_tokens: found 1.5"),
         ({"code": "", "name": ""}, "name: found ''"),
         ({"code": "", "hardware": "8GB"}, "hardware: found '8GB'; expected a valid dict"),

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter, validators
 
 from bcai.base.errors import InputError
+from bcai.base.suggest import did_you_mean
 from bcai.cli.figures import format_age
 from bcai.cli.options import DEFAULT_NETWORK, NetworkOptions
 from bcai.cli.session import with_network
-from bcai.cli.suggest import did_you_mean
 from bcai.cli.terminal import print_block, print_json, stdout_console
 from bcai.jobs.states import JobState
 from bcai.wire.jobs import JobSummary

@@ -11,7 +11,7 @@ from bcai.base.errors import BusyError, FormatError
 from bcai.cluster.gateway.auth import owned_job
 from bcai.cluster.gateway.frames import Frames, Gone
 from bcai.cluster.gateway.limits import CLIENT_REQUESTS_MAX
-from bcai.cluster.gateway.problems import problem_of
+from bcai.cluster.gateway.problems import complaint_of, problem_of
 from bcai.cluster.gateway.services import Services
 from bcai.cluster.gateway.submit import submit
 from bcai.cluster.store.protocol import ApiKey
@@ -112,8 +112,10 @@ class ClientSession:
 def _unreadable(error: ValidationError) -> Failed:
     """Say what is wrong with a frame; its id is not known."""
     fields = [
-        FieldError(pointer="".join(f"/{part}" for part in item["loc"])[:200], detail=item["msg"])
-        for item in error.errors(include_input=False, include_url=False)[:20]
+        FieldError(
+            pointer="".join(f"/{part}" for part in item["loc"])[:200], detail=complaint_of(item)
+        )
+        for item in error.errors(include_url=False)[:20]
     ]
     problem = problem_of(FormatError("the frame is no request of a client"))
     return Failed(id="", problem=problem.model_copy(update={"errors": fields}))

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from starlette.websockets import WebSocket
 
 from bcai.base.errors import BcaiError, ForbiddenError, StaleError
+from bcai.base.wording import as_expected
 from bcai.cluster.gateway.frames import Frames, Gone
 from bcai.cluster.gateway.handed_in import signing_key_of, vetted
 from bcai.cluster.gateway.limits import (
@@ -62,7 +63,7 @@ async def _receive(frames: Frames) -> FromNode:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        reason = f"no message of a node: {place}: {first['msg']}"
+        reason = f"no message of a node: {place}: {as_expected(first['msg'])}"
         _LOG.warning("%s", reason)
         await frames.close(CLOSE_POLICY, reason)
         raise Gone from None

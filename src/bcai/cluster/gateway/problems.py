@@ -1,6 +1,5 @@
 """Errors as Problem Details (RFC 9457): what a client reads instead of a traceback."""
 
-import difflib
 import json
 import logging
 import secrets
@@ -13,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bcai.base.errors import AuthError, BcaiError, BusyError, FormatError, InputError
+from bcai.base.suggest import did_you_mean
+from bcai.base.wording import found_and_expected
 from bcai.wire.jobs import FieldError, Problem
 from bcai.wire.submission import FileMessage, HardwareMessage, JobSubmission, LimitsMessage
 
@@ -82,6 +83,12 @@ def validation_problem(request: Request, error: RequestValidationError) -> Probl
     return Problem.of(InputError(message, hint=hint), errors=fields)
 
 
+def complaint_of(item: Mapping[str, Any]) -> str:
+    """What pydantic says of one wrong field, in our words."""
+    found = _shortened(item.get("input"))
+    return found_and_expected(item["type"], str(item["msg"]), found)
+
+
 def _field_error(item: dict[str, Any], body: object) -> FieldError:
     """Describe one wrong field."""
     place, *path = item["loc"]
@@ -89,12 +96,9 @@ def _field_error(item: dict[str, Any], body: object) -> FieldError:
         return FieldError(pointer="", detail=_bad_json(item, str(body)))
     tokens = [str(part).replace("~", "~0").replace("/", "~1")[:200] for part in path]
     pointer = "".join(f"/{token}" for token in tokens)
-    detail = str(item["msg"]).removeprefix("Value error, ")
+    detail = complaint_of(item)
     if item["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(path[-1]), _FIELDS, n=1)
-        detail = "no such field" + (f"; did you mean {near[0]!r}?" if near else "")
-    elif item["type"] != "missing":
-        detail += f"; found {_shortened(item.get('input'))}"
+        detail += did_you_mean(str(path[-1]), _FIELDS)
     return FieldError(pointer=pointer if place == "body" else f"{place}{pointer}", detail=detail)
 
 
