@@ -24,6 +24,7 @@ class _Message(BaseModel):
 
 Name = Annotated[Text, Field(max_length=64)]  # of a job, or of an attempt
 REPORTS_MAX = 2**31 - 1  # of one attempt: the largest number that every database holds
+HELD_MAX = 10_000  # attempts: more than any machine works on at once
 
 
 class Held(_Message):
@@ -40,7 +41,7 @@ class Hello(_Message):
     node_id: Text = Field(min_length=1, max_length=64)
     name: Text = Field(min_length=1, max_length=200)
     capabilities: Capabilities
-    held: list[Held] = Field(default_factory=list[Held])
+    held: list[Held] = Field(default_factory=list[Held], max_length=HELD_MAX)
     signing_key: str = Field(default="", pattern=r"^(ed25519:[0-9a-f]{64})?$")
     """What signs its receipts; without one it can hand in none."""
     key_proof: str = Field(default="", pattern=r"^([0-9a-f]{128})?$")
@@ -66,7 +67,7 @@ class Heartbeat(_Message):
     """Renews the node's presence and the leases of what it holds."""
 
     type: Literal["heartbeat"] = "heartbeat"
-    held: list[Held]
+    held: list[Held] = Field(max_length=HELD_MAX)
 
 
 class Started(_Message):

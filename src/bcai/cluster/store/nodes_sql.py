@@ -13,6 +13,8 @@ from bcai.cluster.store.tables import API_KEYS, JOBS, NODES
 from bcai.jobs.node import NOTHING, Capabilities, Node
 from bcai.wire.jobs import CAPABILITIES
 
+Pair = tuple[str, str]  # a job's id and the lock token of an attempt
+
 
 def node_seen(
     connection: Connection,
@@ -42,10 +44,7 @@ def node_seen(
         if name is None or capabilities is None:
             raise InputError(f"node {node_id[:80]!r} is not known: it has to say hello first")
         connection.execute(insert(NODES).values(id=node_id, **news))
-    # Sorted, so that two gateways lock the same jobs in the same order.
-    renewed = {
-        pair for pair in sorted(set(held)) if _renew(connection, node_id, pair, now + lease_s)
-    }
+    renewed = _renew(connection, node_id, set(held), now + lease_s) if held else set[Pair]()
     return [pair for pair in held if pair not in renewed]
 
 
@@ -79,19 +78,18 @@ def _check_signing_key(connection: Connection, node_id: str, signing_key: str) -
             )
 
 
-def _renew(connection: Connection, node_id: str, pair: tuple[str, str], until: float) -> bool:
-    job_id, lock_token = pair
-    renewed = connection.execute(
-        update(JOBS)
-        .where(
-            JOBS.c.id == job_id,
-            JOBS.c.lock_token == lock_token,
-            JOBS.c.node_id == node_id,
-            JOBS.c.state.in_(HELD),
-        )
-        .values(lease_until=until)
+def _renew(connection: Connection, node_id: str, held: set[Pair], until: float) -> set[Pair]:
+    """Renew the leases of what a node has and holds. However much it says, that is all it costs."""
+    query = select(JOBS.c.id, JOBS.c.lock_token).where(
+        JOBS.c.node_id == node_id, JOBS.c.state.in_(HELD)
     )
-    return renewed.rowcount == 1
+    # Sorted, so that two gateways lock the same jobs in the same order.
+    rows = connection.execute(query.order_by(JOBS.c.id).with_for_update())
+    renewed = {(row.id, row.lock_token) for row in rows} & held
+    if renewed:
+        ids = sorted(job_id for job_id, _ in renewed)
+        connection.execute(update(JOBS).where(JOBS.c.id.in_(ids)).values(lease_until=until))
+    return renewed
 
 
 def nodes(connection: Connection, online_within_s: float, now: float) -> list[Node]:
