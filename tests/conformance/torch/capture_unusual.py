@@ -2,7 +2,7 @@
 
 The file is a script: what it finds is in `found`, one list of numbers for each function below.
 Threads, views, sparse tensors and complex numbers are where a tensor without contents could be
-read unnoticed. Data and weights come from a cosine, since captured draws are not torch's own.
+read unnoticed.
 """
 
 import copy
@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import torch as installed
+from tests.conformance.torch.deterministic import data, filled, numbers, small, trained
 from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.utils.data import DataLoader, TensorDataset
@@ -24,35 +25,6 @@ FOUND: dict[str, Callable[[], list[Any]]] = {}
 def script(run: Callable[[], list[Any]]) -> Callable[[], list[Any]]:
     FOUND[run.__name__] = run
     return run
-
-
-def data(*sizes: int, pitch: float = 0.31) -> Any:
-    count = int(torch.Size(sizes).numel())
-    return torch.cos(torch.arange(count, dtype=torch.float32) * pitch).reshape(sizes)
-
-
-def filled(model: nn.Module) -> Any:
-    with torch.no_grad():
-        for place, each in enumerate(model.parameters()):
-            each.copy_(data(*each.shape, pitch=0.7 + place) * 0.3)
-    return model
-
-
-def trained(model: Any, loss_of: Callable[[], Any], optimizer: Any = None) -> list[Any]:
-    """Losses of three steps, and a weight."""
-    chosen = optimizer or torch.optim.SGD(model.parameters(), lr=0.1)
-    found: list[Any] = []
-    for _ in range(3):
-        loss = loss_of()
-        chosen.zero_grad()
-        loss.backward()
-        chosen.step()
-        found.append(loss)
-    return [*found, next(model.parameters())]
-
-
-def small() -> Any:
-    return filled(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)))
 
 
 @script
@@ -269,14 +241,6 @@ def default_type() -> list[Any]:
         made = (torch.zeros(3), whole / 3, whole.sqrt(), torch.full((2,), 0.1), torch.ones(2) * 0.1)
         found += [value for one in made for value in (one, one.dtype.itemsize)]
     return found
-
-
-def numbers(found: list[Any]) -> list[float]:
-    return [
-        float(number)
-        for each in found
-        for number in torch.as_tensor(each).detach().to(torch.float64).reshape(-1).tolist()
-    ]
 
 
 found = {name: numbers(run()) for name, run in FOUND.items()}

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("torch")
 
 MODELS = Path(__file__).with_name("capture_models.py")
+OFTEN = Path(__file__).with_name("capture_often.py")
 UNUSUAL = Path(__file__).with_name("capture_unusual.py")
 STRIDES = Path(__file__).with_name("capture_strides.py")
 TIMEOUT_S = 600
@@ -62,6 +63,19 @@ def test_every_operation_of_them_is_an_instruction(models: dict[str, Any]) -> No
     assert models["said"] == []
 
 
+def test_common_scripts_come_to_the_values_of_torch_by_instructions_alone() -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(OFTEN.read_text(), str(OFTEN), "exec"), names)
+    recorded = captured(OFTEN)
+    assert recorded["said"] == []
+    assert recorded["unmapped"] == []
+    assert recorded["found"].keys() == names["found"].keys()
+    for name, expected in names["found"].items():
+        np.testing.assert_allclose(
+            recorded["found"][name], expected, rtol=RTOL, atol=RTOL, err_msg=name
+        )
+
+
 @pytest.fixture(scope="module")
 def unusual() -> dict[str, Any]:
     return captured(UNUSUAL)
@@ -85,9 +99,9 @@ def test_what_they_leave_to_torch_is_said_and_nothing_else(unusual: dict[str, An
     scripts = [name for name in names if name in unusual["found"]]
     left: set[str] = set()
     for _, place, _ in unusual["unmapped"]:
-        number = int(place.rpartition(":")[2])
-        at = sum(start <= number for start in starts)
-        left.add(scripts[at - 1] if at else "sparse")  # the loop, above all of them
+        file, _, number = place.rpartition(":")
+        at = sum(start <= int(number) for start in starts) if file == str(UNUSUAL) else 0
+        left.add(scripts[at - 1] if at else "sparse")  # the loop that all share
     assert left == {"views", "complexes", "sparse"}
     assert any("to_sparse_csr" in op for op, _, _ in unusual["unmapped"])
 
@@ -132,6 +146,41 @@ def test_draws_follow_the_scripts_seed_and_bits_do_not_depend_on_threads(tmp_pat
     assert not found["other"]
     assert np.mean(found["losses"][-4:]) < np.mean(found["losses"][:4])
     assert captured(script, backend="reference")["root"] == one["root"]
+
+
+WEIGHTED = """
+import torch
+torch.manual_seed(5)
+weights = torch.tensor([[0.0, 1.0, 2.0, 5.0, 0.0]])
+rows = weights.expand(4000, 5).double().div(8).float()
+once = torch.multinomial(rows, 1)
+often = torch.multinomial(weights[0], 4000, replacement=True)
+all_three = torch.multinomial(rows, 3)
+named = torch.distributions.Categorical(probs=rows).sample()
+mean = torch.tensor([1.0, -2.0]).expand(4000, 2)
+normal = torch.distributions.Normal(mean, 0.5).sample()
+def shares(drawn):
+    return torch.bincount(drawn.reshape(-1), minlength=5).div(drawn.numel()).tolist()
+torch.manual_seed(5)
+again = torch.multinomial(rows, 1)
+found = {"shares": [shares(each) for each in (once, often, all_three[:, 0], named)],
+         "all": all_three.sort(1).values.unique(dim=0).tolist(),
+         "normal": [*normal.mean(0).tolist(), *normal.std(0).tolist()],
+         "again": bool((once == again).all())}
+"""
+
+
+def test_draws_by_weight_have_their_shares_and_are_instructions(tmp_path: Path) -> None:
+    recorded = captured(written(tmp_path, WEIGHTED))
+    left = {op for op, _, _ in recorded["unmapped"]}
+    assert left <= {"aten.bincount.default", "aten.unique_dim.default"}  # of the check
+    found = recorded["found"]
+    for shares in found["shares"]:
+        assert [shares[0], shares[4]] == [0, 0]
+        np.testing.assert_allclose(shares[1:4], [0.125, 0.25, 0.625], atol=0.03)
+    assert found["all"] == [[1, 2, 3]]
+    np.testing.assert_allclose(found["normal"], [1, -2, 0.5, 0.5], atol=0.05)
+    assert found["again"]
 
 
 BY_RULES = """

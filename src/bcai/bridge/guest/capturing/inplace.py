@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils._pytree import tree_leaves
 
+from bcai.bridge.guest.capturing.inside_torch import storage_of
+
 aten: Any = torch.ops.aten
 
 NOT_TAKEN_APART = frozenset({"aten.nonzero.default", "aten._to_copy.default"})
@@ -24,43 +26,72 @@ def functional(func: Any) -> Any | None:
     known = _OTHERS.get(str(func))
     if known is not None:
         return known
-    name, overload = func._schema.name.removeprefix("aten::"), func._overloadname
+    name = func._schema.name.removeprefix("aten::")
     if name.endswith("_"):
-        return _overload(name[:-1], overload)
-    for each in (overload.removesuffix("_out"), "default", "Tensor"):
-        found = _overload(name, each) if overload.endswith("out") and each != overload else None
-        if found is not None:
-            return found
-    return None
+        return _overload(name[:-1], func._overloadname)
+    packet = getattr(aten, name)
+    wanted = _read(func)
+    others = [getattr(packet, each) for each in packet.overloads()]
+    alike = [each for each in others if _read(each)[: len(wanted)] == wanted and _gives(each)]
+    return next(
+        (each for each in alike if {name for name, _ in _read(each)[len(wanted) :]} <= _OF_RESULTS),
+        None,
+    )
+
+
+_OF_RESULTS = {"dtype", "layout", "device", "pin_memory"}
+"""Arguments that only say of which type a result is and where: those of `out`."""
+
+
+def _read(func: Any) -> list[tuple[str, str]]:
+    """Names and types of the arguments that a call does not write to."""
+    return [
+        (each.name, str(each.type))
+        for each in func._schema.arguments
+        if each.alias_info is None or not each.alias_info.is_write
+    ]
+
+
+def _gives(func: Any) -> bool:
+    """Whether a call gives tensors of its own."""
+    returned = func._schema.returns
+    return not func._schema.is_mutable and all("Tensor" in str(each.type) for each in returned)
 
 
 class InPlace(NamedTuple):
-    """How an operation that writes to one argument is said without the write.
+    """How an operation that writes to arguments is said without the write.
 
     Attributes
     ----------
     other
-        The overload that gives the result.
-    place, name
-        Of the argument that is written to.
+        The overload that gives the results.
+    written
+        Place and name of each argument that a result is written to.
     keeps_type
         Whether the result is like that argument, whatever the others are.
+    takes_type
+        Whether the other one is told the type of the result.
     """
 
     other: Any
-    place: int
-    name: str
+    written: tuple[tuple[int, str], ...]
     keeps_type: bool
+    takes_type: bool
 
     def parts(
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[torch.Tensor, tuple[Any, ...], dict[str, Any]]:
+    ) -> tuple[list[torch.Tensor], tuple[Any, ...], dict[str, Any]]:
         """What is written to, and the arguments of the other operation."""
-        target = args[self.place] if self.place < len(args) else kwargs[self.name]
-        given = {name: each for name, each in kwargs.items() if name != "out"} if kwargs else kwargs
-        if func is aten._index_put_impl_.default:
-            args = args[:4]
-        return target, args, given
+        targets = [
+            args[place] if place < len(args) else kwargs[name] for place, name in self.written
+        ]
+        if self.keeps_type:
+            return targets, args[:4] if func is aten._index_put_impl_.default else args, kwargs
+        names = {name for _, name in self.written}
+        given = {name: each for name, each in kwargs.items() if name not in names}
+        if self.takes_type:
+            given["dtype"] = targets[0].dtype
+        return targets, args, given
 
 
 def in_place(func: Any) -> InPlace | None:
@@ -71,9 +102,18 @@ def in_place(func: Any) -> InPlace | None:
         for place, each in enumerate(func._schema.arguments)
         if each.alias_info is not None and each.alias_info.is_write
     ]
-    if other is None or len(written) != 1:
+    if other is None or len(written) != len(other._schema.returns):
         return None
-    return InPlace(other, *written[0], func.__name__.split(".")[0].endswith("_"))
+    keeps_type = func.__name__.split(".")[0].endswith("_")
+    takes_type = not keeps_type and ("dtype", "Optional[int]") in _read(other)[len(_read(func)) :]
+    return InPlace(other, tuple(written), keeps_type, takes_type)
+
+
+def make_room(targets: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:
+    """Give those without memory the shape of the result, as torch does."""
+    for target, value in zip(targets, values, strict=True):
+        if target.shape != value.shape and not storage_of(target).nbytes():
+            target.resize_(value.shape)
 
 
 def written_by(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[torch.Tensor]:

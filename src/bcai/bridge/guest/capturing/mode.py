@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bcai.base.errors import VerifyError
-from bcai.bridge.guest.capturing import inplace, together
+from bcai.bridge.guest.capturing import apart, inplace, together
 from bcai.bridge.guest.capturing.cells import Cells
 from bcai.bridge.guest.capturing.exchange import IN_CHILD
 from bcai.bridge.guest.capturing.following import can_follow_write, follow
@@ -26,7 +26,6 @@ from bcai.bridge.guest.capturing.writing import RULES, Writer
 from bcai.bridge.guest.export.types import DTYPES, UnsupportedError, type_of
 from bcai.vm.isa.symbol import Symbol
 
-_READS = {"aten._local_scalar_dense.default", "aten.equal.default", "aten.is_nonzero.default"}
 _LOOKS = {"aten._has_same_storage_numel.default"}
 """They ask how tensors lie, and for no value."""
 _OWN = frozenset({"aten._unsafe_view.default", "aten.lift_fresh.default", "aten.lift.default"})
@@ -79,7 +78,7 @@ class CaptureMode(TorchDispatchMode):
             return self._unmapped if name.split(".")[0] not in ("prim", "profiler") else _as_it_is
         if name in _LOOKS:
             return _as_it_is
-        if name in _READS:
+        if _gives_no_tensor(func):
             return self._read
         if torch.Tag.inplace_view in func.tags:
             return self._seen_otherwise  # only how the tensor lies changes
@@ -129,21 +128,27 @@ class CaptureMode(TorchDispatchMode):
         if plan is None or str(plan.other) not in RULES:
             return self._unmapped(func, args, kwargs)
         other = plan.other
-        target, rest, given = plan.parts(func, args, kwargs)
+        targets, rest, given = plan.parts(func, args, kwargs)
 
-        def value() -> Any:
-            return meta_like(target) if plan.keeps_type else self._writer.shown(other, rest, given)
+        def shown() -> Any:
+            if plan.keeps_type:
+                return meta_like(targets[0])
+            return self._writer.shown(other, rest, given)
 
         try:
-            _, result = self._writer.write(other, rest, given, value)
-            if not isinstance(result, Symbol) or result.type != type_of(target):
+            values, found = self._writer.write(other, rest, given, shown)
+            results = [found] if isinstance(found, Symbol) else found
+            if not plan.keeps_type:
+                inplace.make_room(targets, [values] if isinstance(found, Symbol) else values)
+            if not _fit(results, targets):
                 return self._unmapped(func, args, kwargs)
             is_followed = can_follow_write(self.cells, func, args)
-            self.cells.write(target, result)
+            for target, result in zip(targets, results, strict=True):
+                self.cells.write(target, result)
             if is_followed:
                 func(*args, **kwargs)
-                self.cells.mark_read(target)
-            return target
+                self.cells.mark_read(targets[0])
+            return targets[0] if len(targets) == 1 else tuple(targets)
         except _REFUSALS:
             return self._unmapped(func, args, kwargs)
 
@@ -173,8 +178,8 @@ class CaptureMode(TorchDispatchMode):
         return self._taken_apart(func, args, kwargs)
 
     def _taken_apart(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """An operation that torch's compilers say in terms of others."""
-        rule = decomposition_of(func)
+        """An operation that torch's compilers, or this package, say in terms of others."""
+        rule = apart.RULES.get(str(func)) or decomposition_of(func)
         if (
             rule is None
             or func in self._apart
@@ -185,9 +190,10 @@ class CaptureMode(TorchDispatchMode):
         self._apart.add(func)
         try:
             with self:
-                return rule(*args, **kwargs)
+                found = rule(*args, **kwargs)
         finally:
             self._apart.discard(func)
+        return self._unmapped(func, args, kwargs) if found is NotImplemented else found
 
     def _seen_otherwise(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A view shares its storage, and so its cell; one of a sparse tensor is made anew."""
@@ -196,7 +202,8 @@ class CaptureMode(TorchDispatchMode):
         return self._unmapped(func, args, kwargs)
 
     def _read(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        for each in args:
+        """Let the script see values: what it does with them is its own."""
+        for each in tree_leaves((args, kwargs)):
             if isinstance(each, torch.Tensor):
                 self.cells.read(each)
         return func(*args, **kwargs)
@@ -240,6 +247,17 @@ def _returns_view(func: Any) -> bool:
     return not schema.is_mutable and any(
         each.alias_info is not None and not each.alias_info.is_write for each in schema.returns
     )
+
+
+def _fit(results: Sequence[Symbol | None], targets: Sequence[torch.Tensor]) -> bool:
+    found = [None if each is None else each.type for each in results]
+    return found == [type_of(each) for each in targets]
+
+
+def _gives_no_tensor(func: Any) -> bool:
+    """Whether all that comes of an operation are numbers of Python, or an error."""
+    schema = func._schema
+    return not schema.is_mutable and not any("Tensor" in str(each.type) for each in schema.returns)
 
 
 def _fresh(found: Any, known: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Where Python reads a tensor's memory past the dispatcher: the contents are fetched first."""
+"""Where a tensor's memory is read past the dispatcher: the contents are fetched first."""
 
 import functools
 from collections.abc import Callable
@@ -26,6 +26,8 @@ def fetch_before_reading(cells: Cells) -> None:
     for name in _PLAIN:
         setattr(owner, name, _plain(cells, getattr(owner, name)))
     owner.numpy = _plain_numpy(cells, owner.numpy)
+    functions: Any = __import__("torch._VF", fromlist=["x"])
+    functions._pad_packed_sequence = _unpacked(cells, functions._pad_packed_sequence)
 
 
 def _reader(cells: Cells, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,3 +60,15 @@ def _plain_numpy(cells: Cells, method: Callable[..., Any]) -> Callable[..., Any]
         return array
 
     return numpy
+
+
+def _unpacked(cells: Cells, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Series and their lengths, which torch writes straight into a new tensor's memory."""
+
+    def unpack(*args: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        found, lengths = function(*args)
+        with cells.lock:
+            cells.forget(lengths, "")
+        return found, lengths
+
+    return unpack

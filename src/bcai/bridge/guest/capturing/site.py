@@ -8,7 +8,8 @@ import torch
 from torch.fx import Node
 
 from bcai.bridge.guest.capturing.part import Part
-from bcai.bridge.guest.export.site import Draws, Operand, Site
+from bcai.bridge.guest.export.site import Draws, Operand, Site, first
+from bcai.bridge.guest.export.types import UnsupportedError, type_of
 from bcai.vm.isa.symbol import Symbol
 from bcai.vm.isa.types import DType, TensorType
 
@@ -37,6 +38,14 @@ class CaptureSite(Site):
         if isinstance(operand, Symbol):
             return operand.cast(dtype)
         return number(cast("Part", self.builder), operand, dtype)
+
+    @property
+    def out(self) -> TensorType:
+        """Type of the first result. Raises UnsupportedError if nobody asked for it."""
+        value = first(self.node.meta["val"])
+        if cast("torch.Tensor | None", value) is None:
+            raise UnsupportedError("the type of a result that nobody asked for")
+        return type_of(value)
 
     def reads(self, index: int) -> bool:
         """Whether anything reads result `index`: what nobody does is left out of the part later."""

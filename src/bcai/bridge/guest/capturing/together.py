@@ -27,7 +27,7 @@ def expand(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if fused is not None:
         return fused(*args, **kwargs)
     name = func._schema.name.removeprefix("aten::_foreach_")
-    single = getattr(aten, name if name != "norm" else "linalg_vector_norm")
+    single = _SINGLE.get(name) or getattr(aten, name)
     count = len(args[0])
     found: list[Any] = []
     for index in range(count):
@@ -37,6 +37,16 @@ def expand(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             named[_NUMBERED[name]] = taken.pop()
         found.append(single(*taken, **named))
     return None if name.endswith("_") else found
+
+
+_SINGLE: dict[str, Callable[..., Any]] = {
+    "norm": aten.linalg_vector_norm,
+    "maximum": aten.clamp_min,
+    "minimum": aten.clamp_max,
+    "maximum_": aten.clamp_min_,
+    "minimum_": aten.clamp_max_,
+}
+"""Where the operation on one tensor has another name."""
 
 
 def _at(value: Any, index: int, count: int) -> Any:
@@ -94,6 +104,24 @@ def _sgd(
             kept.copy_(made)
 
 
+def _adagrad(
+    parameters: list[torch.Tensor],
+    gradients: list[torch.Tensor],
+    sums: list[torch.Tensor],
+    steps: list[torch.Tensor],
+    **settings: Any,
+) -> None:
+    from torch.optim.adagrad import adagrad
+
+    for each in steps:
+        each.sub_(1)  # as above
+    adagrad(
+        parameters, gradients, sums, steps, foreach=False, fused=False,
+        lr=float(settings["lr"]), weight_decay=settings["weight_decay"],
+        lr_decay=settings["lr_decay"], eps=settings["eps"], maximize=settings["maximize"],
+    )  # fmt: skip
+
+
 def _decoupled(value: bool) -> Callable[..., None]:
     def run(*args: Any, **kwargs: Any) -> None:
         _adam(*args, decoupled=value, **kwargs)
@@ -101,9 +129,41 @@ def _decoupled(value: bool) -> Callable[..., None]:
     return run
 
 
+def _unscale(gradients: list[torch.Tensor], found: torch.Tensor, factor: torch.Tensor) -> None:
+    """Of a gradient scaler. Source: aten/src/ATen/native/AmpKernels.cpp."""
+    for each in gradients:
+        found.copy_(found.maximum((~each.isfinite()).any().to(found.dtype)))
+        each.mul_(factor.to(each.dtype))
+
+
+def _rescale(
+    scale: torch.Tensor,
+    steps: torch.Tensor,
+    found: torch.Tensor,
+    growth: float,
+    backoff: float,
+    interval: int,
+) -> torch.Tensor:
+    """Of a gradient scaler: less after a step that was skipped, more after so many without."""
+    is_bad, next_step = found > 0, steps + 1
+    grows = ~is_bad & (next_step == interval)
+    larger = scale * growth
+    grown = torch.where(larger.isfinite(), larger, scale)
+    scale.copy_(torch.where(is_bad, scale * backoff, torch.where(grows, grown, scale)))
+    steps.copy_(torch.where(is_bad | grows, torch.zeros_like(steps), next_step))
+    return scale
+
+
 _FUSED: dict[str, Callable[..., Any]] = {
     f"aten.{name}.{overload}": _decoupled(name == "_fused_adamw_")
     for name in ("_fused_adam_", "_fused_adamw_")
     for overload in ("default", "tensor_lr")
-} | {"aten._fused_sgd_.default": _sgd, "aten._fused_sgd_.tensor_lr": _sgd}
+} | {
+    "aten._fused_sgd_.default": _sgd,
+    "aten._fused_sgd_.tensor_lr": _sgd,
+    "aten._fused_adagrad_.default": _adagrad,
+    "aten._fused_adagrad_.tensor_lr": _adagrad,
+    "aten._amp_foreach_non_finite_check_and_unscale_.default": _unscale,
+    "aten._amp_update_scale_.default": _rescale,
+}
 EXPANDED = _names() | _FUSED.keys()

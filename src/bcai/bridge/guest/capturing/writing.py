@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import torch
 
-from bcai.bridge.guest.capturing import backward
+from bcai.bridge.guest.capturing import backward, backward_windows, draws
 from bcai.bridge.guest.capturing.cells import Cells
 from bcai.bridge.guest.capturing.recipe import ABSENT, Recipes, call_key, sharing
 from bcai.bridge.guest.capturing.shapes import Shapes
@@ -15,8 +15,9 @@ from bcai.bridge.guest.export.table import RULES as FORWARD
 from bcai.bridge.guest.export.types import UnsupportedError, type_of
 from bcai.vm.isa.symbol import Symbol
 
-RULES = {**FORWARD, **backward.RULES}
-"""Which rule writes an ATen overload: those of the export, and of the backward passes."""
+_FAMILIES = (backward.rule, backward_windows.rule, draws.rule)
+RULES = {**FORWARD} | {name: rule for family in _FAMILIES for name, rule in family.rules.items()}
+"""Which rule writes an ATen overload: those of the export, and those of its own."""
 
 
 class Writer:

@@ -12,6 +12,7 @@ from bcai.vm.isa.types import DType
 
 rule = Family()
 Ints = Sequence[int] | int
+Scales = Sequence[float | None] | None
 
 
 def spread(value: Ints, rank: int) -> tuple[int, ...]:
@@ -254,21 +255,22 @@ def _(at: Site, x: Symbol, output: Ints) -> list[Symbol | None]:
 
 
 @rule("upsample_nearest1d.vec", "upsample_nearest2d.vec", "upsample_nearest3d.vec")
-def _(at: Site, x: Symbol, sizes: object, scales: Sequence[float] | None) -> Symbol:
+def _(at: Site, x: Symbol, sizes: object, scales: Scales = None) -> Symbol:
     del sizes
-    return nearest(at, x, scales, 0.0)
+    return nearest(at, x, at.out.shape[2:], scales, 0.0)
 
 
 @rule("_upsample_nearest_exact2d.vec", "_upsample_nearest_exact1d.vec")
-def _(at: Site, x: Symbol, sizes: object, scales: Sequence[float] | None) -> Symbol:
+def _(at: Site, x: Symbol, sizes: object, scales: Scales = None) -> Symbol:
     del sizes
-    return nearest(at, x, scales, 0.5)
+    return nearest(at, x, at.out.shape[2:], scales, 0.5)
 
 
-def nearest(at: Site, x: Symbol, scales: Sequence[float] | None, shift: float) -> Symbol:
+def nearest(at: Site, x: Symbol, sizes: Sequence[int], scales: Scales, shift: float) -> Symbol:
     """Each output reads the input place `floor((i + shift) / scale)`."""
-    for index, axis in enumerate(range(2, len(x.shape))):
-        size, wanted = x.shape[axis], at.out.shape[axis]
+    for index, wanted in enumerate(sizes):
+        axis = index + 2
+        size = x.shape[axis]
         ratio = _ratio(size, wanted, scales[index] if scales else None)
         taken = np.floor((np.arange(wanted, dtype=np.float32) + np.float32(shift)) * ratio)
         taken = np.minimum(taken.astype(np.int64), size - 1)
@@ -282,10 +284,16 @@ def _ratio(size: int, wanted: int, scale: float | None) -> np.float32:
 
 
 @rule("upsample_linear1d.vec", "upsample_bilinear2d.vec", "upsample_trilinear3d.vec")
-def _(at: Site, x: Symbol, sizes: object, align: bool, scales: Sequence[float] | None) -> Symbol:
+def _(at: Site, x: Symbol, sizes: object, align: bool, scales: Scales = None) -> Symbol:
     del sizes
-    for index, axis in enumerate(range(2, len(x.shape))):
-        size, wanted = x.shape[axis], at.out.shape[axis]
+    return linear(at, x, at.out.shape[2:], align, scales)
+
+
+def linear(at: Site, x: Symbol, sizes: Sequence[int], align: bool, scales: Scales) -> Symbol:
+    """Each output mixes the two input places beside it, axis by axis."""
+    for index, wanted in enumerate(sizes):
+        axis = index + 2
+        size = x.shape[axis]
         scale = scales[index] if scales else None
         weights = _linear_weights(size, wanted, align, scale)
         x = _mix(at, x, axis, weights)

@@ -268,19 +268,23 @@ def _(
 ) -> list[Symbol | None]:
     momentum, eps = (float(each) for each in rest[-2:])
     is_training = rest[0] if len(rest) == 3 else True
+    narrow, x = x.dtype, x.cast(mean.dtype)  # of autocast, beside statistics of float32
     scale, shift = _affine(at, x, weight, bias)
     statistics = mean, variance
     if not is_training:
         y = at.emit("BatchNorm", x, scale, shift, mean, variance, eps=eps)
-        return [y, None, None, mean, variance]
+        return [y.cast(narrow), None, None, mean, variance]
     y, mean, variance = at.all(
         "BatchNormTrain", x, scale, shift, mean, variance, eps=eps, momentum=momentum
     )
     moved = [mean, variance]
-    saved = _saved(at, x, eps)
+    saved = [
+        None if each is None else each.cast(at.out_at(place).dtype)
+        for place, each in enumerate(_saved(at, x, eps), 1)
+    ]
     extra = [at.full((0,), 0, DType.uint8)] if len(at.node.meta["val"]) == 6 else []
     assert [each.type for each in moved] == [each.type for each in statistics]
-    return [y, *saved, *extra, *moved]
+    return [y.cast(narrow), *saved, *extra, *moved]
 
 
 @rule("_native_batch_norm_legit.no_stats")

@@ -82,6 +82,13 @@ def _(at: Site, mean: float, deviation: float, shape: Sequence[int]) -> Symbol:
     return _normal(at, mean, deviation)
 
 
+@rule("normal.Tensor_float", "normal.float_Tensor", "normal.Tensor_Tensor")
+def _(at: Site, mean: Symbol | float, deviation: Symbol | float = 1.0) -> Symbol:
+    drawn = draw(at, "Normal", dtype=at.out.dtype)
+    first, second = at.same(mean, deviation)
+    return drawn * second + first
+
+
 @rule("bernoulli.p")
 def _(at: Site, x: Symbol, p: float = 0.5) -> Symbol:
     del x

@@ -116,12 +116,12 @@ rule("argmax")(_arg("ArgMax"))
 rule("argmin")(_arg("ArgMin"))
 
 
-@rule("any", "any.dim", "any.dims")
+@rule("any", "any.dim", "any.dims", "_is_any_true")
 def _(at: Site, x: Symbol, dims: Dims = None, keepdim: bool = False) -> Symbol:
     return _truth(at, x, dims, keepdim, "ReduceMax", False)
 
 
-@rule("all", "all.dim", "all.dims")
+@rule("all", "all.dim", "all.dims", "_is_all_true")
 def _(at: Site, x: Symbol, dims: Dims = None, keepdim: bool = False) -> Symbol:
     return _truth(at, x, dims, keepdim, "ReduceMin", True)
 
