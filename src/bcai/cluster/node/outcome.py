@@ -90,3 +90,11 @@ def failed_here(code: ReasonCode, message: str, hint: str = "") -> Outcome:
 def cancelled_early() -> Outcome:
     """End an attempt that was cancelled before its jail was up."""
     return Outcome(Move.CANCEL, Reason(ReasonCode.CANCELLED, "cancelled before it started"))
+
+
+def cancelled_late(outcome: Outcome) -> Outcome:
+    """End an attempt that was cancelled while its outputs were uploaded; they stay behind."""
+    if outcome.move is Move.CANCEL:
+        return outcome
+    reason = Reason(ReasonCode.CANCELLED, "cancelled while its outputs were uploaded")
+    return replace(outcome, move=Move.CANCEL, reason=reason, outputs=(), receipt=None)

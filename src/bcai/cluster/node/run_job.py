@@ -25,7 +25,7 @@ from bcai.base.errors import (
 from bcai.bridge.inspect.finding import Audit
 from bcai.bridge.python_execute import Launch
 from bcai.bridge.sandbox.gpu import GpuDevice
-from bcai.bridge.sandbox.jail import JailEvent, JailLimits
+from bcai.bridge.sandbox.jail import JailEvent, JailExit, JailLimits
 from bcai.bridge.sandbox.warm import ZygotePool
 from bcai.cluster.node.attempt import Attempt
 from bcai.cluster.node.cache import BlobCache
@@ -39,7 +39,14 @@ from bcai.cluster.node.inputs import DATA, PROJECT, build_folders
 from bcai.cluster.node.inspection import inspect_job, refused_code
 from bcai.cluster.node.jail_request import request_of
 from bcai.cluster.node.limits import cap_limits, gpu_warnings
-from bcai.cluster.node.outcome import cancelled_early, failed_here, outcome_of, refused, too_large
+from bcai.cluster.node.outcome import (
+    cancelled_early,
+    cancelled_late,
+    failed_here,
+    outcome_of,
+    refused,
+    too_large,
+)
 from bcai.cluster.node.outputs import check_values, upload_outputs
 from bcai.cluster.node.receipts import ReceiptPlan
 from bcai.cluster.node.reports import body_of
@@ -53,7 +60,7 @@ from bcai.cluster.node.signatures import SignatureGate
 from bcai.cluster.node.transfer import BlobTransfer
 from bcai.jobs.jail_misfit import is_trusted
 from bcai.jobs.node import Capabilities
-from bcai.jobs.outcome import Outcome, Reason, ReasonCode
+from bcai.jobs.outcome import Outcome, Output, Reason, ReasonCode
 from bcai.jobs.placement import environment_of, misfit
 from bcai.jobs.replication import order_of
 from bcai.jobs.spec import JobKind, JobSpec, SecurityLevel
@@ -131,7 +138,7 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
             if refusal is not None:
                 return refusal
 
-            # 5. Upload what it leaves.
+            # 5. Upload what it leaves; a gateway that is away is waited for.
             stated: dict[str, Any] = {
                 "audit": next(iter(audits), None),
                 "environment": environment and environment.ran_in,
@@ -140,8 +147,11 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
             if excess is not None:
                 outcome = replace(outcome_of(ended, (), warnings=warnings), **stated)
                 return _signed(too_large(outcome, excess), attempt, bench)
-            outputs = await upload_outputs(ended.outputs, bench.transfer)
-            stated["receipt"] = await _upload_receipt(ended.receipt, bench.transfer)
+            left = await _upload(ended, attempt, bench.transfer)
+            if left is None:
+                outcome = outcome_of(ended, (), warnings=warnings)
+                return cancelled_late(replace(outcome, **stated))
+            outputs, stated["receipt"] = left
 
             # 6. Say how it ended, and sign for it where it is Python.
             outcome = replace(outcome_of(ended, outputs, warnings=warnings), **stated)
@@ -202,12 +212,18 @@ def _signed(outcome: Outcome, attempt: Attempt, bench: Workbench) -> Outcome:
     return with_word(outcome, attempt.job_id, attempt.spec, capabilities, key, time.time())
 
 
-async def _upload_receipt(receipt: bytes | None, transfer: BlobTransfer) -> str | None:
-    if receipt is None:
-        return None
-    digest = digest_of(receipt)
-    await transfer.upload(digest, receipt)
-    return digest
+async def _upload(
+    ended: JailExit, attempt: Attempt, transfer: BlobTransfer
+) -> tuple[tuple[Output, ...], str | None] | None:
+    """Upload outputs and receipt; None if the attempt was cancelled meanwhile."""
+    with attempt.interruptible():
+        outputs = await upload_outputs(ended.outputs, transfer)
+        if ended.receipt is None:
+            return outputs, None
+        digest = digest_of(ended.receipt)
+        await transfer.upload(digest, ended.receipt)
+        return outputs, digest
+    return None
 
 
 @asynccontextmanager

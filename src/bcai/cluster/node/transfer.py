@@ -7,9 +7,10 @@ import anyio
 import httpx
 
 from bcai.base.backoff import backoff_s
-from bcai.base.errors import BcaiError, DependencyError, NotFoundError
+from bcai.base.errors import BcaiError, DependencyError, NotFoundError, UnreachableError
 
-TRIES_MAX = 8  # with the waits below about half a minute: a gateway restarts in that
+TRIES_MAX = 8  # of a download: with the waits below 10 to 20 seconds, and nothing is lost by it
+UPLOADS_MAX = 600  # an hour: what a job leaves may have taken days, and waits for a gateway
 FIRST_WAIT_S = 0.2
 WAIT_S_MAX = 8.0
 CHUNK_BYTES = 1024 * 1024
@@ -41,20 +42,20 @@ class BlobTransfer:
             raise _unreachable(error, digest) from error
 
     async def upload(self, digest: str, content: bytes) -> None:
-        """Store a blob, trying again while that may help.
+        """Store a blob, trying again while the gateway is away or fails.
 
         Raises
         ------
-        DependencyError
+        DependencyError, NotFoundError
             The gateway refused it, or still fails after all tries.
         """
         failures = 0
         while True:
             try:
                 return await self._upload_once(digest, content)
-            except DependencyError:
+            except UnreachableError:
                 failures += 1
-                if failures == TRIES_MAX:
+                if failures == UPLOADS_MAX:
                     raise
             await pause(failures)
 
@@ -80,8 +81,9 @@ def _path(digest: str) -> str:
 def _failure(answer: httpx.Response, digest: str) -> BcaiError:
     if answer.status_code == 404:
         return NotFoundError(f"the gateway does not have {digest}")
-    return DependencyError(f"the gateway answered {answer.status_code} for {digest}")
+    kind = UnreachableError if answer.is_server_error else DependencyError
+    return kind(f"the gateway answered {answer.status_code} for {digest}")
 
 
-def _unreachable(error: httpx.HTTPError, digest: str) -> DependencyError:
-    return DependencyError(f"the gateway went away during {digest}: {error or type(error)}")
+def _unreachable(error: httpx.HTTPError, digest: str) -> UnreachableError:
+    return UnreachableError(f"the gateway went away during {digest}: {error or type(error)}")

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from bcai.bridge.sandbox.jail import Cause, JailExit
 from bcai.bridge.sandbox.level import JailReport
-from bcai.cluster.node.outcome import ENDINGS, ending_of, outcome_of
+from bcai.cluster.node.outcome import ENDINGS, cancelled_late, ending_of, outcome_of
 from bcai.jobs.outcome import RETRIED, Output, ReasonCode
 from bcai.jobs.states import Move
 
@@ -57,3 +59,13 @@ def test_what_the_jail_says_reaches_the_outcome() -> None:
     assert (outcome.exit_status, outcome.user_line, outcome.jail) == (1, 2, JAIL)
     assert outcome.outputs == (output,)
     assert (outcome.usage.wall_s, outcome.usage.memory_bytes_peak) == (1.0, 3)
+
+
+def test_who_cancels_during_the_upload_gets_no_outputs_and_is_told_when() -> None:
+    ended = outcome_of(JailExit(Cause.EXITED, "done", JAIL, exit_status=0, wall_s=3.0), ())
+    late = cancelled_late(replace(ended, outputs=(Output("loss", "value", 1.0),), receipt="r"))
+    assert (late.move, late.reason.code, late.outputs) == (Move.CANCEL, ReasonCode.CANCELLED, ())
+    assert (late.receipt, late.usage.wall_s) == (None, 3.0)
+    assert "while its outputs were uploaded" in late.reason.message
+    early = outcome_of(JailExit(Cause.CANCELLED, "cancelled", JAIL), ())
+    assert cancelled_late(early) is early

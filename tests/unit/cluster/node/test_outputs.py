@@ -19,14 +19,17 @@ MODEL = JailOutput("model", "state_dict", content=b"tensors", summary="2 tensors
 class Gateway:
     """Takes blobs after failing a few times."""
 
-    def __init__(self, failures: int = 0) -> None:
+    def __init__(self, failures: int = 0, status: int = 503) -> None:
         self.blobs: dict[str, bytes] = {}
         self.failures = failures
+        self.status = status
+        self.requests = 0
 
     def answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests += 1
         if self.failures:
             self.failures -= 1
-            return httpx.Response(503)
+            return httpx.Response(self.status)
         self.blobs[request.url.path.rpartition("/")[2]] = request.content
         return httpx.Response(201)
 
@@ -53,8 +56,9 @@ async def test_values_travel_and_the_rest_becomes_blobs() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_gateway_that_restarts_gets_the_blob_all_the_same() -> None:
-    gateway = Gateway(failures=3)
+@pytest.mark.parametrize("failures", [3, 100])
+async def test_a_gateway_that_was_away_gets_the_blob_all_the_same(failures: int) -> None:
+    gateway = Gateway(failures)
     await upload_outputs([MODEL], gateway.transfer())
     assert list(gateway.blobs.values()) == [b"tensors"]
 
@@ -63,6 +67,14 @@ async def test_a_gateway_that_restarts_gets_the_blob_all_the_same() -> None:
 async def test_a_gateway_that_never_takes_it_is_the_nodes_trouble() -> None:
     with pytest.raises(ResourceError, match="'model'"):
         await upload_outputs([MODEL], Gateway(failures=1000).transfer())
+
+
+@pytest.mark.anyio
+async def test_a_gateway_that_refuses_a_blob_is_asked_once() -> None:
+    gateway = Gateway(failures=1000, status=413)
+    with pytest.raises(ResourceError, match=r"'model' could not be uploaded: .* 413"):
+        await upload_outputs([MODEL], gateway.transfer())
+    assert gateway.requests == 1
 
 
 def test_values_that_cannot_travel_name_the_largest() -> None:
