@@ -16,7 +16,7 @@ from bcai.bridge.sandbox.jail import Cause, JailExit, JailLimits, JailOutput, Ja
 from bcai.bridge.sandbox.warm import ZygotePool
 from bcai.cluster.node.receipts import ReceiptPlan
 from bcai.cluster.node.run_python import launch_python
-from bcai.cluster.node.worker_messages import OUTPUTS
+from bcai.cluster.node.worker_messages import LEFT, OUTPUTS
 from bcai.jobs.captured import GIVEN
 from bcai.settings import EnhancedVmSettings
 
@@ -122,10 +122,12 @@ class CaptureSession:
             path.write_bytes(content)
             named.append({"name": output.name, "kind": output.kind, "file": path.name})
         jail = [ended.jail.level, [*ended.jail.layers, LAYER]]
+        # In a file: a pipe holds less, and the worker may not read for long.
+        (self.folder / LEFT).write_text(json.dumps({"jail": jail, "outputs": named}))
         assert self._process is not None
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps({"jail": jail, "outputs": named}).encode() + b"\n")
+            self._process.stdin.write(b"\n")
             self._process.stdin.flush()
         except OSError:
             return  # it has ended, and has said why

@@ -1,8 +1,8 @@
 """Executes and records the operations of one captured script, in a process of its own.
 
 Called as `python -m ... FOLDER MEMORY_BYTES BACKEND THREADS CHANNEL`; 0 threads: one a processor.
-`CHANNEL` is a socket that leads to the script. When the script has closed its end, a line of JSON
-on standard input says what has left the jail; then the receipt is signed.
+`CHANNEL` is a socket that leads to the script. When the script has closed its end, a line on
+standard input says that the file `LEFT` has what has left the jail; then the receipt is signed.
 """
 
 import json
@@ -25,7 +25,7 @@ from bcai.cluster.node.evidence_shelf import RECEIPT as KEPT
 from bcai.cluster.node.evidence_shelf import keep_job
 from bcai.cluster.node.receipts import RECEIPT, ReceiptPlan, circumstances_of, own_usage
 from bcai.cluster.node.verified_worker import used_so_far, within_limits
-from bcai.cluster.node.worker_messages import INPUTS, OUTPUTS, tell
+from bcai.cluster.node.worker_messages import INPUTS, LEFT, OUTPUTS, tell
 from bcai.proof.capture import CaptureTerms
 from bcai.proof.capture_receipt import OPERATION, encode_capture, issue_capture
 from bcai.proof.capture_recorder import CaptureRecorder
@@ -57,12 +57,11 @@ def main() -> None:
         except ResourceError as error:
             tell(kind="failed", cause=Cause.MEMORY, message=str(error), hint=error.hint)
             return
-        line = sys.stdin.readline()
-        if not line:
+        if not sys.stdin.readline():
             return  # the job failed: nothing is signed
         if not recorder.leaves:
             raise FormatError("the script ran no tensor operation: there is nothing to sign")
-        left = json.loads(line)
+        left = json.loads((folder / LEFT).read_text())
         tell(kind="done", **_sign(folder, left, host, choice, time.monotonic() - started))
 
 

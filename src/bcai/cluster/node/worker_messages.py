@@ -15,6 +15,7 @@ from bcai.vm.isa.types import Array, TensorType
 
 INPUTS = "inputs.safetensors"  # of the folder `data`
 OUTPUTS = "outputs"  # the folder
+LEFT = "left.json"  # of a capture's folder
 
 
 def tell(**message: Any) -> None:
