@@ -13,6 +13,7 @@ import anyio
 import uvicorn
 
 from bcai.base.errors import BcaiError, exit_status
+from bcai.cluster.gateway.address import address_of
 from bcai.cluster.gateway.app import create_app
 from bcai.cluster.gateway.limits import (
     BACKLOG,
@@ -68,7 +69,7 @@ class _Server(uvicorn.Server):
         """Listen, then tell the parent process the address."""
         await super().startup(sockets)
         if self.started and sockets:
-            sys.stdout.write(json.dumps({"url": _url(sockets[0])}) + "\n")
+            sys.stdout.write(json.dumps({"url": address_of(sockets[0])}) + "\n")
             sys.stdout.flush()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -121,11 +122,3 @@ def _listener(settings: Settings, descriptor: int | None) -> socket.socket:
         listener.bind((settings.host, settings.port))
     listener.listen(BACKLOG)
     return listener
-
-
-def _url(listener: socket.socket) -> str:
-    """Where clients on this machine reach a listening socket."""
-    host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -39,14 +39,6 @@ def listen(host: str, port: int, *, preferred: int = 0) -> socket.socket:
     return listener
 
 
-def address_of(listener: socket.socket) -> str:
-    """Where programs on this machine reach the listener, such as `http://127.0.0.1:8080`."""
-    host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104 - the same
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def _refusal(error: OSError, host: str, port: int) -> InputError | ResourceError:
     if error.errno == errno.EADDRINUSE:
         owner = owner_of(port)

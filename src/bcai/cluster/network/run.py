@@ -12,6 +12,7 @@ import anyio
 
 from bcai.base.errors import BcaiError, DependencyError
 from bcai.base.groups import errors_in
+from bcai.cluster.gateway.address import address_of
 from bcai.cluster.network.child import Child, log_tail
 from bcai.cluster.network.commands import gateway_command, node_commands, scheduler_command
 from bcai.cluster.network.events import NetworkEvent, Tell, tell_people, tell_programs
@@ -25,7 +26,7 @@ from bcai.cluster.network.identity import (
     write_private,
 )
 from bcai.cluster.network.idle import until_idle
-from bcai.cluster.network.port import address_of, listen
+from bcai.cluster.network.port import listen
 from bcai.cluster.store.open import open_store
 from bcai.proof.keys import key_id, own_key
 from bcai.settings import Settings

@@ -91,14 +91,6 @@ def test_what_cannot_be_kept_whole_is_not_kept(tmp_path: Path) -> None:
     assert list(shelf.iterdir()) == []
 
 
-def test_a_second_attempt_takes_the_place_of_the_first(tmp_path: Path) -> None:
-    for text in ("one", "two"):
-        (tmp_path / "file").unlink(missing_ok=True)
-        (tmp_path / "file").write_text(text)
-        keep_job(tmp_path / "shelf" / "job", {"file": tmp_path / "file"})
-    assert (tmp_path / "shelf" / "job" / "file").read_text() == "two"
-
-
 def test_the_shelf_keeps_to_its_bounds(tmp_path: Path) -> None:
     def keep(name: str, at: float, size: int = 100) -> None:
         (tmp_path / "file").unlink(missing_ok=True)
