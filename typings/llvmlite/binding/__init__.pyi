@@ -51,8 +51,12 @@ def create_pipeline_tuning_options(
     speed_level: int = 2, size_level: int = 0
 ) -> PipelineTuningOptions: ...
 
-class ModulePassManager:
+class NewPassManager:
     def run(self, module: ModuleRef, pb: PassBuilder) -> None: ...
+    def _dispose(self) -> None: ...
+
+class ModulePassManager(NewPassManager):
+    def detach(self) -> None: ...
 
 class PassBuilder:
     def getModulePassManager(self) -> ModulePassManager: ...  # noqa: N802

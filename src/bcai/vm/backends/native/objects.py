@@ -137,7 +137,11 @@ def _optimised(
     options = llvm.create_pipeline_tuning_options(speed_level=level)
     options.slp_vectorization = False
     builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+    passes = builder.getModulePassManager()
+    passes.run(module, builder)
+    # llvmlite's own way of disposing of them does nothing: each compilation would leave its memory.
+    llvm.NewPassManager._dispose(passes)
+    passes.detach()
     return module, machine
 
 

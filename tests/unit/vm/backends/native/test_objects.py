@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.unit.vm.backends.native.harness import targets
 
+from bcai.base.units import MIB
 from bcai.vm.backends.native import objects
 from bcai.vm.backends.native.launch import entry
 from bcai.vm.backends.native.llvm import F32, Module
@@ -257,3 +258,25 @@ def test_code_that_asks_for_libm_is_not_loaded() -> None:
     assert undefined_symbols(content) == {"sinf"}
     with pytest.raises(AssertionError, match="calls sinf"):
         LoadedObject(content, target)
+
+
+@here
+def test_compiling_leaves_no_memory_behind() -> None:
+    target = targets()[-1]
+    module = Module("kernel", target.triple)
+    e = entry(module, "kernel")
+    with e.f.loop(e.begin, e.end) as loop:
+        place = e.f.offset(e.pointer(0), loop.index, F32)
+        e.f.store(e.f.b.fneg(e.f.load(place, F32)), place)
+    e.f.give(0)
+    for _ in range(5):
+        compile_object(str(module), target)
+    before = resident_bytes()
+    for _ in range(40):
+        compile_object(str(module), target)
+    assert resident_bytes() - before < MIB
+
+
+def resident_bytes() -> int:
+    """Memory that this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
