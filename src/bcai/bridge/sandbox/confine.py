@@ -66,13 +66,17 @@ def give_up_rights(status: Status) -> None:
 
 def run(plan: dict[str, Any], job_status: Status) -> NoReturn:
     """Become the user's Python; all walls stand."""
-    from bcai.bridge.guest.runner import run_guest
+    try:
+        from bcai.bridge.guest.runner import run_guest
 
-    job_status.say(started=True)
-    guest = plan["guest"]
-    plan.clear()  # the rest names folders of the host
-    os.close(_STATUS)
-    run_guest(guest)
+        job_status.say(started=True)
+        guest = plan["guest"]
+        plan.clear()  # the rest names folders of the host
+        os.close(_STATUS)
+        run_guest(guest)
+    except MemoryError:  # before the script's first line: no frame of it would be the user's
+        os.write(2, b"MemoryError\n")
+        os._exit(1)
 
 
 _STATUS = 6
