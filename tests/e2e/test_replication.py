@@ -125,6 +125,8 @@ def test_nodes_that_agree_settle_whatever_they_print(client: SDK) -> None:
     assert [each.id for each in client.list_jobs(limit=1)] == [result.job_id]
     other = client.job(f"{result.job_id}-2").refresh()
     assert other.state.is_final
+    for named in (other.id, f"{result.job_id[-8:]}-2"):
+        assert document("jobs", "logs", named)["id"] == other.id
 
 
 def test_an_error_is_an_answer_like_any_other(client: SDK) -> None:

@@ -16,6 +16,8 @@ _WHOLE = re.compile(r"job_[0-9a-z]{26}\Z")
 async def find_job(client: AsyncSDK, text: str) -> AsyncJob:
     """Return a job by id, by a unique beginning or end of its id, or the latest by `last`.
 
+    `-2` behind any of these is what its second node did, of a job with `verify: replicated`.
+
     Raises
     ------
     NotFoundError
@@ -33,6 +35,9 @@ async def view_of(job: AsyncJob) -> JobView:
 
 async def find_id(client: AsyncSDK, text: str) -> str:
     """Return the whole id, as `find_job` does, of a job that one may not be allowed to see."""
+    order, dash, replica = text.partition("-")
+    if dash and replica.isdecimal():
+        return f"{await find_id(client, order)}-{replica}"
     if _WHOLE.match(text):
         return text
     if text == LATEST:
