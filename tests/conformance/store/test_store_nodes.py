@@ -3,8 +3,9 @@
 import pytest
 from tests.conformance.store.store_samples import CAPABILITIES, LEASE_S, LOST, NODE, Clock, spec
 
-from bcai.base.errors import ForbiddenError, InputError, NotFoundError
+from bcai.base.errors import ForbiddenError, InputError, NotFoundError, StaleError
 from bcai.cluster.store.protocol import JobStore, Role
+from bcai.jobs.states import JobState
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +37,22 @@ async def test_heartbeats_renew_leases_and_name_the_stale(store: JobStore, clock
     assert stale == pairs[1:]
     assert (await store.get(kept.id)).lease_until == clock.now + LEASE_S
     assert (await store.get(lost.id)).lease_until is None
+
+
+async def test_a_job_whose_lease_was_renewed_meanwhile_is_not_lost(
+    store: JobStore, clock: Clock
+) -> None:
+    await store.node_seen("node-1", name="laptop", capabilities=CAPABILITIES, lease_s=LEASE_S)
+    job = await store.assign((await store.submit("ann", spec()))[0], NODE, lease_s=LEASE_S)
+    clock.now += LEASE_S + 1
+    (overdue,) = await store.running()
+    pair = (job.id, job.lock_token)
+    assert await store.node_seen("node-1", held=[pair], lease_s=LEASE_S) == []
+    with pytest.raises(StaleError, match="was renewed meanwhile"):
+        await store.release(overdue, LOST, backoff_s=0)
+    (held,) = await store.running()
+    assert (held.state, held.lock_token) == (JobState.ASSIGNED, job.lock_token)
+    assert (await store.release(held, LOST, backoff_s=0)).state is JobState.QUEUED
 
 
 async def test_another_node_does_not_renew_a_lease(store: JobStore, clock: Clock) -> None:

@@ -25,6 +25,7 @@ _COLUMNS = (  # not the spec: it may be long, and no change but an attempt's end
     JOBS.c.cancel_requested,
     JOBS.c.waiting,
     JOBS.c.node_id,
+    JOBS.c.lease_until,
 )
 
 
@@ -49,6 +50,7 @@ class JobEdit:
     cancel_requested: bool
     waiting: str | None
     node_id: str | None
+    lease_until: float | None
     _event_count: int
     _stored_token: str
     _changes: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -71,6 +73,7 @@ class JobEdit:
             cancel_requested=row.cancel_requested,
             waiting=row.waiting,
             node_id=row.node_id,
+            lease_until=row.lease_until,
             _event_count=row.event_count,
             _stored_token=row.lock_token,
         )

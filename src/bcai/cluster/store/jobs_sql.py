@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, func, insert, select
 
-from bcai.base.errors import BusyError, ConflictError
+from bcai.base.errors import BusyError, ConflictError, StaleError
 from bcai.cluster.store.claims_sql import check_room
 from bcai.cluster.store.edit import JobEdit, new_lock_token
 from bcai.cluster.store.ending import end_attempt
@@ -161,6 +161,8 @@ def set_waiting(connection: Connection, job: Job, waiting: Reason | None, now: f
 def release(connection: Connection, job: Job, reason: Reason, backoff_s: float, now: float) -> Job:
     """End an attempt that was lost."""
     edit = JobEdit.open(connection, job.id, now, lock_token=job.lock_token)
+    if edit.lease_until != job.lease_until:  # its node called after all
+        raise StaleError(f"the lease of job {job.id} was renewed meanwhile")
     end_attempt(edit, Outcome(Move.RETRY, reason), delay_s=backoff_s)
     return edit.saved()
 

@@ -165,7 +165,7 @@ class JobStore(Protocol):
     async def release(self, job: Job, reason: Reason, *, backoff_s: float) -> Job:
         """End a lost attempt: QUEUED again after `backoff_s`, FAILED when no retry is left.
 
-        CANCELLED if that was asked for. Raises StaleError.
+        CANCELLED if that was asked for. Raises StaleError, also where its lease was renewed since.
         """
         ...
 
