@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bcai.base.errors import FormatError, InputError, NotFoundError
+from bcai.base.errors import InputError, NotFoundError
 from bcai.base.suggest import did_you_mean
 from bcai.cli.project import Project, read_project
 
@@ -87,7 +87,9 @@ def read_target(target: str | None, code: str | None) -> Target:
             "WebAssembly module (.wasm)",
             hint=_conversion(path.suffix),
         )
-    return Target(path.stem, _read_script(path), path.name, path, None, Project())
+    from bcai.sdk.draft import read_script
+
+    return Target(path.stem, read_script(path), path.name, path, None, Project())
 
 
 def _code_target(code: str) -> Target:
@@ -97,18 +99,6 @@ def _code_target(code: str) -> Target:
             hint="bcai run --code 'print(1 + 1)'; a shell variable may be empty",
         )
     return Target("code", code, "code.py", None, None, Project())
-
-
-def _read_script(path: Path) -> str:
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise FormatError(
-            f"{path}, line {line}: byte {content[error.start]:#04x} is not UTF-8 text",
-            hint="save the script as UTF-8",
-        ) from error
 
 
 def _not_found(path: Path) -> NotFoundError:

@@ -150,13 +150,13 @@ def read_script(path: Path) -> str:
     except FileNotFoundError:
         raise NotFoundError(f"path: no file {str(path)!r}") from None
     except OSError as error:
-        raise InputError(f"path: {str(path)!r}: {error.strerror}") from error
+        raise InputError(f"{str(path)!r} cannot be read: {error.strerror}") from error
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise FormatError(
-            f"path: {str(path)!r}, line {line}: byte {content[error.start]:#04x} is not UTF-8 text",
+            f"{str(path)!r}, line {line}: byte {content[error.start]:#04x} is not UTF-8 text",
             hint="save the script as UTF-8",
         ) from error
 

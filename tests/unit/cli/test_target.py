@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bcai.base.errors import InputError
+from bcai.base.errors import FormatError, InputError
 from bcai.cli.target import read_target
 
 
@@ -63,3 +63,10 @@ def test_nothing_and_both_are_refused() -> None:
         read_target(None, None)
     with pytest.raises(InputError, match="both"):
         read_target("a.py", "print(1)")
+
+
+def test_a_script_that_is_no_text_names_its_line(tmp_path: Path) -> None:
+    script = tmp_path / "latin.py"
+    script.write_bytes(b"x = 1\ny = '\xe9'\n")
+    with pytest.raises(FormatError, match=r"latin.py', line 2: byte 0xe9 is not UTF-8 text"):
+        read_target(str(script), None)
