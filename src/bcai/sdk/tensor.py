@@ -253,6 +253,10 @@ class Tensor:
         """Select with integers and slices with a positive step."""
         return Tensor._of(value_of(self._value.symbol[key]))
 
+    def __reduce__(self) -> tuple[type["Tensor"], tuple[Array]]:
+        """Pickled as its elements."""
+        return Tensor, (self.to_numpy(),)
+
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("a scalar has no length")

@@ -1,6 +1,8 @@
 """`Tensor`: NumPy's answers where NumPy is exact, laziness that nobody notices, exchange."""
 
+import copy
 import gc
+import pickle
 from collections.abc import Callable
 
 import numpy as np
@@ -233,3 +235,11 @@ def test_whole_numbers_add_up(numbers: list[int]) -> None:
     tensor = Tensor(np.array(numbers))
     assert tensor.sum().item() == sum(numbers)
     assert (tensor * 2 - tensor).tolist() == numbers
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "bool"])
+def test_a_copied_or_pickled_tensor_has_the_same_elements(dtype: str) -> None:
+    tensor = Tensor.create([2, 2], dtype=dtype, data=[[1, 0], [0, 1]])
+    for found in (copy.copy(tensor), copy.deepcopy(tensor), pickle.loads(pickle.dumps(tensor))):
+        assert (found.dtype, found.shape) == (tensor.dtype, tensor.shape)
+        assert found.tolist() == tensor.tolist()

@@ -22,6 +22,7 @@ of other instructions, decides every bit, and the body says in plain NumPy what 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, get_type_hints
 
 from bcai.vm.isa.attribute import Attribute, AttributeSchema, read_attribute
@@ -162,6 +163,16 @@ class Op:
 
     def __repr__(self) -> str:
         return f"<Op {self.name}>"
+
+    def __reduce__(self) -> tuple[Callable[[str, str], "Op"], tuple[str, str]]:
+        """Copied and pickled by where it is declared: there is one of each."""
+        return _declared, (self.body.__module__, self.body.__name__)
+
+
+def _declared(module: str, name: str) -> Op:
+    found = getattr(import_module(module), name)
+    assert isinstance(found, Op)
+    return found
 
 
 def instruction(

@@ -13,6 +13,7 @@ from bcai.base.errors import InputError, VerifyError
 from bcai.vm.backends.reference.interpreter import ReferenceInterpreter
 from bcai.vm.compiler.differentiate import gradients
 from bcai.vm.isa.types import INTEGERS, Array, DType, TensorType
+from bcai.vm.isa.versions import LATEST
 from bcai.vm.program.builder import Builder
 
 INF, NAN = math.inf, math.nan
@@ -198,3 +199,13 @@ def test_the_least_float64_are_zeros_of_bfloat16() -> None:
     tiny = np.asarray([5e-324, -5e-324, 1e-46, -1e-46])
     found = run("Cast", tiny, dtype=DType.bfloat16).astype(np.float32)
     assert_bits(found, [0.0, -0.0, 0.0, -0.0])
+
+
+@pytest.mark.parametrize("name", ["Rsqrt", "Reciprocal", "Sqrt"])
+def test_two_roundings_stay_within_the_stated_bound(name: str) -> None:
+    x = np.random.default_rng(0).uniform(1, 4, 20_000).astype(np.float32)
+    true = {"Rsqrt": 1 / np.sqrt(x, dtype=float), "Reciprocal": 1 / x.astype(float)}
+    found = run(name, x)
+    errors = np.abs(found - true.get(name, np.sqrt(x, dtype=float))) / np.spacing(found)
+    bound = LATEST.by_name[name].bound.ulp or 0.5
+    assert 0.4 < errors.max() <= bound + 1e-6

@@ -1,5 +1,8 @@
 """The builder: what it writes, and what it says of mistakes at the line where they are made."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -85,3 +88,12 @@ def test_the_refused_instruction_is_not_in_the_program() -> None:
     with pytest.raises(VerifyError):
         x.emit("Sum", axes=(3,), keepdims=False)
     assert run(builder, x + 1, x=[1.0, 2.0]) == [2.0, 3.0]
+
+
+def test_a_copied_or_pickled_program_is_the_same_program() -> None:
+    builder = Builder()
+    x = builder.input("x", "float32[2,3]")
+    program = builder.finish(y=x.emit("Softmax", axis=1) * 2.0)
+    for again in (copy.deepcopy(program), pickle.loads(pickle.dumps(program))):
+        assert again == program
+        assert again.program.instructions[0].op is program.program.instructions[0].op

@@ -144,7 +144,10 @@ def _(call: Call) -> Gradients:
 
 @_activation(0x0706)
 def silu(x: Array) -> Array:
-    """`x * sigmoid(x)`. Source: arXiv:1702.03118, ONNX Swish-24."""
+    """`x * sigmoid(x)`. Source: arXiv:1702.03118, ONNX Swish-24.
+
+    Below -87 (float64: -708) the second factor is subnormal, and its error is multiplied by `x`.
+    """
     return x / (1 + np.exp(-x))
 
 
@@ -156,7 +159,10 @@ def _(call: Call) -> Symbol:
 
 @_activation(0x0707)
 def mish(x: Array) -> Array:
-    """`x * tanh(softplus(x))`. Source: arXiv:1908.08681, ONNX Mish-22."""
+    """`x * tanh(softplus(x))`. Source: arXiv:1908.08681, ONNX Mish-22.
+
+    Below -87 (float64: -708) the second factor is subnormal, and its error is multiplied by `x`.
+    """
     return x * np.tanh(np.logaddexp(x, 0))
 
 

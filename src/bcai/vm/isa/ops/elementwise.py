@@ -195,7 +195,7 @@ def _(call: Call) -> Gradients:
     return (call.d / (call.result + call.result),)
 
 
-@instruction(opcode=0x010A, dtypes=FLOATS, types=UNARY, bound=Bound(ulp=1.0))
+@instruction(opcode=0x010A, dtypes=FLOATS, types=UNARY, bound=Bound(ulp=1.5))
 def rsqrt(x: Array) -> Array:
     """1 / Sqrt(`x`), each rounded; of +0 +infinity, of -0 -infinity, of less not-a-number."""
     wide = widen(x)
