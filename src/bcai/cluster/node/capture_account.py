@@ -6,16 +6,17 @@ Note [What a captured script costs its node]
     leaf for each part and value, with the places of all operands, from which the receipt is
     written. A script can make both without end, with tensors of no element, so both are counted
     against one limit before they are made. The sizes below are what Python takes, measured and
-    rounded up; of leaves they hold the receipt's bytes as well.
+    rounded up; of leaves they hold what writing the receipt takes as well.
 """
 
 from bcai.base.errors import ResourceError
 from bcai.base.units import format_count, format_size
 
 HANDLE_BYTES = 450
+GIVEN_BYTES = 1200
 LEAF_BYTES = 500
-RESULT_BYTES = 700
-SOURCE_BYTES = 80
+RESULT_BYTES = 350
+SOURCE_BYTES = 110
 
 
 class Account:

@@ -31,7 +31,7 @@ from bcai.bridge.sandbox.capture_frames import (
     frame_length,
     parse_frame,
 )
-from bcai.cluster.node.capture_account import LEAF_BYTES, RESULT_BYTES, Account, part_bytes
+from bcai.cluster.node.capture_account import GIVEN_BYTES, LEAF_BYTES, Account, part_bytes
 from bcai.proof.capture_recorder import CaptureRecorder
 from bcai.proof.capture_replay import number_of
 from bcai.proof.state import canonical_tensors
@@ -114,7 +114,7 @@ class CaptureHost:
                     self._account.free(array.nbytes)
             case Unmapped():
                 if (frame.op, frame.place) not in self.recorder.unmapped:
-                    self._account.note(LEAF_BYTES)
+                    self._account.note(LEAF_BYTES + len(frame.op) + len(frame.place))
                 self.recorder.unmapped[frame.op, frame.place] += 1
         return None
 
@@ -198,7 +198,7 @@ class CaptureHost:
         self._account.hold(canonical.nbytes)
         place, is_new = self.recorder.given(canonical, frame.origin)
         if is_new:
-            self._account.note(LEAF_BYTES + RESULT_BYTES)
+            self._account.note(GIVEN_BYTES + 2 * len(frame.origin))
             self._account.keep(canonical.nbytes)  # for a replay
             self.given[str(place.leaf)] = canonical
         self._values[frame.handle] = (canonical, place)
