@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from itertools import pairwise
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
 
 import bcai
 from bcai.base.errors import EXIT_OK, BcaiError, InputError
@@ -219,4 +219,7 @@ def _usage_error(error: CycloptsError) -> InputError:
     """Turn what the parser says into one sentence and the command to ask for help."""
     error.verbose = False
     chain = " ".join(["bcai", *(error.command_chain or ())])
-    return InputError(" ".join(str(error).split()), hint=f"see: {chain} --help")
+    hint = f"see: {chain} --help"
+    if isinstance(error, UnknownOptionError) and chain == "bcai run":
+        hint += "; options of the script follow after two dashes: bcai run SCRIPT -- OPTIONS"
+    return InputError(" ".join(str(error).split()), hint=hint)

@@ -101,7 +101,14 @@ def _code_target(code: str) -> Target:
     return Target("code", code, "code.py", None, None, Project())
 
 
-def _not_found(path: Path) -> NotFoundError:
+def _not_found(path: Path) -> InputError:
+    if path.exists():
+        return InputError(
+            f"{path} is no regular file (a socket, pipe or device)",
+            hint='to run what comes from a pipe: bcai run --code "$(cat)"',
+        )
+    if path.is_symlink():
+        return NotFoundError(f"{path} is a link to {str(path.readlink())!r}, which is not there")
     folder = path.parent
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
     return NotFoundError(

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,12 @@ def test_a_script_that_is_no_text_names_its_line(tmp_path: Path) -> None:
     script.write_bytes(b"x = 1\ny = '\xe9'\n")
     with pytest.raises(FormatError, match=r"latin.py', line 2: byte 0xe9 is not UTF-8 text"):
         read_target(str(script), None)
+
+
+def test_what_is_there_and_is_no_file_is_called_what_it_is(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "link.py").symlink_to("nowhere.py")
+    with pytest.raises(InputError, match=r"pipe.py is no regular file"):
+        read_target(str(tmp_path / "pipe.py"), None)
+    with pytest.raises(InputError, match=r"link.py is a link to 'nowhere.py', which is not there"):
+        read_target(str(tmp_path / "link.py"), None)
