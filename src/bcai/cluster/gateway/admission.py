@@ -1,11 +1,12 @@
 """Whether a job may enter the queue: what can never run here is refused now, with the reason."""
 
+import itertools
 import secrets
 import time
 from collections.abc import Sequence
 
 from bcai.base.errors import InputError, NoJailError, RefusedError
-from bcai.base.units import format_size
+from bcai.base.units import format_count, format_size
 from bcai.cluster.gateway.limits import NODES_CACHE_S
 from bcai.cluster.store.protocol import BlobStore, JobStore
 from bcai.jobs.node import Capabilities, Node
@@ -133,16 +134,17 @@ def _refusal(misfits: Sequence[tuple[Node, Reason]]) -> RefusedError:
     reasons = "; ".join(f"{node.name}: {reason.message}" for node, reason in named)
     rest = len(misfits) - len(named)
     more = f"; and {rest} more" if rest else ""
-    hints = dict.fromkeys(reason.hint for _, reason in named if reason.hint)
+    clauses = [reason.hint.split("; ") for _, reason in named if reason.hint]
+    hint = "; ".join(dict.fromkeys(itertools.chain.from_iterable(clauses)))
     if all(reason.code is ReasonCode.NO_JAIL for _, reason in misfits):
         return NoJailError(
             f"no node can jail the job, so it was not accepted ({reasons}{more})",
-            hint="; ".join(hints),
+            hint=hint,
         )
     offers = "; ".join(f"{node.name} has {_offer(node.capabilities)}" for node, _ in named)
     return RefusedError(
         f"no node of this network can run the job ({reasons}{more}); on offer: {offers}",
-        hint="; ".join(hints),
+        hint=hint,
     )
 
 
@@ -150,6 +152,7 @@ def _offer(capabilities: Capabilities) -> str:
     """What a node offers, in a few words."""
     gpus = [f"{gpu.name} ({format_size(gpu.memory_bytes)})" for gpu in capabilities.gpus]
     return (
-        f"{capabilities.cpu_count} CPU cores, {format_size(capabilities.memory_bytes)} of memory, "
+        f"{format_count(capabilities.cpu_count, 'CPU core')}, "
+        f"{format_size(capabilities.memory_bytes)} of memory, "
         f"{', '.join(gpus) or 'no GPU'}, Python {capabilities.python}"
     )

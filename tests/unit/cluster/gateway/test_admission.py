@@ -50,6 +50,18 @@ def test_a_refusal_names_what_is_missing_and_what_is_on_offer() -> None:
     assert refused.value.hint == "did you mean 'torch'?"
 
 
+def test_a_refusal_says_no_hint_twice() -> None:
+    spec = dataclasses.replace(JOB, requirements=("humanize>=99",))
+    with pytest.raises(RefusedError) as refused:
+        judge(
+            spec, [SMALL, node("one", cpu_count=1, packages={"humanize": "4"})], gpu_fallback=False
+        )
+    clauses = refused.value.hint.split("; ")
+    assert len(clauses) == 2
+    assert len(set(clauses)) == 2
+    assert "one has 1 CPU core, " in str(refused.value)
+
+
 def test_a_refusal_of_many_nodes_stays_short() -> None:
     with pytest.raises(RefusedError, match="and 47 more"):
         judge(GPU_JOB, [node(f"n{number}") for number in range(50)], gpu_fallback=False)
