@@ -75,7 +75,6 @@ async def serve(settings: Settings) -> None:
         )
     folder = settings.node_folder
     lock = take_folder(folder)
-    signing_key = own_key(folder / KEY_FILE, os.urandom)
     most = settings.node.warm_pythons if settings.enhanced_vm.enable_python else 0
     zygotes = ZygotePool(ZygotePolicy(zygotes_max=most))
     try:
@@ -83,15 +82,8 @@ async def serve(settings: Settings) -> None:
         offers = [each.offer for each in shelf.environments.values()]
         capabilities = await anyio.to_thread.run_sync(measure_capabilities, settings, offers)
         _log_jail(capabilities)
+        identity = _identity(settings, capabilities)
         key = settings.api_key.get_secret_value()
-        own_id = settings.node.id or node_id(folder)
-        identity = Identity(
-            node_id=own_id,
-            name=settings.node.name or socket.gethostname(),
-            capabilities=capabilities,
-            signing_key=key_id(signing_key.public),
-            key_proof=signing_key.sign(Domain.NODE, own_id.encode()).hex(),
-        )
         http_url = _scheme(settings.endpoint, "http")
         async with httpx.AsyncClient(
             base_url=http_url,
@@ -122,6 +114,19 @@ async def serve(settings: Settings) -> None:
     finally:
         zygotes.close()
         os.close(lock)
+
+
+def _identity(settings: Settings, capabilities: Capabilities) -> Identity:
+    """Who the node is, with a proof that it has the key that it signs with."""
+    key = own_key(settings.node_folder / KEY_FILE, os.urandom)
+    own_id = settings.node.id or node_id(settings.node_folder)
+    return Identity(
+        node_id=own_id,
+        name=settings.node.name or socket.gethostname(),
+        capabilities=capabilities,
+        signing_key=key_id(key.public),
+        key_proof=key.sign(Domain.NODE, own_id.encode()).hex(),
+    )
 
 
 def _log_jail(capabilities: Capabilities) -> None:

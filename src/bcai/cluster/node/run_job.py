@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -139,23 +138,21 @@ async def run_job(attempt: Attempt, bench: Workbench) -> Outcome:
                 return refusal
 
             # 5. Upload what it leaves; a gateway that is away is waited for.
-            stated: dict[str, Any] = {
-                "audit": next(iter(audits), None),
-                "environment": environment and environment.ran_in,
-            }
+            outcome = replace(
+                outcome_of(ended, (), warnings=warnings),
+                audit=next(iter(audits), None),
+                environment=environment and environment.ran_in,
+            )
             excess = check_values(ended.outputs)
             if excess is not None:
-                outcome = replace(outcome_of(ended, (), warnings=warnings), **stated)
                 return _signed(too_large(outcome, excess), attempt, bench)
             left = await _upload(ended, attempt, bench.transfer)
             if left is None:
-                outcome = outcome_of(ended, (), warnings=warnings)
-                return cancelled_late(replace(outcome, **stated))
-            outputs, stated["receipt"] = left
+                return cancelled_late(outcome)
 
             # 6. Say how it ended, and sign for it where it is Python.
-            outcome = replace(outcome_of(ended, outputs, warnings=warnings), **stated)
-            return _signed(outcome, attempt, bench)
+            outputs, receipt = left
+            return _signed(replace(outcome, outputs=outputs, receipt=receipt), attempt, bench)
     except (DependencyError, NotFoundError, RefusedError, OSError, ResourceError) as error:
         return _failed(error)
 
