@@ -2,9 +2,9 @@
 
     python bench/native_memory.py [--works transformer-8 ...] [--threads 1]
 
-A process holds parameters, moments and gradients, and all that a step makes: its largest resident
-set in three steps, less what it was before with data and libraries loaded. The native backend says
-what it needs before it runs; it has the inputs, too.
+A process holds inputs, parameters, moments and gradients, and all that a step makes: its largest
+resident set in three steps after a first one, less what it was before with libraries loaded. The
+native backend says what it needs before it runs.
 """
 
 import argparse
@@ -59,8 +59,11 @@ def measure(name: str, contestant: str, threads: int) -> str:
         }  # not the model's
         counted = sum(value.nbytes for value in step.state.values())
         said = f"  said to need {step.executable.bytes_peak / MIB:7.1f} MiB"
+    counted += sum(each.nbytes for each in (*work.inputs, work.target) if each is not None)
     forget_largest()
     before = resident_bytes() - counted
+    step()
+    forget_largest()  # with it goes what the first state was in
     for _ in range(STEPS):
         step()
     held = (largest_bytes() - before) / MIB

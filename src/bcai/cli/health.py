@@ -54,12 +54,8 @@ def _platform() -> Finding:
 
 def _offer(settings: Settings) -> Finding:
     """What a node here offers to jobs: its owner may have said more than there is."""
-    from bcai.cluster.node.allowance import (
-        core_count,
-        memory_bytes,
-        offered_cores,
-        offered_memory_bytes,
-    )
+    from bcai.base.allowance import core_count, memory_bytes
+    from bcai.cluster.node.allowance import offered_cores, offered_memory_bytes
 
     if platform.system() != "Linux":
         return Finding("offer", Health.OPTIONAL, "nothing: a node needs Linux")
@@ -97,11 +93,11 @@ def _gpu() -> Finding:
 
 def _programs(settings: Settings) -> Finding:
     from bcai.vm.backends.native.backend import what_is_missing
-    from bcai.vm.runtime.choose_backend import choose_backend, local_backends
+    from bcai.vm.runtime.choose_backend import choose_backend
 
     wanted = settings.enhanced_vm
     try:
-        choice = choose_backend(wanted.hardware_backend, local_backends(wanted.threads))
+        choice = choose_backend(wanted.hardware_backend, threads=wanted.threads)
     except BcaiError as error:
         remedy = "set enhanced_vm.hardware_backend to 'auto'"
         return Finding("programs", Health.MISSING, str(error), remedy)

@@ -6,6 +6,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -244,3 +245,57 @@ def narrowed(program: VerifiedProgram) -> VerifiedProgram:
 
 def _narrow_type(dtype: DType) -> DType:
     return DType.float32 if dtype is DType.float64 else dtype
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("dtype", "number", "expected"),
+    [
+        ("float32", 0.1, np.float32(0.1)),
+        ("float32", 1, np.float32(1)),
+        ("float32", (1 << 54) + (1 << 30) + 1, np.float32(2**54 + 2**31)),  # rounded once
+        ("float32", math.inf, np.float32(math.inf)),
+        ("float64", 10**300, np.float64(1e300)),
+        ("float16", 65519.0, np.float16(65504)),
+        ("bfloat16", 3.0, DType.bfloat16.numpy.type(3)),
+        ("int64", -(1 << 63), np.int64(-(1 << 63))),
+        ("int32", 7, np.int32(7)),
+    ],
+)
+def test_a_number_takes_the_declared_type(
+    backend: Backend, dtype: str, number: float, expected: Array
+) -> None:
+    builder = Builder()
+    program = builder.finish(y=builder.input("x", f"{dtype}[]").reshape(1))
+    given: Any = {"x": number}
+    found = backend.compile(program).run(given)["y"]
+    assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("type_", "number", "message"),
+    [
+        ("float32[]", 1e300, "found the number 1e+300, expected one in the range of float32"),
+        (
+            "float32[]",
+            -(1 << 1100),
+            "found the number of 1101 bits, expected one in the range of float32",
+        ),
+        ("float16[]", 65520.0, "found the number 65520.0, expected one in the range of float16"),
+        ("int32[]", 1 << 31, "found the number 2147483648, expected one in the range of int32"),
+        ("int64[]", 0.5, "found the number 0.5, expected int64[]"),
+        ("float32[1]", 0.5, "found the number 0.5, expected float32[1]"),
+        ("float32[]", np.float64(0.5), "found float64[], expected float32[]"),
+    ],
+)
+def test_a_number_that_the_type_has_not_is_refused(
+    backend: Backend, type_: str, number: float, message: str
+) -> None:
+    builder = Builder()
+    executable = backend.compile(builder.finish(y=builder.input("x", type_) + 1))
+    given: Any = {"x": number}
+    with pytest.raises(InputError) as found:
+        executable.run(given)
+    assert str(found.value).startswith("input 'x'")
+    assert str(found.value).endswith(message)

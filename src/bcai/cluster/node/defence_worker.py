@@ -17,7 +17,7 @@ from bcai.cluster.node.defence_frames import ANSWER_LENGTH_BYTES, LENGTH_BYTES
 from bcai.cluster.node.evidence_folder import open_side
 from bcai.proof.answer import TRANSIENT, answer_bytes
 from bcai.proof.side import ReplayingSide
-from bcai.vm.runtime.choose_backend import choose_backend, local_backends
+from bcai.vm.runtime.choose_backend import choose_backend
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
 
 def _side(folder: Path, wish: str, threads: int | None, leaf: int | None) -> ReplayingSide | None:
     try:
-        return open_side(folder, choose_backend(wish, local_backends(threads)).backend, leaf)
+        return open_side(folder, choose_backend(wish, threads=threads).backend, leaf)
     except TRANSIENT:
         raise
     except (BcaiError, LookupError) as error:

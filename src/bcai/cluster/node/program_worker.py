@@ -38,7 +38,7 @@ from bcai.vm.isa.types import Array
 from bcai.vm.program.codec import decode_program
 from bcai.vm.program.program import VerifiedProgram
 from bcai.vm.program.verifier import verify
-from bcai.vm.runtime.choose_backend import Choice, choose_backend, local_backends
+from bcai.vm.runtime.choose_backend import Choice, choose_backend
 
 PROGRESS_EVERY_S = 0.25
 
@@ -48,7 +48,7 @@ def main() -> None:
     folder, entry, memory_bytes = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     wish, threads = sys.argv[4], int(sys.argv[5]) or None
     with within_limits(memory_bytes):
-        choice = choose_backend(wish, local_backends(threads))
+        choice = choose_backend(wish, threads=threads)
         outputs, receipt = _run(folder, entry, memory_bytes, choice)
         tell(kind="done", outputs=outputs, receipt=receipt, used=used_so_far())
 

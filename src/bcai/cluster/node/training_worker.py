@@ -49,7 +49,7 @@ from bcai.vm.isa.types import Array
 from bcai.vm.program.codec import decode_program
 from bcai.vm.program.program import VerifiedProgram
 from bcai.vm.program.verifier import verify
-from bcai.vm.runtime.choose_backend import Choice, choose_backend, local_backends
+from bcai.vm.runtime.choose_backend import Choice, choose_backend
 
 TELL_EVERY_S = 0.1
 KEEP_EVERY_S = 15.0
@@ -61,7 +61,7 @@ def main() -> None:
     folder, memory_bytes = Path(sys.argv[1]), int(sys.argv[2])
     wish, threads, kept = sys.argv[3], int(sys.argv[4]) or None, Path(sys.argv[5])
     with within_limits(memory_bytes):
-        choice = choose_backend(wish, local_backends(threads))
+        choice = choose_backend(wish, threads=threads)
         outputs, receipt = _train(folder, memory_bytes, choice, kept)
         tell(kind="done", outputs=outputs, receipt=receipt, used=used_so_far())
 

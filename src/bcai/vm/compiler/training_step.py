@@ -234,9 +234,19 @@ def _check_arguments(forward: object, optimizer: object) -> None:
         found = type(forward).__name__
         raise InputError(f"forward: found {found}, expected a VerifiedProgram")
     if isinstance(optimizer, type) or not isinstance(optimizer, Optimizer):
-        found = type(optimizer).__name__
+        found = _kind(optimizer)
         expected = "bcai.AdamW(...), bcai.Sgd(...) or their protocol"
         raise InputError(f"optimizer: found {found}, expected {expected}")
+
+
+def _kind(value: object) -> str:
+    """Its class with the module that it is from, such as `torch.optim.Adam`."""
+    kind = type(value)
+    if kind.__module__ == "builtins":
+        return kind.__name__
+    module, _, last = kind.__module__.rpartition(".")
+    is_reexported = bool(module) and last == kind.__name__.lower()  # as `torch.optim.adam.Adam` is
+    return f"{module if is_reexported else kind.__module__}.{kind.__name__}"
 
 
 def _refuse_taken(forward: VerifiedProgram, names: Sequence[str]) -> None:

@@ -35,12 +35,18 @@ def local_backends(
     return (NativeBackend(threads, memory_bytes), ReferenceBackend())
 
 
-def choose_backend(wish: str = "auto", available: Sequence[Backend] | None = None) -> Choice:
+def choose_backend(
+    wish: str = "auto",
+    available: Sequence[Backend] | None = None,
+    *,
+    threads: int | None = None,
+) -> Choice:
     """Return the backend of that name, or for `auto` the first that is available.
 
-    `available` are those of this machine unless given. `cpu` is another name of `native`. `cuda` is
-    never among them, and `auto` never takes it: its code has been compiled and emulated, but no GPU
-    has run it yet. Who names it gets it where there is a GPU.
+    `available` are those of this machine unless given, which use at most so many `threads`; None
+    for all. `cpu` is another name of `native`. `cuda` is never among them, and `auto` never takes
+    it: its code has been compiled and emulated, but no GPU has run it yet. Who names it gets it
+    where there is a GPU.
 
     Raises
     ------
@@ -53,7 +59,7 @@ def choose_backend(wish: str = "auto", available: Sequence[Backend] | None = Non
         near = get_close_matches(wish, _KNOWN, n=1)
         ending = f"; did you mean {near[0]!r}?" if near else ""
         raise InputError(f"hardware_backend: no {wish!r}, expected one of {_KNOWN}{ending}")
-    there = local_backends() if available is None else available
+    there = local_backends(threads) if available is None else available
     names = [each.name for each in there]
     name = _ALIASES.get(wish, wish)
     if wish == "auto":

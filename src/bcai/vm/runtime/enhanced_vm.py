@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bcai.base.allowance import memory_bytes
 from bcai.base.errors import NotFoundError, RefusedError, ResourceError
 from bcai.base.units import MIB, format_size
-from bcai.vm.backends.native.memory import memory_of_machine
 from bcai.vm.compiler.backend import Backend, Executable, Observer, PythonRunner
 from bcai.vm.isa.ops.hybrid import python_execute
 from bcai.vm.isa.types import Array, DType, TensorType
@@ -23,7 +23,7 @@ from bcai.vm.runtime.arguments import (
     check_program,
     check_stack_code,
 )
-from bcai.vm.runtime.choose_backend import choose_backend, local_backends
+from bcai.vm.runtime.choose_backend import choose_backend
 from bcai.vm.runtime.form import Start
 from bcai.vm.runtime.kept_tensors import KeptTensors
 from bcai.vm.runtime.ml_instruction import MLInstruction
@@ -64,7 +64,7 @@ class EnhancedVM:
     max_memory_mb
         The largest program that is accepted, by its live values at the worst moment and by what
         the backend needs for it, together with the other tensors that are kept; None for what
-        this machine has.
+        this machine has, or the container.
     compress
         Whether tensors that were not used for long are kept compressed where they would not fit
         otherwise (Note [Kept tensors]).
@@ -99,13 +99,12 @@ class EnhancedVM:
     ) -> None:
         check_count("threads", threads)
         check_count("max_memory_mb", max_memory_mb)
-        there = local_backends(threads) if backends is None else backends
-        self.choice = choose_backend(hardware_backend, there)
+        self.choice = choose_backend(hardware_backend, backends, threads=threads)
         self._compiled: dict[bytes, _Compiled] = {}
         self._python = python if enable_python else None
         self._why_no_python = "" if enable_python else "enable_python is off"
         self._enable_gpu = enable_gpu
-        memory = memory_of_machine() if max_memory_mb is None else max_memory_mb * MIB
+        memory = memory_bytes() if max_memory_mb is None else max_memory_mb * MIB
         self._limits = ProgramLimits(bytes_peak=memory)
         self._seed = seed
         self._clock = clock

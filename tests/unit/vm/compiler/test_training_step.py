@@ -87,6 +87,9 @@ def test_what_cannot_be_trained_is_named() -> None:
         training_step(build.finish(loss=(w * rate).sum()), AdamW())
 
 
+OPTIMIZERS = "expected bcai.AdamW(...), bcai.Sgd(...) or their protocol"
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -96,9 +99,9 @@ def test_what_cannot_be_trained_is_named() -> None:
         "weight_decay: found nan, expected a number from 0",
         "momentum: found -0.9, expected a number from 0",
         "nesterov: it needs a momentum above 0",
-        "optimizer: found SGD, expected bcai.AdamW(...), bcai.Sgd(...) or their protocol",
-        "optimizer: found str, expected bcai.AdamW(...), bcai.Sgd(...) or their protocol",
-        "optimizer: found type, expected bcai.AdamW(...), bcai.Sgd(...) or their protocol",
+        f"optimizer: found torch.optim.SGD, {OPTIMIZERS}",
+        f"optimizer: found str, {OPTIMIZERS}",
+        f"optimizer: found type, {OPTIMIZERS}",
         "forward: found Program, expected a VerifiedProgram",
     ],
 )
@@ -113,7 +116,7 @@ def test_a_wrong_setting_is_named(message: str) -> None:
         "weight_decay": lambda: Sgd(weight_decay=float("nan")),
         "momentum": lambda: Sgd(momentum=-0.9),
         "nesterov": lambda: Sgd(nesterov=True),
-        "SGD": lambda: training_step(forward, any_(torch.optim.SGD([torch.zeros(1)]))),
+        "torch.optim.SGD": lambda: training_step(forward, any_(torch.optim.SGD([torch.zeros(1)]))),
         "str": lambda: training_step(forward, any_("adamw")),
         "type": lambda: training_step(forward, any_(AdamW)),
         "Program": lambda: training_step(any_(forward.program), AdamW()),

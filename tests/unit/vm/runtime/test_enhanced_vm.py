@@ -14,6 +14,7 @@ from bcai.base.errors import (
     VerifyError,
 )
 from bcai.vm import DataType, EnhancedVM, MLInstruction, SecurityLevel, TensorId
+from bcai.vm.backends.native.backend import what_is_missing
 from bcai.vm.backends.reference.backend import ReferenceBackend
 from bcai.vm.isa.types import Array
 from bcai.vm.program.builder import Builder
@@ -459,6 +460,12 @@ def test_a_backend_is_chosen_and_the_reason_told() -> None:
         choose_backend("metal", both)
     with pytest.raises(InputError, match="did you mean 'cuda'"):
         choose_backend("cude", both)
+
+
+@pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing())
+def test_a_backend_is_chosen_with_its_threads() -> None:
+    assert choose_backend("native", threads=1).backend.device.endswith("1 thread")
+    assert choose_backend(threads=1).reason.endswith("1 thread")
 
 
 def test_a_gpu_is_asked_for_by_name_and_refused_with_the_reason(

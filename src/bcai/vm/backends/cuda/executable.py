@@ -72,7 +72,8 @@ class CudaExecutable:
         ResourceError
             The GPU, or page-locked memory, has no room for it.
         """
-        check_inputs(self.program, values)
+        ports = (port.name for port in self.program.program.ports)
+        values = dict(zip(ports, check_inputs(self.program, values), strict=True))
         work = self._device.open()
         try:
             memory = Memory(work, self._plan.buffers, values)

@@ -31,7 +31,7 @@ class Bound:
     """
 
     def __init__(
-        self, layout: Layout, addresses: Mapping[str, int], constants: Array, blocks: BlockPool
+        self, layout: Layout, addresses: Mapping[str, int], blocks: BlockPool
     ) -> None:
         self._layout = layout
         self._memory: dict[int, tuple[Array, int]] = {}
@@ -39,7 +39,7 @@ class Bound:
         self._bases = np.zeros(len(layout.buffers), np.int64)
         self._arguments = layout.arguments.copy()
         self._hold(blocks.aligned(layout.arena.nbytes), layout.arena.offsets)
-        self._hold(constants, layout.constant_offsets)
+        self._hold(layout.constants, layout.constant_offsets)
         layout.fixed.fill(self._arguments, self._bases)
         self._tape = layout.tape.copy()
         entries = np.array([addresses[each] for each in layout.symbols], np.int64)

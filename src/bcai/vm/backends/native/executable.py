@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from bcai.vm.backends.native.memory import BlockPool
 from bcai.vm.backends.native.objects import ObjectCache, this_machine
 from bcai.vm.backends.native.pool import shared_pool, threads_available
 from bcai.vm.backends.native.prepare import Machine, plan, prepare
+from bcai.vm.backends.native.run_bytes import run_bytes
 from bcai.vm.backends.native.traced import NativeInterpreter
 from bcai.vm.backends.reference.interpreter import (
     ReferenceInterpreter,
+    as_declared,
     canonical,
     check_inputs,
     run_python,
@@ -56,7 +59,8 @@ class NativeExecutable:
     Attributes
     ----------
     bytes_peak
-        Bytes that a run needs at its worst moment, inputs and outputs included.
+        Bytes that a run needs at its worst moment, inputs and outputs included
+        (Note [Bytes of a run]).
     compile_s
         Seconds that planning, writing and loading the code took.
     """
@@ -68,17 +72,18 @@ class NativeExecutable:
         self.program = verified
         self._machine = machine
         self._python = python
-        self._layout, self._code = prepare(verified, machine)
-        self._constants = machine.blocks.aligned(self._layout.constants.nbytes)
-        self._constants[...] = self._layout.constants
+        layout, self._code = prepare(verified, machine)
+        constants = machine.blocks.aligned(layout.constants.nbytes)
+        constants[...] = layout.constants
+        self._layout = replace(layout, constants=constants)  # held once
         self._spare: deque[Bound] = deque()
         self._ports = _number_ports(verified, self._layout.buffers)
         self._wanted = [
-            (port.name, port.type.dtype.numpy, port.type.shape) for port in verified.program.ports
+            (port.name, port.type, port.type.dtype.numpy) for port in verified.program.ports
         ]
         self._leaving, self._outputs = _open_outputs(verified, self._layout)
         self._traced: NativeInterpreter | None = None
-        self.bytes_peak = self._count_bytes()
+        self.bytes_peak = run_bytes(self._layout, machine.threads)
         shared_pool(machine.target, machine.objects, machine.threads)  # compiled here, not in a run
         self.compile_s = machine.clock() - started
 
@@ -122,21 +127,17 @@ class NativeExecutable:
             ]
         )
 
-    def _count_bytes(self) -> int:
-        layout = self._layout
-        scratch = layout.scratch_bytes * self._machine.threads
-        outside = (Role.INPUT, Role.OUTPUT)
-        held = sum(each.nbytes for each in layout.buffers if each.role in outside)
-        return layout.arena.nbytes + layout.constants.nbytes + scratch + held
-
     def _admit(self, values: Mapping[str, Array]) -> list[Array]:
         """The ports' arrays in order, contiguous and aligned. Raises InputError."""
         arrays: list[Array] = []
-        for name, dtype, shape in self._wanted:
+        for name, type_, dtype in self._wanted:
             array = values.get(name)
-            if isinstance(array, np.generic):
-                array = np.asarray(array)
-            if type(array) is not np.ndarray or array.dtype != dtype or array.shape != shape:
+            if type(array) is not np.ndarray:
+                try:
+                    array = as_declared(array, type_)
+                except (TypeError, ValueError, RuntimeError, InputError):
+                    break
+            if array.dtype != dtype or array.shape != type_.shape:
                 break
             flags = array.flags
             if not (flags.c_contiguous and flags.aligned) or dtype is _BOOL:
@@ -154,7 +155,7 @@ class NativeExecutable:
         try:
             bound = self._spare.pop()
         except IndexError:
-            bound = Bound(self._layout, self._code.addresses, self._constants, blocks)
+            bound = Bound(self._layout, self._code.addresses, blocks)
         machine = self._machine
         pool = shared_pool(machine.target, machine.objects, machine.threads)
         bound.run(given, pool, _Definition(python, self.program).run)
@@ -169,7 +170,7 @@ class NativeExecutable:
     def _leave(self, view: View, bound: Bound, given: Mapping[int, Array]) -> Array:
         """An output as an array of its own."""
         if self._layout.buffers[view.buffer].role is not Role.OUTPUT:
-            return canonical(bound.array(view, given)).copy()
+            return canonical(bound.array(view, given).copy(order="C"))
         whole, type_ = given[view.buffer].reshape(-1).view(_BYTE), view.type
         start = view.offset * type_.dtype.itemsize
         return whole[start : start + type_.nbytes].view(type_.dtype.numpy).reshape(type_.shape)

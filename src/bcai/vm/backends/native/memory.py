@@ -9,9 +9,9 @@ Note [Pooled blocks]
 
 import ctypes
 import mmap
-import os
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -41,9 +41,12 @@ class Block:
         self.address = -(-start // HUGE_PAGE) * HUGE_PAGE if huge else start
         """Of the first byte."""
         self.nbytes = nbytes
-        if huge and hasattr(mmap, "MADV_HUGEPAGE"):  # but not for what is left over: it would grow
-            whole = nbytes // HUGE_PAGE * HUGE_PAGE
-            self._map.madvise(mmap.MADV_HUGEPAGE, self.address - start, whole)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            with suppress(OSError):  # a kernel without huge pages
+                self._map.madvise(mmap.MADV_NOHUGEPAGE)  # what is left over would grow to one
+                if huge:
+                    whole = nbytes // HUGE_PAGE * HUGE_PAGE
+                    self._map.madvise(mmap.MADV_HUGEPAGE, self.address - start, whole)
 
     def array(self, dtype: "np.dtype[Any]", shape: Sequence[int], offset: int = 0) -> Array:
         """The memory as an array that keeps the block alive."""
@@ -131,11 +134,6 @@ class BlockPool:
     def trim(self) -> None:
         """Unmap what is unused."""
         self._free.clear()
-
-
-def memory_of_machine() -> int:
-    """Bytes of memory that this machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def address_of(array: Array) -> int:

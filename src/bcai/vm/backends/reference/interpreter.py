@@ -24,6 +24,10 @@ _NANS = {
 }
 
 
+_SHOWN_BITS_MAX = 64
+"""Python writes no whole number of more than some thousand digits."""
+
+
 class ReferenceInterpreter:
     """Interprets verified programs. One may run many programs, one at a time."""
 
@@ -121,7 +125,7 @@ def check_inputs(verified: VerifiedProgram, values: Mapping[str, Array]) -> list
         if port.name not in values:
             raise InputError(f"input {port.name!r} ({port.type}) is missing")
         try:
-            array = np.asarray(values[port.name])
+            array = as_declared(values[port.name], port.type)
             found = TensorType.of(array)
         except (TypeError, ValueError, RuntimeError, InputError) as error:
             raise InputError(f"input {port.name!r} ({port.type}): {error}") from error
@@ -129,6 +133,42 @@ def check_inputs(verified: VerifiedProgram, values: Mapping[str, Array]) -> list
             raise InputError(f"input {port.name!r}: found {found}, expected {port.type}")
         arrays.append(array)
     return arrays
+
+
+def as_declared(value: object, type_: TensorType) -> Array:
+    """A value as an array; a Python number, which has no width, as a scalar of the declared type.
+
+    It is rounded once, as a literal is. Source: NEP 50 (weak scalars).
+
+    Raises
+    ------
+    InputError
+        The type has no such number.
+    """
+    if type(value) is not int and type(value) is not float:
+        return np.asarray(value)
+    dtype = type_.dtype
+    bits = value.bit_length() if isinstance(value, int) else 0
+    shown = repr(value) if bits <= _SHOWN_BITS_MAX else f"of {bits} bits"
+    if type_.shape or dtype is DType.bool or (isinstance(value, float) and not dtype.is_float):
+        raise InputError(f"found the number {shown}, expected {type_}")
+    outside = InputError(f"found the number {shown}, expected one in the range of {dtype.name}")
+    if not dtype.is_float:
+        limits = np.iinfo(dtype.numpy)
+        if not limits.min <= value <= limits.max:
+            raise outside
+        return np.asarray(value, dtype.numpy)
+    try:
+        wide = np.asarray(
+            value if isinstance(value, int) and abs(value) < 1 << 63 else float(value)
+        )
+    except OverflowError as error:
+        raise outside from error
+    with np.errstate(over="ignore"):
+        array: Array = wide.astype(dtype.numpy)
+    if np.isinf(array) and not np.isinf(wide):
+        raise outside
+    return array
 
 
 def run_python(

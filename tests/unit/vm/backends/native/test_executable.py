@@ -31,6 +31,8 @@ from bcai.vm.program.program import VerifiedProgram
 
 from .plain_plan import plain_plan
 
+THREADS_SPARE_BYTES = 512 * 1024
+
 pytestmark = pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing())
 
 
@@ -298,6 +300,50 @@ def test_memory_is_known_before_the_run(tmp_path: Path) -> None:
     assert NativeBackend(1, peak, tmp_path).compile(program).bytes_peak == peak
     with pytest.raises(RefusedError, match="KiB at its peak, the limit is"):
         NativeBackend(1, peak - 1, tmp_path).compile(program)
+
+
+WHOLE_RUN = """
+import re, sys
+from pathlib import Path
+from bcai.vm.backends.native.backend import NativeBackend
+from tests.unit.vm.compiler.training_steps import MODELS, first_values, write_step
+model, threads = MODELS[sys.argv[1]], int(sys.argv[2])
+backend = NativeBackend(threads=threads, cache=Path(sys.argv[3]))
+program = write_step(model)
+executable, values = backend.compile(program), first_values(model)
+inputs = sum(each.nbytes for each in values.values())
+names = [port.name for port in program.program.ports]
+def resident():
+    return int(re.search("Rss: +([0-9]+)", Path("/proc/self/smaps_rollup").read_text())[1]) * 1024
+before = resident()
+for _ in range(3):
+    values = {name: {**values, **executable.run(values)}[name] for name in names}
+print(executable.bytes_peak, resident() - before + inputs)
+"""
+
+
+@pytest.mark.parametrize(("name", "threads"), [("transformer", 1), ("mlp", 2)])
+def test_a_run_takes_no_more_than_was_said(tmp_path: Path, name: str, threads: int) -> None:
+    command = [sys.executable, "-c", WHOLE_RUN, name, str(threads), str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    said, taken = map(int, found.stdout.split())
+    assert taken <= said <= taken + THREADS_SPARE_BYTES * threads
+
+
+def test_outputs_that_are_copies_count(tmp_path: Path) -> None:
+    backend = NativeBackend(threads=1, cache=tmp_path)
+    table = np.arange(1 << 20, dtype=np.float32).reshape(1024, 1024)
+
+    def peak(copied: bool) -> int:
+        builder = Builder()
+        x, held = builder.input("x", "float32[1024,1024]"), builder.constant(table)
+        y = x.emit("Reshape", shape=(1 << 20,)) if copied else x.emit("Neg")
+        return backend.compile(builder.finish(y=y, z=x + held)).bytes_peak
+
+    inputs, constants, outputs = 1, 1, 2
+    least = (inputs + constants + outputs) * table.nbytes
+    assert least <= peak(copied=False) < 1.1 * least
+    assert peak(copied=True) >= least + table.nbytes
 
 
 def test_an_executable_describes_itself(machine: Machine) -> None:

@@ -1,6 +1,7 @@
 """Blocks that are used again, and only when nobody sees them any more."""
 
 import gc
+import mmap
 from pathlib import Path
 
 import numpy as np
@@ -84,3 +85,30 @@ def test_a_block_takes_no_huge_page_for_what_is_left_over() -> None:
     for block in blocks:
         block.array(BYTE, (nbytes,))[:] = 1
     assert resident_bytes() - before < count * nbytes + HUGE_PAGE
+
+
+def test_a_page_of_a_block_is_there_only_once_it_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = map_block(POOLED_BYTES_MIN), map_block(HUGE_PAGE + PAGE)
+    left_over = large.address + HUGE_PAGE
+    flags = mapping_flags((small.address, large.address, left_over))
+    assert ["nh" in each for each in flags] == [True, False, True]
+    assert "hg" in flags[1]
+
+    def refuse(*arguments: int) -> None:
+        raise OSError(22, f"{arguments}: no huge pages in this kernel")
+
+    monkeypatch.setattr(mmap, "mmap", type("Map", (mmap.mmap,), {"madvise": refuse}))
+    assert not map_block(HUGE_PAGE).array(BYTE, (HUGE_PAGE,)).any()
+
+
+def mapping_flags(addresses: tuple[int, ...]) -> list[list[str]]:
+    """Flags of the mappings that these addresses lie in: `hg`, huge pages; `nh`, none."""
+    found: dict[int, list[str]] = {}
+    start = stop = 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        first, _, rest = line.partition(" ")
+        if not first.endswith(":"):
+            start, stop = (int(each, 16) for each in first.split("-"))
+        elif first == "VmFlags:":
+            found |= {each: rest.split() for each in addresses if start <= each < stop}
+    return [found[each] for each in addresses]

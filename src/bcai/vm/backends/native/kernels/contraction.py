@@ -154,6 +154,7 @@ def _blocks(product: Product, scope: Scope, position: int) -> Launch:
     row_blocks, column_blocks = cut(panels, useful, scope.threads, cost, free_panels)
     direct_panels = max(1, free_panels)
     left_form = direct if panels.columns / column_blocks <= direct_panels else blocks.PACKED_HERE
+    packed = -(-panels.rows // row_blocks) if left_form == blocks.PACKED_HERE else 0
     units = matrices * row_blocks * column_blocks
     least = THREAD_MULTIPLICATIONS * units / max(1, product.multiplications)
     return Launch(
@@ -183,7 +184,7 @@ def _blocks(product: Product, scope: Scope, position: int) -> Launch:
         (product.result.buffer,),
         position,
         grain=1 if matrices == 1 else grain_of(units, least, scope.threads),
-        scratch_bytes=blocks.scratch_bytes(scope.target, dtype),
+        scratch_bytes=blocks.scratch_bytes(scope.target, dtype, packed, product.depth.size),
     )
 
 

@@ -25,6 +25,7 @@ from bcai.vm.backends.native.kernels.packing import OVERHANG_BYTES, pack_functio
 from bcai.vm.backends.native.launch import Entry, entry
 from bcai.vm.backends.native.llvm import I1, I64, POINTER, Function, Module, Number, Value
 from bcai.vm.backends.native.target import Target
+from bcai.vm.compiler.schedule_memory import PAGE
 from bcai.vm.isa.types import DType
 
 APART, ADJACENT, PACKED_HERE = 0, 1, 2
@@ -58,12 +59,24 @@ ROWS_BYTES = 344_064
 """Packed rows of one unit: 168 rows of 512 float32, a third of a second level cache of 1 MiB."""
 
 
-def scratch_bytes(target: Target, dtype: DType) -> int:
-    """Scratch of a thread: the packed rows, one panel of columns, one tile."""
+def scratch_bytes(target: Target, dtype: DType, row_panels: int, depth: int) -> int:
+    """Scratch of a thread: one tile, one panel of columns, so many panels of packed rows."""
     tile = widest_tile(target, dtype)
-    panel = DEPTH_MAX * tile.columns * dtype.itemsize
-    one = tile.rows * tile.columns * dtype.itemsize
-    return ROWS_BYTES + panel + one + 3 * OVERHANG_BYTES
+    row = tile.rows * dtype.itemsize
+    whole = max(0, row_panels - 1) * row * DEPTH_MAX
+    last = row * min(depth, DEPTH_MAX) if row_panels else 0
+    return _rows_at(tile, dtype.itemsize) + whole + last + OVERHANG_BYTES
+
+
+def _panel_at(tile: Tile, size: int) -> int:
+    """Where in the scratch the panel of columns begins: behind the tile."""
+    return tile.rows * tile.columns * size + OVERHANG_BYTES
+
+
+def _rows_at(tile: Tile, size: int) -> int:
+    """Where in the scratch the packed rows begin, of which few products need all."""
+    panel = _panel_at(tile, size) + DEPTH_MAX * tile.columns * size
+    return -(-(panel + OVERHANG_BYTES) // PAGE) * PAGE
 
 
 def panels_max(target: Target, dtype: DType) -> int:
@@ -126,10 +139,9 @@ class _Unit:
             for at, name in enumerate(SLOTS)
         }
         f = self.f
-        self.packed_rows = e.scratch
-        self.packed_panel = f.offset(e.scratch, ROWS_BYTES + OVERHANG_BYTES)
-        panel_bytes = DEPTH_MAX * tile.columns * self.size
-        self.spare_tile = f.offset(self.packed_panel, panel_bytes + OVERHANG_BYTES)
+        self.spare_tile = e.scratch
+        self.packed_panel = f.offset(e.scratch, _panel_at(tile, self.size))
+        self.packed_rows = f.offset(e.scratch, _rows_at(tile, self.size))
         self.row_panels = f.div(f.add(self["rows"], tile.rows - 1), tile.rows)
         self.column_panels = f.div(f.add(self["columns"], tile.columns - 1), tile.columns)
 
