@@ -29,7 +29,11 @@ async def authenticate(headers: Headers, store: JobStore) -> ApiKey:
     """
     scheme, _, secret = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not _SECRET.fullmatch(secret):
-        raise AuthError("no API key was sent", hint="send the header 'Authorization: Bearer <key>'")
+        raise AuthError(
+            "no API key was sent",
+            hint="send the header 'Authorization: Bearer <key>'; "
+            "bcai and the SDK take the key from BCAI_API_KEY",
+        )
     key = await store.find_key(secret)
     if key is None:
         raise AuthError(
