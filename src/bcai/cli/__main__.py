@@ -1,5 +1,5 @@
 """`python -m bcai.cli`: the `bcai` command where no script of that name is installed."""
 
-from bcai.cli.main import main
+from bcai.cli.start import main
 
 main()
