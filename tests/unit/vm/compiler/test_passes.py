@@ -60,3 +60,18 @@ def test_passes_keep_every_bit(lines: list[Line], with_gradients: bool) -> None:
     expanded = expand(program)
     assert run(expanded) == expected
     assert run(simplify(expanded)) == expected
+
+
+def test_the_gradient_of_topk_goes_by_the_places_that_it_found() -> None:
+    builder = Builder()
+    x, w = builder.input("x", "float32[2,4]"), builder.input("w", "float32[2,2]")
+    kept, _ = builder.emit("TopK", (x,), {"k": 2, "axis": 1, "largest": True})
+    (dx,) = gradients((kept * w).sum(), [x])
+    program = builder.finish(dx=dx)
+    assert "Sort" not in [each.op.name for each in program.program.instructions]
+    values = {
+        "x": np.array([[1, 3, 3, 2], [np.nan, -1, 0, 5]], np.float32),
+        "w": np.array([[10, 20], [30, 40]], np.float32),
+    }
+    found = REFERENCE.run(program, values)["dx"]
+    assert found.tolist() == [[0, 10, 20, 0], [30, 0, 0, 40]]

@@ -171,9 +171,14 @@ def sort(x: Array, *, axis: int = -1, descending: bool = False) -> tuple[Array, 
 
 @sort.gradient
 def _(call: Call) -> Gradients:
+    return (_to_places(call),)
+
+
+def _to_places(call: Call) -> Symbol:
+    """The gradient of each value where the value came from."""
     axis = call.attributes["axis"]
     zeros = call[0].full_like(0.0)
-    return (zeros.emit("ScatterElements", call.results[1], call.d, axis=axis),)
+    return zeros.emit("ScatterElements", call.results[1], call.d, axis=axis)
 
 
 def _topk(x: TensorType, *, k: int, axis: int, largest: bool) -> Types:
@@ -216,6 +221,11 @@ def _(call: Call) -> tuple[Symbol, ...]:
         each.emit("Slice", axis=axis, start=0, stop=at["k"], step=1)
         for each in call.builder.emit("Sort", (call[0],), ordered)
     )
+
+
+@topk.gradient
+def _(call: Call) -> Gradients:
+    return (_to_places(call),)
 
 
 OPS = (cumsum, cumprod, arg_max, arg_min, sort, topk)
