@@ -169,12 +169,15 @@ def build_app() -> App:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the `bcai` command."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
+    is_open = True
     try:
         status = _run(tokens)
         sys.stdout.flush()
     except BrokenPipeError:
         status = EXIT_PIPE_CLOSED
-    if status == EXIT_PIPE_CLOSED:
+    except OSError as error:  # such as a full disk: the answer cannot be written
+        is_open, status = False, report_failure(error, as_json=False, verbose=False)
+    if status == EXIT_PIPE_CLOSED or not is_open:
         # Python flushes at exit: give it somewhere to write, or it complains about the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise SystemExit(status)
