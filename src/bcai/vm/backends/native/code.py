@@ -8,8 +8,9 @@ Note [Key of an object]
 
 import hashlib
 import threading
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from importlib import resources
 from importlib.metadata import version
 from importlib.resources.abc import Traversable
@@ -19,6 +20,7 @@ from bcai.vm.backends.native.launch import Kernel
 from bcai.vm.backends.native.llvm import Module
 from bcai.vm.backends.native.objects import LoadedObject, ObjectCache, compile_object, object_key
 from bcai.vm.backends.native.target import Target
+from bcai.vm.backends.reference.float_mode import default_float_mode
 
 LEVEL = 3
 _WRITERS = ("bcai.vm.backends.native", "bcai.vm.isa", "bcai.vm.compiler")
@@ -53,20 +55,20 @@ def load_kernels(kernels: Iterable[Kernel], target: Target, objects: ObjectCache
     libraries: dict[str | None, dict[str, Kernel]] = {}
     for kernel in kernels:
         libraries.setdefault(kernel.library, {})[kernel.symbol] = kernel
-    loaded: list[LoadedObject] = []
     groups: list[Group] = []
+    texts: dict[str, Callable[[], str]] = {}
     for library, group in libraries.items():
         symbols = sorted(group)
         key = object_key("\n".join((writers(), *symbols)), target, LEVEL)
-        with _lock:
-            held = _find(key, target, objects)
-            if held is None:
-                content = _compile(library or "program", group, target)
-                objects.put(key, content)
-                held = _loaded[key] = LoadedObject(content, target)
-        loaded.append(held)
         groups.append((key, symbols))
-    return Code(loaded, groups)
+        texts[key] = partial(_write, library or "program", group, target)
+    with _lock:
+        found = {key: _find(key, target, objects) for key in texts}
+        lacking = {key: texts[key] for key, held in found.items() if held is None}
+        for key, content in _compile(lacking, target).items():
+            objects.put(key, content)
+            found[key] = _loaded[key] = LoadedObject(content, target)
+    return Code([held for held in found.values() if held is not None], groups)
 
 
 def find_code(groups: list[Group], target: Target, objects: ObjectCache) -> Code | None:
@@ -88,11 +90,31 @@ def _find(key: str, target: Target, objects: ObjectCache) -> LoadedObject | None
     return held
 
 
-def _compile(name: str, group: dict[str, Kernel], target: Target) -> bytes:
+def _compile(texts: Mapping[str, Callable[[], str]], target: Target) -> dict[str, bytes]:
+    """Objects by key. LLVM compiles one on a thread of its own while Python writes the next."""
+    if not texts:
+        return {}
+    with ThreadPoolExecutor(1, "bcai-compile") as compiler:
+        try:
+            begun = {
+                key: compiler.submit(_compile_text, write(), target) for key, write in texts.items()
+            }
+            return {key: content.result() for key, content in begun.items()}
+        finally:
+            compiler.shutdown(wait=False, cancel_futures=True)
+
+
+@default_float_mode()
+def _compile_text(text: str, target: Target) -> bytes:
+    """A thread has a float mode of its own."""
+    return compile_object(text, target, level=LEVEL)
+
+
+def _write(name: str, group: dict[str, Kernel], target: Target) -> str:
     module = Module(name, target.triple)
     for symbol in sorted(group):
         group[symbol].write(module, target)
-    return compile_object(str(module), target, level=LEVEL)
+    return str(module)
 
 
 @cache
