@@ -7,17 +7,25 @@ expects its results to lie as with it.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils._pytree import tree_flatten, tree_map
 
+from bcai.bridge.guest.capturing.geometry import contiguous
 from bcai.bridge.guest.capturing.inside_torch import FakeTensorMode, with_onednn
+from bcai.bridge.guest.capturing.iteration import is_dense, strides_of
 
 KNOWN_MAX = 10_000
 _COUNTING = ("arange", "range", "linspace", "logspace")
 _WRAPPING = ("Scalar", "Scalar_mode")
 """Overloads that make a tensor of a number, which then is of another shape than the other one."""
+_NUMBER = torch.empty(())
+_LIKE = ("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like")
+_KEEPING = frozenset((*_LIKE, "flip", "sort", "hardtanh", "nan_to_num"))
+"""Their results lie as the first operand does, where that fills its stretch of memory."""
+_ROW_MAJOR = frozenset({"masked_fill"})
 
 
 class Shapes:
@@ -36,8 +44,7 @@ class Shapes:
             given = {name: _fake_of(name, each) for name, each in kwargs.items()}
             made = func(*tree_map(_fake, args), **given)
         found = tree_map(_meta, made)
-        if _is_plain(func, args):
-            found = torch.empty(found.shape, dtype=found.dtype, device="meta")
+        found = tree_map(partial(_settled, func, args, kwargs), found)
         if key is not None and len(self._known) < KNOWN_MAX:
             self._known[key] = found
         return found
@@ -48,29 +55,40 @@ def meta_like(tensor: torch.Tensor) -> torch.Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
-def _is_plain(func: Any, args: Sequence[Any]) -> bool:
-    """Whether torch goes through all operands from the first element to the last.
+def _settled(func: Any, args: Sequence[Any], kwargs: dict[str, Any], found: Any) -> Any:
+    """A result with the strides that torch gives axes of one element, where that is known."""
+    if not isinstance(found, torch.Tensor):
+        return found
+    strides = found.stride()
+    name = func._schema.name.removeprefix("aten::")
+    if name in _ROW_MAJOR:
+        strides = contiguous(found.shape)
+    elif name in _KEEPING:
+        is_kept = kwargs.get("memory_format") in (None, torch.preserve_format)
+        if is_kept and args[0].shape == found.shape and is_dense(args[0]):
+            strides = args[0].stride()
+    elif operands := _operands(func, args):
+        strides = strides_of(operands, found.shape)
+    return torch.empty_strided(found.shape, strides, dtype=found.dtype, device="meta")
 
-    Its fast way, on the processor alone, for contiguous operands of one shape; it only shows in
-    the strides of axes of one element.
 
-    Source: aten/src/ATen/TensorIterator.cpp, compute_fast_setup_type.
-    """
-    if torch.Tag.pointwise not in func.tags or func._overloadname in _WRAPPING:
-        return False
+def _operands(func: Any, args: Sequence[Any]) -> list[torch.Tensor]:
+    """What torch goes through together, element by element; empty if it does something else."""
     arguments = func._schema.arguments
-    if len(func._schema.returns) != 1 or any(each.name == "memory_format" for each in arguments):
-        return False
-    shapes: set[tuple[int, ...]] = set()
+    if (
+        torch.Tag.pointwise not in func.tags
+        or func._schema.name == "aten::lerp"
+        or len(func._schema.returns) != 1
+        or any(each.name == "memory_format" for each in arguments)
+    ):
+        return []
+    found = [_NUMBER] if func._overloadname in _WRAPPING else []
     for argument, value in zip(arguments, args, strict=False):
-        if not isinstance(value, torch.Tensor):
-            if str(argument.type) == "Tensor":
-                return False  # a number, as a tensor of no axis
-        elif not value.is_contiguous():
-            return False
-        else:
-            shapes.add(tuple(value.shape))
-    return len(shapes) == 1
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif str(argument.type) == "Tensor":
+            found.append(_NUMBER)
+    return found
 
 
 def _fake(value: Any) -> Any:
