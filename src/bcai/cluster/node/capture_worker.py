@@ -35,7 +35,7 @@ from bcai.proof.state import canonical_tensors
 from bcai.proof.tensors import load_tensors
 from bcai.vm.backends.reference.backend import ReferenceBackend
 from bcai.vm.isa.versions import LATEST
-from bcai.vm.runtime.choose_backend import Choice, choose_backend, local_backends
+from bcai.vm.runtime.choose_backend import Choice, choose_backend
 
 GIVEN_FILE = "given.safetensors"
 SEED = 0  # of the script's generators, until it sets its own
@@ -48,7 +48,7 @@ def main() -> None:
     wish, threads = sys.argv[3], int(sys.argv[4]) or None
     started = time.monotonic()
     with within_limits(memory_bytes):
-        choice = choose_backend(wish, local_backends(threads))
+        choice = choose_backend(wish, threads=threads)
         recorder = CaptureRecorder()
         host = CaptureHost(recorder, choice.backend, ReferenceBackend(), memory_bytes)
         try:
