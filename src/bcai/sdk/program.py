@@ -102,8 +102,9 @@ def read_program(
     try:
         return parse_program(data.decode("utf-8-sig"))  # some editors begin with a mark
     except UnicodeDecodeError as error:
+        place = "program" if isinstance(program, bytes) else repr(str(program))
         raise InputError(
-            f"{program!r}: neither canonical bytes nor assembly: byte {error.start} is not UTF-8"
+            f"{place}: neither canonical bytes nor assembly: byte {error.start} is not UTF-8"
         ) from error
 
 

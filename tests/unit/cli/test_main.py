@@ -35,6 +35,7 @@ def outcome(capsys: pytest.CaptureFixture[str], *tokens: str) -> tuple[int, str,
             "--require: found '', expected a value",
         ),
         (("run", "--explain", "--code", "1", "--data", ""), "--data: found ''"),
+        (("jobs", "results", "last", "--out", __file__), "made:"),
         (("run", ""), "an argument: found ''"),
         (("run", "absent.py", "--", ""), "no file or folder 'absent.py'"),
         (("run", "--explain", "--code", "1", "--require", "a b"), "requirement 'a b'"),
@@ -134,3 +135,11 @@ def test_a_list_has_no_option_that_empties_it(capsys: pytest.CaptureFixture[str]
     for command in (("run",), ("program", "run"), ("node", "env", "add")):
         _, out, _ = outcome(capsys, *command, "--help")
         assert "--empty-" not in out
+
+
+def test_a_program_that_is_none_is_called_by_its_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model.bcai").write_bytes(b"\xff")
+    _, _, err = outcome(capsys, "program", "hash", str(tmp_path / "model.bcai"))
+    assert f"error: '{tmp_path}/model.bcai': neither canonical" in " ".join(err.split())

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from bcai.base.errors import ConflictError
 from bcai.cli.find_job import find_job, view_of
 from bcai.cli.jobs.show import JOB_ID
+from bcai.cli.make_folder import make_folder
 from bcai.cli.options import DEFAULT_NETWORK, NetworkOptions
 from bcai.cli.report import report_as_json, report_to_people
 from bcai.cli.results_folder import save_to_folder
@@ -47,6 +48,8 @@ def show_results(
             await result.outputs.load()
         return result
 
+    if out is not None:
+        make_folder(out, "--out")
     result = with_network(options, act)
     saved = None if out is None else save_to_folder(result, out)
     if options.json:
