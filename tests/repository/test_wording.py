@@ -16,6 +16,7 @@ _LAST_RESORTS = {
     "src/bcai/cluster/gateway/client_session.py",  # one client's message
     "src/bcai/cluster/gateway/edge.py",  # one request
     "src/bcai/cluster/node/agent.py",  # one job among others
+    "src/bcai/cluster/scheduler/disputed.py",  # what one dispute's sides have sent
     "src/bcai/cluster/store/writer.py",  # the thread that all writers share
 }
 

@@ -1,6 +1,6 @@
 """What callers give the machine: checks that name the argument, what was found, what expected."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -49,6 +49,13 @@ def check_program(program: VerifiedProgram) -> None:
             f"program: found {type(program).__name__}, expected a VerifiedProgram",
             hint="verify(program), a builder's finish() and parse_program(text) make one",
         )
+
+
+def check_inputs(inputs: object) -> None:
+    """A mapping, of values by name or id. Raises InputError."""
+    if not isinstance(inputs, Mapping):
+        found = type(inputs).__name__
+        raise InputError(f"inputs: found {found}, expected a dict of values by name")
 
 
 def as_array(value: npt.ArrayLike, what: str) -> Array:

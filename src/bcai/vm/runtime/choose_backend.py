@@ -56,7 +56,7 @@ def choose_backend(
         This machine does not have it.
     """
     if wish not in _KNOWN:
-        near = get_close_matches(wish, _KNOWN, n=1)
+        near = get_close_matches(str(wish), _KNOWN, n=1)
         ending = f"; did you mean {near[0]!r}?" if near else ""
         raise InputError(f"hardware_backend: no {wish!r}, expected one of {_KNOWN}{ending}")
     there = local_backends(threads) if available is None else available

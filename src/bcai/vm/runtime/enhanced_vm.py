@@ -19,6 +19,7 @@ from bcai.vm.program.verifier import ProgramLimits
 from bcai.vm.runtime.arguments import (
     as_array,
     check_count,
+    check_inputs,
     check_instructions,
     check_program,
     check_stack_code,
@@ -167,9 +168,10 @@ class EnhancedVM:
         InputError, RefusedError, ResourceError
             See `run`.
         """
+        inputs = {} if inputs is None else inputs
+        check_inputs(inputs)
         given = {
-            TensorId(key).port: as_array(value, f"inputs[{key}]")
-            for key, value in (inputs or {}).items()
+            TensorId(key).port: as_array(value, f"inputs[{key}]") for key, value in inputs.items()
         }
         translation = translate(
             check_instructions(instructions),
@@ -221,6 +223,7 @@ class EnhancedVM:
             There was not as much memory left as was allowed.
         """
         check_program(program)
+        check_inputs(inputs)
         compiled = self._ready(program)
         self._kept.make_room(compiled.bytes_peak, ())
         return self._run(compiled, inputs, observe)

@@ -278,6 +278,11 @@ WRONG = {
     r"TensorId\(-1\): expected a whole number": lambda: vm().tensor(-1),
     "tensor 1: .* inhomogeneous": lambda: vm().set_tensor(1, any_([[1], [2, 3]])),
     "program: found str, expected a VerifiedProgram": lambda: vm().run(any_("x"), {}),
+    "inputs: found list, expected a dict of values": lambda: vm().run(_times(2.0), any_([1.0])),
+    "inputs: found NoneType, expected": lambda: vm().run(_times(2.0), any_(None)),
+    "inputs: found ndarray, expected": lambda: vm().execute_program([], any_(np.ones(2))),
+    "no input 1; the program has x": lambda: vm().run(_times(2.0), any_({1: 1.0, "y": 2.0})),
+    "hardware_backend: no None, expected one of": lambda: EnhancedVM(hardware_backend=any_(None)),
 }
 
 

@@ -116,7 +116,7 @@ class ReferenceInterpreter:
 def check_inputs(verified: VerifiedProgram, values: Mapping[str, Array]) -> list[Array]:
     """Return the arrays of all ports in order. Raises InputError."""
     ports = verified.program.ports
-    unknown = sorted(set(values) - {port.name for port in ports})
+    unknown = sorted(set(values) - {port.name for port in ports}, key=str)
     if unknown:
         there = ", ".join(port.name for port in ports) or "none"
         raise InputError(f"no input {unknown[0]!r}; the program has {there}")
