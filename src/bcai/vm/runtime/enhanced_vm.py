@@ -1,6 +1,6 @@
 """The machine: takes instructions or programs, runs them on a backend, and keeps their tensors."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -182,7 +182,7 @@ class EnhancedVM:
         )
         compiled = self._ready(translation.program)
         ports = [each.name for each in translation.program.program.ports]
-        self._kept.make_room(compiled.bytes_peak, [each for each in ports if each not in given])
+        self._make_room(compiled, [each for each in ports if each not in given])
         starts = {port: self._start(port, each) for port, each in translation.starts.items()}
         values = starts | given
         for port in ports:
@@ -225,7 +225,7 @@ class EnhancedVM:
         check_program(program)
         check_inputs(inputs)
         compiled = self._ready(program)
-        self._kept.make_room(compiled.bytes_peak, ())
+        self._make_room(compiled, ())
         return self._run(compiled, inputs, observe)
 
     def execute_stack(
@@ -283,6 +283,19 @@ class EnhancedVM:
         while len(self._compiled) >= EXECUTABLES_MAX:
             del self._compiled[next(iter(self._compiled))]
         return executable
+
+    def _make_room(self, compiled: _Compiled, ports: Collection[str]) -> None:
+        """Let a program run beside the tensors that are kept, some of its own. Raises RefusedError.
+
+        Every compiled program holds an arena: the one that ran the longest ago is forgotten first.
+        """
+        for root in list(self._compiled):
+            held = sum(each.bytes_peak for each in self._compiled.values())
+            if held + self._kept.nbytes <= self._limits.bytes_peak:
+                break
+            if root != compiled.root:
+                del self._compiled[root]
+        self._kept.make_room(compiled.bytes_peak, ports)
 
     def _check_bytes(self, bytes_peak: int) -> None:
         if bytes_peak > self._limits.bytes_peak:

@@ -402,13 +402,7 @@ def test_programs_run_by_name() -> None:
 
 
 def test_a_program_that_runs_again_is_not_hashed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    hashed: list[Program] = []
-
-    def counting(program: Program) -> bytes:
-        hashed.append(program)
-        return program_root(program)
-
-    monkeypatch.setattr(enhanced_vm, "program_root", counting)
+    hashed = _hashed_from_now_on(monkeypatch)
     machine = EnhancedVM(hardware_backend="reference")
     programs = [_times(float(factor)) for factor in range(EXECUTABLES_MAX)]
     for program in 2 * programs:
@@ -421,14 +415,38 @@ def test_a_program_that_runs_again_is_not_hashed_again(monkeypatch: pytest.Monke
     assert len(hashed) == EXECUTABLES_MAX + 3
 
 
-def _times(factor: float) -> VerifiedProgram:
+@pytest.mark.parametrize(("max_memory_mb", "compiled"), [(4, 4), (64, 3)])
+def test_programs_whose_arenas_do_not_fit_together_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch, max_memory_mb: int, compiled: int
+) -> None:
+    hashed = _hashed_from_now_on(monkeypatch)
+    machine = EnhancedVM(max_memory_mb=max_memory_mb)
+    programs = [_times(float(factor), 150_000) for factor in range(3)]
+    for program in [*programs, programs[0]]:
+        _run(machine, program)
+    assert len(hashed) == compiled
+
+
+def _hashed_from_now_on(monkeypatch: pytest.MonkeyPatch) -> list[Program]:
+    """Programs whose root a machine asks for: it has not compiled them, or has forgotten them."""
+    hashed: list[Program] = []
+
+    def counting(program: Program) -> bytes:
+        hashed.append(program)
+        return program_root(program)
+
+    monkeypatch.setattr(enhanced_vm, "program_root", counting)
+    return hashed
+
+
+def _times(factor: float, count: int = 2) -> VerifiedProgram:
     build = Builder()
-    return build.finish(y=build.input("x", "float32[2]") * factor)
+    return build.finish(y=build.input("x", f"float32[{count}]") * factor)
 
 
 def _run(machine: EnhancedVM, program: VerifiedProgram) -> bytes:
     """Root that the result names."""
-    result = machine.run(program, {"x": np.ones(2, np.float32)})
+    result = machine.run(program, {"x": np.ones(program.input_types["x"].shape, np.float32)})
     assert result.program is program
     return result.program_root
 

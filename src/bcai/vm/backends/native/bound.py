@@ -30,9 +30,7 @@ class Bound:
     `addresses` are the kernels' entry points, by symbol.
     """
 
-    def __init__(
-        self, layout: Layout, addresses: Mapping[str, int], blocks: BlockPool
-    ) -> None:
+    def __init__(self, layout: Layout, addresses: Mapping[str, int], blocks: BlockPool) -> None:
         self._layout = layout
         self._memory: dict[int, tuple[Array, int]] = {}
         """Bytes that hold each buffer, and where in them it starts."""
