@@ -59,7 +59,7 @@ async def empty_disputed(
         except BcaiError as error:
             logger.warning("dispute %s waits: %s", record.id, error)
             await anyio.sleep(LOOK_S)  # not as often as others commit
-        except Exception:  # a process main of sorts: jobs are scheduled beside it
+        except Exception:  # a fault of ours: jobs are scheduled beside it
             logger.exception("the referee failed over dispute %s, which waits", record.id)
             await anyio.sleep(LOOK_S)
     return referee

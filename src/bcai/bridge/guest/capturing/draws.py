@@ -22,10 +22,7 @@ def _(at: Site, x: Symbol, low: int, high: int | None) -> Symbol:
     return draw(at, "RandomInt", low=low, high=high).cast(at.out.dtype)
 
 
-@rule("random.to")
-def _(at: Site, x: Symbol, high: int) -> Symbol:
-    del x
-    return draw(at, "RandomInt", low=0, high=high).cast(at.out.dtype)
+rule("random.to")(FORWARD["aten.randint_like.default"])
 
 
 @rule("random")
