@@ -61,7 +61,10 @@ class Optimizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AdamW:
-    """Adam; with `decoupled` weight decay AdamW. Source: arXiv:1711.05101."""
+    """Adam; with `decoupled` weight decay AdamW. Source: arXiv:1711.05101.
+
+    The learning rate is no setting: each step has it as the input `learning_rate`.
+    """
 
     beta1: float = 0.9
     beta2: float = 0.999
@@ -112,7 +115,10 @@ class AdamW:
 
 @dataclass(frozen=True, slots=True)
 class Sgd:
-    """Stochastic gradient descent, with momentum or Nesterov's. Source: `torch.optim.SGD`."""
+    """Stochastic gradient descent, with momentum or Nesterov's. Source: `torch.optim.SGD`.
+
+    The learning rate is an input, as of `AdamW`.
+    """
 
     momentum: float = 0.0
     nesterov: bool = False
@@ -232,7 +238,10 @@ def _check_arguments(forward: object, optimizer: object) -> None:
     """Name the mistakes that are easy to make: a program's bare list, an optimizer of PyTorch's."""
     if not isinstance(forward, VerifiedProgram):
         found = type(forward).__name__
-        raise InputError(f"forward: found {found}, expected a VerifiedProgram")
+        raise InputError(
+            f"forward: found {found}, expected a VerifiedProgram",
+            hint="program, parameters = bcai.from_torch(...) gives one; verify(program) makes one",
+        )
     if isinstance(optimizer, type) or not isinstance(optimizer, Optimizer):
         found = _kind(optimizer)
         expected = "bcai.AdamW(...), bcai.Sgd(...) or their protocol"

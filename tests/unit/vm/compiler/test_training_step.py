@@ -128,6 +128,12 @@ def test_a_wrong_setting_is_named(message: str) -> None:
     assert str(caught.value) == message
 
 
+def test_who_brings_no_program_is_told_where_one_comes_from() -> None:
+    with pytest.raises(InputError) as caught:
+        training_step(any_("model"), AdamW())
+    assert "from_torch" in (caught.value.hint or "")
+
+
 def any_(value: Any) -> Any:
     """What the types forbid."""
     return value
